@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+# cfs_library and cfs_executable: one call a folder. Every target has the same warnings and hardening.
+
+set(CFS_WARNINGS
+  -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wold-style-cast -Wcast-qual
+  -Wnon-virtual-dtor -Woverloaded-virtual -Wformat=2 -Wimplicit-fallthrough -Wundef
+  -Wno-missing-field-initializers)  # designated initialisers leave out what has a default
+
+add_library(cfs_options INTERFACE)
+target_compile_options(cfs_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${CFS_WARNINGS}>)
+target_compile_definitions(cfs_options INTERFACE
+  _GLIBCXX_ASSERTIONS _FILE_OFFSET_BITS=64 $<$<CONFIG:Release>:_FORTIFY_SOURCE=2>)
+target_compile_options(cfs_options INTERFACE -fstack-protector-strong)
+target_link_options(cfs_options INTERFACE -Wl,-z,relro,-z,now)
+target_include_directories(cfs_options INTERFACE ${PROJECT_SOURCE_DIR})
+
+# cfs_library(NAME store SOURCES a.cc … DEPS base … [TESTS a_test.cc …] [TEST_DEPS …])
+# DEPS: names of other folders (base → cfs_base) or imported targets (contain "::").
+# The tests become one GoogleTest binary, cfs_<name>_test, with the ctest label "unit".
+function(cfs_library)
+  cmake_parse_arguments(ARG "" "NAME" "SOURCES;DEPS;TESTS;TEST_DEPS" ${ARGN})
+  set(target cfs_${ARG_NAME})
+  if(ARG_SOURCES)
+    add_library(${target} STATIC ${ARG_SOURCES})
+    cfs_resolve_deps(deps ${ARG_DEPS})
+    target_link_libraries(${target} PUBLIC ${deps} PRIVATE cfs_options)
+  else()
+    add_library(${target} INTERFACE)
+    cfs_resolve_deps(deps ${ARG_DEPS})
+    target_link_libraries(${target} INTERFACE ${deps})
+  endif()
+  if(ARG_TESTS)
+    cfs_test(NAME ${ARG_NAME} SOURCES ${ARG_TESTS} DEPS ${target} ${ARG_TEST_DEPS} LABEL unit)
+  endif()
+endfunction()
+
+# cfs_executable(NAME cfs-build SOURCES main.cc DEPS …)
+function(cfs_executable)
+  cmake_parse_arguments(ARG "" "NAME" "SOURCES;DEPS" ${ARGN})
+  add_executable(${ARG_NAME} ${ARG_SOURCES})
+  cfs_resolve_deps(deps ${ARG_DEPS})
+  target_link_libraries(${ARG_NAME} PRIVATE ${deps} cfs_options)
+endfunction()
+
+# cfs_test(NAME store SOURCES … DEPS … LABEL unit|golden|tool|fuzz)
+function(cfs_test)
+  cmake_parse_arguments(ARG "" "NAME;LABEL" "SOURCES;DEPS" ${ARGN})
+  set(target cfs_${ARG_NAME}_test)
+  add_executable(${target} ${ARG_SOURCES})
+  cfs_resolve_deps(deps ${ARG_DEPS})
+  target_link_libraries(${target} PRIVATE ${deps} GTest::gmock GTest::gtest_main cfs_options)
+  add_test(NAME ${ARG_NAME} COMMAND ${target} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(${ARG_NAME} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 600)
+endfunction()
+
+function(cfs_resolve_deps out)
+  set(result)
+  foreach(dep IN LISTS ARGN)
+    if(dep MATCHES "::|^cfs_|\\.a$|\\.so$|^/|^-")
+      list(APPEND result ${dep})
+    else()
+      list(APPEND result cfs_${dep})
+    endif()
+  endforeach()
+  set(${out} ${result} PARENT_SCOPE)
+endfunction()

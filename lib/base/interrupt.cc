@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/base/interrupt.h"
+
+#include <signal.h>
+
+#include <atomic>
+
+namespace cfs {
+namespace {
+
+std::atomic<int> received_signal{0};
+static_assert(std::atomic<int>::is_always_lock_free);
+
+void on_signal(int signal_number) { received_signal.store(signal_number); }
+
+}  // namespace
+
+void catch_interrupts() {
+  struct sigaction action = {};
+  action.sa_handler = on_signal;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+}
+
+Result<> check_interrupted() {
+  int signal_number = received_signal.load(std::memory_order_relaxed);
+  if (signal_number == 0) return {};
+  return make_error(ErrorCode::kInterrupted,
+                    std::string("stopped by ") + (signal_number == SIGINT ? "SIGINT" : "SIGTERM"));
+}
+
+}  // namespace cfs

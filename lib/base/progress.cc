@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/base/progress.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace cfs {
+
+std::string format_bytes(uint64_t bytes) {
+  static constexpr const char* kUnits[] = {"kB", "MB", "GB", "TB", "PB", "EB"};
+  if (bytes < 1000) return std::to_string(bytes) + " B";
+  double value = static_cast<double>(bytes);
+  const char* unit = "";
+  for (const char* next : kUnits) {
+    value /= 1000;
+    unit = next;
+    if (value < 999.95) break;
+  }
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.1f %s", value, unit);
+  return text;
+}
+
+Progress::Progress(std::string what, uint64_t total, Unit unit)
+    : what_(std::move(what)),
+      total_(total),
+      unit_(unit),
+      terminal_(::isatty(STDERR_FILENO) == 1),
+      start_(Clock::now()) {}
+
+Progress::~Progress() {
+  if (drawn_) std::fputs("\r\033[K", stderr);
+}
+
+void Progress::add(uint64_t amount) {
+  uint64_t done = done_.fetch_add(amount, std::memory_order_relaxed) + amount;
+  if (!terminal_) return;
+  Clock::time_point now = Clock::now();
+  auto elapsed_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now - start_).count();
+  int64_t next = next_draw_ms_.load(std::memory_order_relaxed);
+  if (elapsed_ms < next) return;
+  if (next_draw_ms_.compare_exchange_strong(next, elapsed_ms + 100)) draw(done, now);
+}
+
+void Progress::draw(uint64_t done, Clock::time_point now) {
+  double seconds = std::chrono::duration<double>(now - start_).count();
+  double rate = static_cast<double>(done) / std::max(seconds, 0.001);
+  auto amount = [this](uint64_t value) {
+    return unit_ == Unit::kBytes ? format_bytes(value) : std::to_string(value);
+  };
+  std::string line = "\r\033[K" + what_;
+  if (total_ > 0) {
+    line += "  " + std::to_string(std::min<uint64_t>(100, done * 100 / total_)) + "%  " +
+            amount(done) + "/" + amount(total_);
+  } else {
+    line += "  " + amount(done);
+  }
+  line += "  " + amount(static_cast<uint64_t>(rate)) + "/s";
+  if (total_ > done && rate > 0) {
+    line += "  ETA " +
+            std::to_string(static_cast<uint64_t>(static_cast<double>(total_ - done) / rate)) + " s";
+  }
+  drawn_ = true;
+  std::fputs(line.c_str(), stderr);
+  std::fflush(stderr);
+}
+
+}  // namespace cfs

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/verity/merkle.h"
+
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "lib/base/check.h"
+#include "lib/base/io.h"
+#include "lib/base/little_endian.h"
+
+namespace cfs::verity {
+namespace {
+
+constexpr size_t kReadBytes = 256 * 1024;
+
+/// On-disk descriptor. Spec: fsverity.rst, "fs-verity descriptor".
+struct Descriptor {
+  uint8_t version = 1;           //   0
+  uint8_t hash_algorithm = 1;    //   1: FS_VERITY_HASH_ALG_SHA256
+  uint8_t log_blocksize = 12;    //   2
+  uint8_t salt_size = 0;         //   3
+  le32 reserved_0x04 = 0;        //   4
+  le64 data_size;                //   8
+  std::byte root_hash[64] = {};  //  16: hash, then zeros
+  std::byte salt[32] = {};       //  80
+  std::byte reserved[144] = {};  // 112
+};
+static_assert(sizeof(Descriptor) == 256 && alignof(Descriptor) == 1);
+
+/// The algorithm is fetched once, a context is kept for each thread: EVP_Digest with a looked-up
+/// name costs more than the hashing of a 4 KiB block.
+const EVP_MD* sha256_algorithm() {
+  static const EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  CFS_CHECK(algorithm != nullptr);
+  return algorithm;
+}
+
+EVP_MD_CTX* thread_context() {
+  struct Deleter {
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+  };
+  thread_local std::unique_ptr<EVP_MD_CTX, Deleter> context(EVP_MD_CTX_new());
+  CFS_CHECK(context != nullptr);
+  return context.get();
+}
+
+}  // namespace
+
+Sha256Digest sha256(Bytes data) {
+  EVP_MD_CTX* context = thread_context();
+  Sha256Digest digest;
+  bool done =
+      EVP_DigestInit_ex(context, sha256_algorithm(), nullptr) == 1 &&
+      EVP_DigestUpdate(context, data.data(), data.size()) == 1 &&
+      EVP_DigestFinal_ex(context, reinterpret_cast<unsigned char*>(digest.mutable_bytes().data()),
+                         nullptr) == 1;
+  CFS_CHECK(done);
+  return digest;
+}
+
+std::array<std::byte, 256> make_descriptor(uint64_t data_size_bytes,
+                                           const Sha256Digest& root_hash) {
+  Descriptor descriptor;
+  descriptor.data_size = data_size_bytes;
+  std::copy(root_hash.bytes().begin(), root_hash.bytes().end(), descriptor.root_hash);
+  std::array<std::byte, 256> bytes;
+  std::memcpy(bytes.data(), &descriptor, bytes.size());
+  return bytes;
+}
+
+MerkleHasher::MerkleHasher() = default;
+
+void MerkleHasher::update(Bytes data) {
+  size_bytes_ += data.size();
+  if (partial_used_ > 0) {
+    size_t count = std::min(kBlockSize - partial_used_, data.size());
+    std::memcpy(partial_.data() + partial_used_, data.data(), count);
+    partial_used_ += count;
+    data = data.subspan(count);
+    if (partial_used_ < kBlockSize) return;
+    add_hash(0, sha256(partial_));
+    partial_used_ = 0;
+  }
+  while (data.size() >= kBlockSize) {
+    add_hash(0, sha256(data.first(kBlockSize)));
+    data = data.subspan(kBlockSize);
+  }
+  if (!data.empty()) {
+    std::memcpy(partial_.data(), data.data(), data.size());
+    partial_used_ = data.size();
+  }
+}
+
+void MerkleHasher::add_hash(size_t level, const Sha256Digest& hash) {
+  if (level == levels_.size()) levels_.emplace_back();
+  // A full block is hashed only when one more hash arrives: a level with exactly one block is the
+  // top, and its hash is the root.
+  if (levels_[level].used == kBlockSize) {
+    Sha256Digest full = sha256(levels_[level].block);
+    levels_[level].used = 0;
+    add_hash(level + 1, full);
+  }
+  Level& current = levels_[level];
+  std::copy(hash.bytes().begin(), hash.bytes().end(),
+            current.block.begin() + static_cast<std::ptrdiff_t>(current.used));
+  current.used += Sha256Digest::kSize;
+}
+
+Digest MerkleHasher::finish() {
+  if (partial_used_ > 0) {
+    std::fill(partial_.begin() + static_cast<std::ptrdiff_t>(partial_used_), partial_.end(),
+              std::byte{0});
+    add_hash(0, sha256(partial_));
+  }
+  Sha256Digest root;  // all zeros for empty data
+  for (size_t level = 0; level < levels_.size(); ++level) {
+    Level& current = levels_[level];
+    bool is_top = level + 1 == levels_.size();
+    if (is_top && current.used == Sha256Digest::kSize) {
+      root = *Sha256Digest::from_bytes(Bytes(current.block).first(Sha256Digest::kSize));
+      break;
+    }
+    std::fill(current.block.begin() + static_cast<std::ptrdiff_t>(current.used),
+              current.block.end(), std::byte{0});
+    Sha256Digest hash = sha256(current.block);
+    if (is_top) {
+      root = hash;
+      break;
+    }
+    add_hash(level + 1, hash);
+  }
+  Digest digest = sha256(make_descriptor(size_bytes_, root));
+  size_bytes_ = 0;
+  partial_used_ = 0;
+  levels_.clear();
+  return digest;
+}
+
+Digest digest_of(Bytes data) {
+  MerkleHasher hasher;
+  hasher.update(data);
+  return hasher.finish();
+}
+
+Result<Digest> digest_of_fd(int fd) {
+  MerkleHasher hasher;
+  std::vector<std::byte> buffer(kReadBytes);
+  for (;;) {
+    size_t count = CFS_TRY(read_full(fd, buffer));
+    hasher.update(Bytes(buffer).first(count));
+    if (count < buffer.size()) return hasher.finish();
+  }
+}
+
+}  // namespace cfs::verity

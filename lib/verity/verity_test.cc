@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <libfsverity.h>
+
+#include <random>
+
+#include "lib/base/io.h"
+#include "lib/base/subprocess.h"
+#include "lib/verity/kernel.h"
+#include "lib/verity/merkle.h"
+
+namespace cfs::verity {
+namespace {
+
+std::vector<std::byte> pattern(size_t size) {
+  std::mt19937 random(static_cast<unsigned>(size));
+  std::vector<std::byte> data(size);
+  for (std::byte& byte : data) byte = static_cast<std::byte>(random());
+  return data;
+}
+
+/// libfsverity is the judge.
+std::string judged(Bytes data) {
+  libfsverity_merkle_tree_params params = {};
+  params.version = 1;
+  params.hash_algorithm = FS_VERITY_HASH_ALG_SHA256;
+  params.block_size = 4096;
+  params.file_size = data.size();
+  Bytes rest = data;
+  libfsverity_digest* digest = nullptr;
+  int failed = libfsverity_compute_digest(
+      &rest,
+      [](void* fd, void* buffer, size_t count) {
+        auto& left = *static_cast<Bytes*>(fd);
+        std::memcpy(buffer, left.data(), count);
+        left = left.subspan(count);
+        return 0;
+      },
+      &params, &digest);
+  EXPECT_EQ(failed, 0);
+  std::string hex = to_hex(std::as_bytes(std::span(digest->digest, digest->digest_size)));
+  ::free(digest);
+  return hex;
+}
+
+TEST(MerkleHasher, AgreesWithLibfsverityAtEveryBoundary) {
+  const size_t block = kBlockSize;
+  const size_t level1 = kBlockSize * kHashesPerBlock;
+  for (size_t size : {size_t{0}, size_t{1}, block - 1, block, block + 1, 2 * block, level1 - 1,
+                      level1, level1 + 1, level1 + block, 3 * level1 + 5, level1 * kHashesPerBlock,
+                      level1 * kHashesPerBlock + 1}) {
+    std::vector<std::byte> data = pattern(size);
+    EXPECT_EQ(digest_of(data).hex(), judged(data)) << size;
+  }
+}
+
+TEST(MerkleHasher, EmptyDataHasTheKernelsDigest) {
+  EXPECT_EQ(digest_of({}).hex(),
+            "3d248ca542a24fc62d1c43b916eae5016878e2533c88238480b26128a1f1af95");
+}
+
+TEST(MerkleHasher, DoesNotDependOnThePiecesAndStartsAnew) {
+  std::vector<std::byte> data = pattern(1'000'003);
+  Digest whole = digest_of(data);
+  std::mt19937 random(1);
+  MerkleHasher hasher;
+  for (int round = 0; round < 2; ++round) {
+    Bytes rest = data;
+    while (!rest.empty()) {
+      size_t count = std::min<size_t>(rest.size(), random() % 20000);
+      hasher.update(rest.first(count));
+      rest = rest.subspan(count);
+    }
+    EXPECT_EQ(hasher.size_bytes(), data.size());
+    EXPECT_EQ(hasher.finish(), whole);
+  }
+}
+
+TEST(MerkleHasher, AnyFlippedByteChangesTheDigest) {
+  std::vector<std::byte> data = pattern(3 * kBlockSize + 7);
+  Digest whole = digest_of(data);
+  for (size_t offset : {size_t{0}, kBlockSize, 3 * kBlockSize + 6}) {
+    data[offset] ^= std::byte{1};
+    EXPECT_NE(digest_of(data), whole);
+    data[offset] ^= std::byte{1};
+  }
+}
+
+TEST(DigestOfFd, AgreesWithTheFsverityProgram) {
+  TemporaryDirectory dir = TemporaryDirectory::create().value();
+  std::string path = dir.path() + "/f";
+  std::vector<std::byte> data = pattern(777'777);
+  ASSERT_TRUE(write_file_atomically(AT_FDCWD, path, data));
+  UniqueFd fd = open_at(AT_FDCWD, path, O_RDONLY).value();
+  std::string said = run_command({.arguments = {"fsverity", "digest", "--compact", path}}).value();
+  EXPECT_EQ(digest_of_fd(fd.get()).value().hex() + "\n", said);
+}
+
+TEST(Digest, ParsesExactlyItsOwnHex) {
+  std::string hex = digest_of({}).hex();
+  EXPECT_EQ(Digest::parse(hex)->hex(), hex);
+  EXPECT_EQ(Digest::parse(hex)->object_path(), hex.substr(0, 2) + "/" + hex.substr(2));
+  EXPECT_FALSE(Digest::parse(hex.substr(1)));
+  EXPECT_FALSE(Digest::parse(hex + "0"));
+  EXPECT_FALSE(Digest::parse(std::string(64, 'g')));
+}
+
+TEST(Measure, AFileWithoutVerityIsNoVerity) {
+  UniqueFd fd = open_at(AT_FDCWD, "/proc/self/exe", O_RDONLY).value();
+  EXPECT_EQ(measure(fd.get()).error().code, ErrorCode::kNoVerity);
+}
+
+}  // namespace
+}  // namespace cfs::verity
