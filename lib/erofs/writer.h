@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "lib/tree/tree.h"
+#include "lib/verity/digest.h"
+
+namespace cfs::erofs {
+
+/// Which composefs versions the writer may use (composefs-format.md §4): the lowest that can hold
+/// the tree. Defaults are upstream's.
+struct VersionRange {
+  unsigned min = 0;
+  unsigned max = 1;
+};
+
+struct ImageInfo {
+  verity::Digest digest;     ///< fs-verity digest of the image: names the whole tree
+  uint64_t size_bytes = 0;   ///< a multiple of 4096
+  uint64_t inode_count = 0;  ///< with the 256 stubs
+  unsigned version = 0;      ///< composefs version used: 0 or 1
+};
+
+/// Writes the composefs image of `tree` to `fd` in one forward pass (a pipe will do), byte for byte
+/// what the C reference writes for the same tree; `fd` -1 writes nothing and only computes.
+///
+/// Memory: about 24 bytes an inode besides the tree. Same tree, same bytes.
+/// Errors: kInvalidInput (beyond a limit of the format, with the path), kIo, kNoSpace.
+/// Spec: composefs-format.md §2 to §11.
+[[nodiscard]] Result<ImageInfo> write_image(const tree::Tree& tree, const VersionRange& versions,
+                                            int fd);
+
+}  // namespace cfs::erofs

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string_view>
+
+#include "lib/tree/tree.h"
+
+namespace cfs::tree {
+
+/// Reads a composefs dump from `fd` to its end.
+///
+/// Stricter than the C reference where composefs-format.md §13.3 says it is lax.
+/// Errors: kInvalidInput with the line number; kIo. Time and memory O(input).
+/// Spec: composefs-format.md §14. Trust: input is attacker-controlled.
+[[nodiscard]] Result<Tree> read_dump(int fd);
+
+/// The same from memory.
+[[nodiscard]] Result<Tree> parse_dump(std::string_view text);
+
+/// Receives pieces of output in order.
+using TextSink = std::function<Result<>(std::string_view)>;
+
+/// Writes the tree as a dump: depth-first, names sorted, a line an entry.
+/// `top_level`: only these names directly below the root (and the root itself); empty: everything.
+[[nodiscard]] Result<> write_dump(const Tree& tree, std::span<const std::string> top_level,
+                                  const TextSink& sink);
+
+}  // namespace cfs::tree
