@@ -87,6 +87,18 @@ struct ReaderCloser {
 };
 using Reader = std::unique_ptr<struct archive, ReaderCloser>;
 
+/// Named one by one: archive_read_support_filter_all would also start external programs.
+bool support_compression(struct archive* reader) {
+  for (auto* support :
+       {archive_read_support_filter_gzip, archive_read_support_filter_bzip2,
+        archive_read_support_filter_xz, archive_read_support_filter_lzma,
+        archive_read_support_filter_lzip, archive_read_support_filter_zstd,
+        archive_read_support_filter_lz4, archive_read_support_filter_compress}) {
+    if (support(reader) != ARCHIVE_OK) return false;
+  }
+  return true;
+}
+
 class Import {
  public:
   Import(const std::string& name, std::string into, unsigned strip, tree::Tree& tree,
@@ -101,14 +113,8 @@ class Import {
   Result<> run(Input& input) {
     reader_.reset(archive_read_new());
     struct archive* reader = reader_.get();
-    // Named one by one: support_filter_all would also start external programs.
-    for (auto* support :
-         {archive_read_support_format_tar, archive_read_support_filter_gzip,
-          archive_read_support_filter_bzip2, archive_read_support_filter_xz,
-          archive_read_support_filter_lzma, archive_read_support_filter_lzip,
-          archive_read_support_filter_zstd, archive_read_support_filter_lz4,
-          archive_read_support_filter_compress}) {
-      if (support(reader) != ARCHIVE_OK) return failure(input);
+    if (!support_compression(reader) || archive_read_support_format_tar(reader) != ARCHIVE_OK) {
+      return failure(input);
     }
     if (archive_read_open(reader, &input, nullptr, Input::read, nullptr) != ARCHIVE_OK) {
       return failure(input);
@@ -322,6 +328,37 @@ Result<> import_archive(int fd, const std::string& name, const ArchivePlacement&
   Input input{fd, progress};
   Import import(name, CFS_TRY(normal_path(placement.into)), placement.strip, tree, contents);
   return import.run(input);
+}
+
+Result<std::string> decompress(const std::string& data, const std::string& name,
+                               size_t limit_bytes) {
+  if (data.empty()) return data;
+  Reader reader(archive_read_new());
+  auto failure = [&] {
+    const char* text = archive_error_string(reader.get());
+    return make_error(ErrorCode::kCorrupt, fmt::format("cannot decompress {}: {}", name,
+                                                       text != nullptr ? text : "unknown failure"));
+  };
+  struct archive_entry* entry = nullptr;
+  if (!support_compression(reader.get()) ||
+      archive_read_support_format_raw(reader.get()) != ARCHIVE_OK ||
+      archive_read_open_memory(reader.get(), data.data(), data.size()) != ARCHIVE_OK ||
+      archive_read_next_header(reader.get(), &entry) != ARCHIVE_OK) {
+    return failure();
+  }
+  std::string plain;
+  for (;;) {
+    size_t old_size = plain.size();
+    plain.resize(old_size + kReadBytes);
+    la_ssize_t count = archive_read_data(reader.get(), plain.data() + old_size, kReadBytes);
+    if (count < 0) return failure();
+    plain.resize(old_size + static_cast<size_t>(count));
+    if (count == 0) return plain;
+    if (plain.size() > limit_bytes) {
+      return make_error(ErrorCode::kInvalidInput,
+                        fmt::format("{} is larger than {} bytes", name, limit_bytes));
+    }
+  }
 }
 
 }  // namespace cfs::builder

@@ -29,4 +29,9 @@ struct ArchivePlacement {
                                       const ArchivePlacement& placement, tree::Tree& tree,
                                       Contents& contents, Progress& progress);
 
+/// The plain content of `data`, which may be compressed in any of the ways above; plain data comes
+/// back as it is. Errors: kCorrupt; kInvalidInput when it is larger than `limit_bytes`.
+[[nodiscard]] Result<std::string> decompress(const std::string& data, const std::string& name,
+                                             size_t limit_bytes);
+
 }  // namespace cfs::builder
