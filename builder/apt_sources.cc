@@ -73,8 +73,9 @@ Result<> add_stanza(const Stanza& stanza, const std::string& file_name, size_t l
   }
   std::string signed_by = fmt::format("{}", fmt::join(words(field("signed-by")), ","));
   if (signed_by.find("BEGIN") != std::string::npos) {
-    return make_error(ErrorCode::kUnsupported,
-                      fmt::format("{}:{}: keys inside Signed-By are not supported", file_name, line))
+    return make_error(
+               ErrorCode::kUnsupported,
+               fmt::format("{}:{}: keys inside Signed-By are not supported", file_name, line))
         .with_hint("put the key into a file and name it there");
   }
   std::vector<std::string> uris = words(field("uris"));

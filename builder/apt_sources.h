@@ -15,8 +15,8 @@ struct AptSource {
   std::string suite;  ///< "bookworm", "bookworm-security"; ends in '/' for a flat repository
   std::vector<std::string> components;
   std::vector<std::string> architectures;  ///< empty: all
-  std::string signed_by;                   ///< key ring path or fingerprints; empty: apt's own trust
-  bool trusted = false;                    ///< [trusted=yes]: unsigned is accepted
+  std::string signed_by;  ///< key ring path or fingerprints; empty: apt's own trust
+  bool trusted = false;   ///< [trusted=yes]: unsigned is accepted
 
   /// As a line of sources.list(5).
   [[nodiscard]] std::string line() const;
@@ -27,8 +27,8 @@ struct AptSource {
 [[nodiscard]] Result<std::vector<AptSource>> parse_one_line_sources(std::string_view text,
                                                                     const std::string& file_name);
 
-/// Parses deb822 stanzas. Disabled ones and those without `deb` in Types are left out. Embedded keys
-/// in Signed-By are kUnsupported. Spec: sources.list(5), "DEB822-STYLE FORMAT".
+/// Parses deb822 stanzas. Disabled ones and those without `deb` in Types are left out. Embedded
+/// keys in Signed-By are kUnsupported. Spec: sources.list(5), "DEB822-STYLE FORMAT".
 [[nodiscard]] Result<std::vector<AptSource>> parse_deb822_sources(std::string_view text,
                                                                   const std::string& file_name);
 

@@ -89,11 +89,10 @@ using Reader = std::unique_ptr<struct archive, ReaderCloser>;
 
 /// Named one by one: archive_read_support_filter_all would also start external programs.
 bool support_compression(struct archive* reader) {
-  for (auto* support :
-       {archive_read_support_filter_gzip, archive_read_support_filter_bzip2,
-        archive_read_support_filter_xz, archive_read_support_filter_lzma,
-        archive_read_support_filter_lzip, archive_read_support_filter_zstd,
-        archive_read_support_filter_lz4, archive_read_support_filter_compress}) {
+  for (auto* support : {archive_read_support_filter_gzip, archive_read_support_filter_bzip2,
+                        archive_read_support_filter_xz, archive_read_support_filter_lzma,
+                        archive_read_support_filter_lzip, archive_read_support_filter_zstd,
+                        archive_read_support_filter_lz4, archive_read_support_filter_compress}) {
     if (support(reader) != ARCHIVE_OK) return false;
   }
   return true;
@@ -140,8 +139,8 @@ class Import {
   Error failure(Input& input) const {
     if (input.error) return std::move(*input.error).with("while reading " + name_);
     const char* text = archive_error_string(reader_.get());
-    return make_error(ErrorCode::kCorrupt, fmt::format("{}: {}", name_,
-                                                       text != nullptr ? text : "unknown failure"));
+    return make_error(ErrorCode::kCorrupt,
+                      fmt::format("{}: {}", name_, text != nullptr ? text : "unknown failure"));
   }
 
   Error bad_entry(const std::string& path, const std::string& what) const {
@@ -173,8 +172,7 @@ class Import {
       return {};
     }
     tree::Attributes attributes = CFS_TRY(attributes_of(entry, *path));
-    tree::Node* node =
-        CFS_TRY_WITH("while reading " + name_, merger_.put(*path, attributes));
+    tree::Node* node = CFS_TRY_WITH("while reading " + name_, merger_.put(*path, attributes));
     if (node->is_symlink()) {
       const char* target = archive_entry_symlink(entry);
       if (target == nullptr) return bad_entry(*path, "is a symlink without a usable target");
@@ -183,9 +181,8 @@ class Import {
       node->rdev = CFS_TRY(device_number(entry, *path));
     } else if (node->is_regular()) {
       CFS_TRY_WITH("while storing '/" + *path + "' of " + name_,
-                   contents_.put(tree_, *node, [&](std::span<std::byte> buffer) {
-                     return read_data(buffer);
-                   }));
+                   contents_.put(tree_, *node,
+                                 [&](std::span<std::byte> buffer) { return read_data(buffer); }));
     }
     CFS_TRY_WITH("while reading '/" + *path + "' of " + name_, add_xattrs(entry, *node));
     return add_acls(entry, *path, *node);
@@ -226,8 +223,8 @@ class Import {
       return bad_entry(path,
                        fmt::format("device {}:{} is out of range", major_number, minor_number));
     }
-    return static_cast<uint32_t>(::makedev(static_cast<unsigned>(major_number),
-                                           static_cast<unsigned>(minor_number)));
+    return static_cast<uint32_t>(
+        ::makedev(static_cast<unsigned>(major_number), static_cast<unsigned>(minor_number)));
   }
 
   Result<> add_xattrs(struct archive_entry* entry, tree::Node& node) {
@@ -246,8 +243,7 @@ class Import {
       return bad_entry(path, "has an NFSv4 access control list, which Linux file systems lack");
     }
     // An access list without named users, groups or a mask says the same as the mode.
-    std::vector<AclEntry> access =
-        CFS_TRY(acl_of(entry, path, ARCHIVE_ENTRY_ACL_TYPE_ACCESS));
+    std::vector<AclEntry> access = CFS_TRY(acl_of(entry, path, ARCHIVE_ENTRY_ACL_TYPE_ACCESS));
     if (access.size() > 3) {
       for (const AclEntry& rule : access) {
         if (rule.tag != AclEntry::Tag::kMask) continue;
@@ -256,8 +252,7 @@ class Import {
       }
       CFS_TRY(tree_.set_xattr(node, "system.posix_acl_access", encode_posix_acl(access)));
     }
-    std::vector<AclEntry> initial =
-        CFS_TRY(acl_of(entry, path, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT));
+    std::vector<AclEntry> initial = CFS_TRY(acl_of(entry, path, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT));
     if (!initial.empty()) {
       CFS_TRY(tree_.set_xattr(node, "system.posix_acl_default", encode_posix_acl(initial)));
     }

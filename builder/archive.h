@@ -16,9 +16,9 @@ struct ArchivePlacement {
   unsigned strip = 0;  ///< leading components to drop; entries with no more than that are left out
 };
 
-/// Reads the tar archive that `fd` (a file or a pipe) delivers and puts its entries into `tree`, the
-/// contents into `contents`, in one pass and without touching a file system: owners, modes, devices,
-/// hard links, xattrs, capabilities and ACLs arrive whoever runs this. Later entries win.
+/// Reads the tar archive that `fd` (a file or a pipe) delivers and puts its entries into `tree`,
+/// the contents into `contents`, in one pass and without touching a file system: owners, modes,
+/// devices, hard links, xattrs, capabilities and ACLs arrive whoever runs this. Later entries win.
 ///
 /// `name` is for messages. Compression is found out. Reads `fd` to its end.
 /// Errors: kCorrupt (not a tar archive, cut short, a path that leads out); kInvalidInput (entries

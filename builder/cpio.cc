@@ -16,8 +16,9 @@ namespace {
 void append_entry(std::string& archive, std::string_view path, uint32_t inode, uint32_t mode,
                   uint32_t links, std::string_view content) {
   // magic, ino, mode, uid, gid, nlink, mtime, filesize, maj, min, rmaj, rmin, namesize, chksum
-  archive += fmt::format("070701{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}",
-                         inode, mode, 0, 0, links, 0, content.size(), 0, 0, 0, 0, path.size() + 1, 0);
+  archive += fmt::format(
+      "070701{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}{:08x}", inode,
+      mode, 0, 0, links, 0, content.size(), 0, 0, 0, 0, path.size() + 1, 0);
   archive += path;
   archive += '\0';
   archive.resize(align_up(archive.size(), 4));

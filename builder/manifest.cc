@@ -29,8 +29,8 @@ constexpr std::string_view kLower = "abcdefghijklmnopqrstuvwxyz";
 constexpr std::string_view kUpper = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 constexpr std::string_view kDigits = "0123456789";
 
-/// A string of 1..max_size characters that starts with a character of `first` and goes on with those
-/// and `more`.
+/// A string of 1..max_size characters that starts with a character of `first` and goes on with
+/// those and `more`.
 Result<std::string> word(const YamlValue& value, const std::string& first, std::string_view more,
                          size_t max_size) {
   std::string text = CFS_TRY(value.string());
@@ -80,7 +80,8 @@ Result<uint32_t> mode(const YamlValue& value) {
   auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), bits, 8);
   if (failure != std::errc() || end != text.data() + text.size() || bits > 07777 ||
       text.size() < 3) {
-    return value.error(fmt::format("bad mode '{}'", text)).with_hint("octal digits, as in \"0644\"");
+    return value.error(fmt::format("bad mode '{}'", text))
+        .with_hint("octal digits, as in \"0644\"");
   }
   return bits;
 }
@@ -111,8 +112,8 @@ Result<std::vector<std::string>> package_words(const YamlValue& value, std::stri
 }
 
 Result<Source> parse_debian(const YamlValue& value) {
-  YamlMap map = CFS_TRY(value.map({"suite", "components", "mirrors", "variant", "packages",
-                                   "recommends", "dpkg_exclude"}));
+  YamlMap map = CFS_TRY(value.map(
+      {"suite", "components", "mirrors", "variant", "packages", "recommends", "dpkg_exclude"}));
   DebianSource source;
   YamlValue suite = CFS_TRY(map.require("suite"));
   source.suite = CFS_TRY(word(suite, std::string(kLower) + std::string(kDigits), "-.", 64));
@@ -238,15 +239,15 @@ Result<Kernel> parse_kernel(const YamlValue& value) {
   YamlMap map = CFS_TRY(value.map({"package", "initramfs", "cmdline"}));
   Kernel kernel;
   if (auto found = map.find("package")) {
-    kernel.package = CFS_TRY(word(*found, std::string(kLower) + std::string(kDigits), "+-.=~", 200));
+    kernel.package =
+        CFS_TRY(word(*found, std::string(kLower) + std::string(kDigits), "+-.=~", 200));
   }
   if (auto found = map.find("initramfs")) {
     YamlMap initramfs = CFS_TRY(found->map({"modules"}));
     YamlValue modules = CFS_TRY(initramfs.require("modules"));
     for (const YamlValue& item : CFS_TRY(modules.list())) {
-      kernel.initramfs_modules.push_back(
-          CFS_TRY(word(item, std::string(kLower) + std::string(kUpper) + std::string(kDigits), "_-",
-                       100)));
+      kernel.initramfs_modules.push_back(CFS_TRY(
+          word(item, std::string(kLower) + std::string(kUpper) + std::string(kDigits), "_-", 100)));
     }
   }
   if (auto found = map.find("cmdline")) {
@@ -267,8 +268,7 @@ Result<Kernel> parse_kernel(const YamlValue& value) {
 }
 
 Result<> parse_image(const YamlValue& value, Manifest& manifest) {
-  YamlMap map =
-      CFS_TRY(value.map({"name", "version", "epoch", "arch", "channel", "compatible"}));
+  YamlMap map = CFS_TRY(value.map({"name", "version", "epoch", "arch", "channel", "compatible"}));
   YamlValue name = CFS_TRY(map.require("name"));
   std::string letters_digits = std::string(kLower) + std::string(kDigits);
   manifest.name = CFS_TRY(word(name, letters_digits, ".-", 64));

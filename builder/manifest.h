@@ -89,8 +89,7 @@ constexpr int64_t kDefaultSourceDateEpoch = 1700000000;
 
 /// Parses a manifest. `file_name` is for messages; `folder` (absolute) is what relative paths are
 /// relative to. Errors: kInvalidInput, "FILE:LINE:COLUMN: KEY.PATH: what", often with a hint.
-[[nodiscard]] Result<Manifest> parse_manifest(const std::string& text,
-                                              const std::string& file_name,
+[[nodiscard]] Result<Manifest> parse_manifest(const std::string& text, const std::string& file_name,
                                               const std::string& folder);
 
 /// Reads and parses the manifest at `path`.

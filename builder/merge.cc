@@ -63,7 +63,8 @@ Result<tree::Node*> Merger::directory_at(std::string_view path, Missing missing)
       continue;
     } else if (!next->is_directory()) {
       if (missing == Missing::kFail) return nullptr;
-      return make_error(ErrorCode::kInvalidInput, "'" + next->path() + "' is not a directory, so '/" +
+      return make_error(ErrorCode::kInvalidInput, "'" + next->path() +
+                                                      "' is not a directory, so '/" +
                                                       std::string(path) + "' cannot be made");
     }
     directory = next;
@@ -118,9 +119,9 @@ Result<tree::Node*> Merger::put(std::string_view path, const tree::Attributes& a
 Result<tree::Node*> Merger::put_link(std::string_view path, std::string_view target_path) {
   tree::Node* target = CFS_TRY(find(target_path));
   if (target == nullptr) {
-    return make_error(ErrorCode::kInvalidInput, "'/" + std::string(path) + "' is a hard link to '/" +
-                                                    std::string(target_path) +
-                                                    "', which is not there");
+    return make_error(ErrorCode::kInvalidInput,
+                      "'/" + std::string(path) + "' is a hard link to '/" +
+                          std::string(target_path) + "', which is not there");
   }
   if (target->is_directory()) {
     return make_error(ErrorCode::kInvalidInput, "'/" + std::string(path) +

@@ -37,8 +37,8 @@ struct NormalizePassName {
 /// installer's output, before later sources may add files of the same names on purpose.
 void remove_host_leaks(tree::Tree& tree);
 
-/// Runs `passes` (kHostLeaks excepted: remove_host_leaks) and empties the directories whose contents
-/// never are part of an image: /dev, /proc, /run, /sys, /tmp, /var/tmp.
+/// Runs `passes` (kHostLeaks excepted: remove_host_leaks) and empties the directories whose
+/// contents never are part of an image: /dev, /proc, /run, /sys, /tmp, /var/tmp.
 [[nodiscard]] Result<> normalize(tree::Tree& tree, Contents& contents,
                                  std::span<const NormalizePass> passes, int64_t source_date_epoch);
 

@@ -41,11 +41,11 @@ Result<> make_entry(const FileRule& rule, int64_t source_date_epoch, tree::Tree&
                   : rule.kind == FileRule::Kind::kSymlink ? S_IFLNK
                                                           : S_IFDIR;
   Merger merger(tree);
-  tree::Node* node = CFS_TRY(merger.put(CFS_TRY(normal_path(rule.path)),
-                                        {.mode = type | rule.mode,
-                                         .uid = rule.owner.uid,
-                                         .gid = rule.owner.gid,
-                                         .mtime = {source_date_epoch, 0}}));
+  tree::Node* node =
+      CFS_TRY(merger.put(CFS_TRY(normal_path(rule.path)), {.mode = type | rule.mode,
+                                                           .uid = rule.owner.uid,
+                                                           .gid = rule.owner.gid,
+                                                           .mtime = {source_date_epoch, 0}}));
   if (rule.kind == FileRule::Kind::kContent) return contents.put_text(tree, *node, rule.text);
   if (rule.kind == FileRule::Kind::kSymlink) return tree.set_symlink_target(*node, rule.text);
   return {};

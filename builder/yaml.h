@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A strict reader over yaml-cpp, which by itself keeps duplicate keys silently, answers missing keys
-// with empty values and counts lines from 0. yaml.cc is the only file that includes yaml-cpp.
+// A strict reader over yaml-cpp, which by itself keeps duplicate keys silently, answers missing
+// keys with empty values and counts lines from 0. yaml.cc is the only file that includes yaml-cpp.
 #pragma once
 
 #include <cstdint>
