@@ -103,7 +103,7 @@ Result<tree::Node*> Merger::put(std::string_view path, const tree::Attributes& a
   Place place = CFS_TRY(place_of(path, Missing::kCreate));
   tree::Node* old = tree_.child(*place.directory, place.name);
   if (old != nullptr && S_ISDIR(attributes.mode)) {
-    tree::Node* directory = CFS_TRY(directory_at(path, Missing::kFail));
+    tree::Node* directory = CFS_TRY(find_directory(path));
     if (directory != nullptr) {
       directory->attributes = attributes;
       while (!directory->xattrs().empty()) {
@@ -133,6 +133,10 @@ Result<tree::Node*> Merger::put_link(std::string_view path, std::string_view tar
   if (old != nullptr && &old->inode() == &target->inode()) return old;
   CFS_TRY(make_room(place));
   return tree_.add_link(*place.directory, place.name, *target);
+}
+
+Result<tree::Node*> Merger::find_directory(std::string_view path) {
+  return directory_at(path, Missing::kFail);
 }
 
 Result<tree::Node*> Merger::find(std::string_view path) {

@@ -29,6 +29,9 @@ class Merger {
   /// The node at `path`, symlinks followed on the way to it but not at the end; or null.
   [[nodiscard]] Result<tree::Node*> find(std::string_view path);
 
+  /// The directory at `path`, all symlinks followed; or null.
+  [[nodiscard]] Result<tree::Node*> find_directory(std::string_view path);
+
  private:
   struct Place {
     tree::Node* directory;
