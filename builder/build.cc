@@ -240,7 +240,8 @@ Result<release::ReleaseDescription> build(const Manifest& manifest, const BuildO
   erofs::ImageInfo info =
       CFS_TRY_WITH("while writing the image", erofs::write_image(tree, {}, image.get()));
   store::Batch* batch = CFS_TRY(contents.batch());
-  store::Batch::Object stored = CFS_TRY(batch->put_file(image.get()));
+  struct stat image_status = CFS_TRY(fstat_fd(image.get()));
+  store::FileDigest stored = CFS_TRY(batch->put_file(image.get(), image_status));
   if (stored.digest != info.digest) {
     return make_error(ErrorCode::kInternal, "the image in the store has digest " +
                                                 stored.digest.hex() + ", not " + info.digest.hex());

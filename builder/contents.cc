@@ -35,7 +35,7 @@ Result<> Contents::put(tree::Tree& tree, tree::Node& file, const store::Batch::S
     return count;
   };
   store::Batch* objects = CFS_TRY(batch());
-  store::Batch::Object object = CFS_TRY(objects->put_stream(whole));
+  store::FileDigest object = CFS_TRY(objects->put_stream(whole));
   tree.set_object(file, object.digest, object.size_bytes);
   return {};
 }

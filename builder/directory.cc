@@ -98,25 +98,19 @@ class Import {
   Result<> add_content(int parent, const std::string& name, const struct stat& status,
                        tree::Node& node) {
     UniqueFd fd = CFS_TRY(open_at(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
-    struct stat opened = CFS_TRY(fstat_fd(fd.get()));
-    if (!S_ISREG(opened.st_mode) || opened.st_ino != status.st_ino) {
-      return make_error(ErrorCode::kSourceChanged, "the file was replaced while it was read");
-    }
-    if (opened.st_size > static_cast<off_t>(kInlineLimitBytes)) {
+    if (status.st_size > static_cast<off_t>(kInlineLimitBytes)) {
       store::Batch* batch = CFS_TRY(contents_.batch());
-      store::Batch::Object object = CFS_TRY(batch->put_file(fd.get()));
+      store::FileDigest object = CFS_TRY(batch->put_file(fd.get(), status));
       tree_.set_object(node, object.digest, object.size_bytes);
       return {};
     }
-    std::string text = CFS_TRY(read_fd(fd.get(), kInlineLimitBytes + 1));
-    if (text.size() != static_cast<size_t>(opened.st_size)) {
-      return make_error(ErrorCode::kSourceChanged, "the file changed while it was read");
-    }
+    std::string text = CFS_TRY(read_fd(fd.get(), kInlineLimitBytes));
+    CFS_TRY(store::check_unchanged(fd.get(), status));
     return tree_.set_content(node, text);
   }
 
-  /// Extended attributes of `name` in `parent`, or of `parent` itself when `name` is empty. Works for
-  /// symlinks, too. Labels of the build host's SELinux policy stay behind.
+  /// Extended attributes of `name` in `parent`, or of `parent` itself when `name` is empty. Works
+  /// for symlinks, too. Labels of the build host's SELinux policy stay behind.
   Result<> add_xattrs(int parent, const std::string& name, tree::Node& node) {
     std::string path = fmt::format("/proc/self/fd/{}{}{}", parent, name.empty() ? "/." : "/", name);
     std::string list(kMaxXattrListBytes, '\0');

@@ -49,9 +49,11 @@ std::vector<Package> installed_packages(std::string_view dpkg_status) {
 std::string packages_json(const std::vector<Package>& packages) {
   release::Json::Array list;
   for (const Package& package : packages) {
-    list.push_back(release::Json::Object{{"name", package.name},
-                                         {"version", package.version},
-                                         {"architecture", package.architecture}});
+    release::Json::Object entry;
+    entry["name"] = package.name;
+    entry["version"] = package.version;
+    entry["architecture"] = package.architecture;
+    list.emplace_back(std::move(entry));
   }
   return release::to_canonical_json(std::move(list)) + "\n";
 }
