@@ -6,6 +6,13 @@
 #include "builder/archive.h"
 
 namespace cfs::builder {
+namespace {
+
+/// Part of the package mmdebstrap: /bin, /lib and /sbin are links from the start where the suite
+/// expects it, so that usr-is-merged can be installed instead of usrmerge and Perl.
+constexpr const char* kMergedUsrHooks = "/usr/share/mmdebstrap/hooks/maybe-merged-usr";
+
+}  // namespace
 
 Command mmdebstrap_command(const DebianSource& source, const DebianContext& context,
                            const std::vector<std::string>& mirrors,
@@ -16,6 +23,7 @@ Command mmdebstrap_command(const DebianSource& source, const DebianContext& cont
                        "--format=tar",
                        "--variant=" + source.variant,
                        "--architectures=" + context.arch,
+                       std::string("--hook-dir=") + kMergedUsrHooks,
                        fmt::format("--aptopt=APT::Install-Recommends \"{}\";", source.recommends)};
   std::vector<std::string> packages = source.packages;
   packages.insert(packages.end(), context.more_packages.begin(), context.more_packages.end());
