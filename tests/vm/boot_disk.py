@@ -3,9 +3,10 @@
 
     boot_disk.py --cache DIR --work DIR --mkcomposefs PROGRAM
 
-Leaves in WORK: boot.img and boot.digest."""
+Leaves in WORK: boot.img, and boot.json with the digests of the image, of init and of the data files."""
 
 import argparse
+import json
 import pathlib
 
 import vm
@@ -20,6 +21,7 @@ echo "guest: arguments $*"
 for file in /data/*; do
   echo "guest: read $file $(busybox sha256sum "$file" 2>&1 | busybox cut -d' ' -f1)"
 done
+echo "guest: many $(busybox stat -c %s /many/FIRST 2>&1) / $(busybox stat -c %s /many/DAMAGED 2>&1)"
 echo "guest: json $(busybox cat /run/cfs/booted.json)"
 echo "guest: volatile-root $(busybox readlink /run/systemd/volatile-root)"
 echo "guest: etc mode $(busybox stat -c '%a %u' /etc)"
@@ -61,6 +63,15 @@ echo "digest $digest"
 # name → content; more than 64 bytes, so that they are objects and not inline
 DATA = {"first": "first " * 3000, "second": "second " * 20000}
 
+# A directory too large for the image's first block.
+MANY = [f"a-name-that-takes-some-room-{number:04}" for number in range(300)]
+INIT = INIT.replace("FIRST", MANY[0]).replace("DAMAGED", MANY[-100])
+
+
+def object_digest(path):
+    """The digest of a file as the fsverity program, not our own code, computes it."""
+    return vm.run("fsverity", "digest", path).split()[0].removeprefix("sha256:")
+
 
 def main():
     parser = argparse.ArgumentParser()
@@ -74,6 +85,7 @@ def main():
     busybox = pathlib.Path(vm.tool("busybox"))
     files = [(tree + "bin/busybox", busybox), (tree + "sbin/init", INIT), (tree + "etc/hostname", "cfs-guest\n")]
     files += [(tree + f"data/{name}", content) for name, content in DATA.items()]
+    files += [(tree + f"many/{name}", "") for name in MANY]
     files += [(tree + f"{name}/.keep", "") for name in ("dev", "proc", "sys", "run", "var", "sysroot", "usr", "tmp")]
     script = "chmod 755 /root-tree/bin/busybox /root-tree/sbin/init\nln -s busybox /root-tree/bin/sh\n" + SCRIPT
     programs = [("usr/sbin/mkfs.ext4", vm.tool("mkfs.ext4")), ("usr/bin/fsverity", vm.tool("fsverity")),
@@ -81,8 +93,14 @@ def main():
     text = vm.run_script(kernel, script, arguments.work, disks=[disk], programs=programs, files=files, name="boot_disk")
     [digest] = [line.split()[1] for line in text.splitlines() if line.startswith("digest ")]
     vm.run("e2fsck", "-fn", disk)
-    (arguments.work / "boot.digest").write_text(digest)
+    digests = {"image": digest, "init": object_digest(busybox)}
+    for name, content in DATA.items():
+        plain = arguments.work / "plain"
+        plain.write_text(content)
+        digests[name] = object_digest(plain)
+    (arguments.work / "boot.json").write_text(json.dumps(digests))
     disk.rename(arguments.work / "boot.img")
 
 
-vm.main(main)
+if __name__ == "__main__":
+    vm.main(main)
