@@ -17,8 +17,11 @@ using ::testing::HasSubstr;
 
 class ClientTest : public ::testing::Test {
  protected:
-  ClientTest() {
-    EXPECT_TRUE(trust_root(store_, Unverified(repository_.files["metadata/1.root.json"])));
+  ClientTest() { start_anew(); }
+
+  // A device that knows nothing but 1.root.json.
+  void start_anew() {
+    ASSERT_TRUE(trust_root(store_, Unverified(repository_.files["metadata/1.root.json"])));
   }
 
   Result<Verified<Targets>> update(release::UnixTime now = FakeRepository::kNow) {
@@ -109,7 +112,7 @@ TEST_F(ClientTest, ArbitraryAnyChangedByteIsRefused) {
     const std::string good = repository_.files[path];
     for (size_t at = 0; at < good.size(); at += 7) {
       repository_.files[path][at] ^= 1;
-      ASSERT_TRUE(trust_root(store_, Unverified(repository_.files["metadata/1.root.json"])));
+      start_anew();
       EXPECT_FALSE(update()) << path << " byte " << at;
       repository_.files[path] = good;
     }
@@ -148,6 +151,7 @@ TEST_F(ClientTest, GarbageAndTruncationAreRefused) {
 TEST_F(ClientTest, WrongKeyOfEachRole) {
   for (const char* role : {"timestamp", "snapshot", "targets"}) {
     FakeRepository good = repository_;
+    start_anew();
     repository_.roles[role].keys = {attacker_};
     repository_.publish_targets();
     repository_.publish_snapshot();
@@ -169,7 +173,7 @@ TEST_F(ClientTest, OneRolesFileIsNotAnothers) {
   // All roles share one key, so that only the type tells the files apart.
   for (auto& [name, role] : repository_.roles) role.keys = {FakeKey(1)};
   repository_.publish();
-  ASSERT_TRUE(trust_root(store_, Unverified(repository_.files["metadata/1.root.json"])));
+  start_anew();
   repository_.files["metadata/timestamp.json"] = repository_.files["metadata/1.snapshot.json"];
   expect_refused(ErrorCode::kCorrupt, "'_type' must be 'timestamp'");
 }
@@ -183,9 +187,10 @@ class ThresholdTest : public ClientTest {
     repository_.roles["targets"].keys = {FakeKey(11), FakeKey(12), FakeKey(13)};
     repository_.roles["targets"].threshold = 2;
     repository_.publish();
-    EXPECT_TRUE(trust_root(store_, Unverified(repository_.files["metadata/1.root.json"])));
+    start_anew();
   }
   void sign_targets(const std::vector<FakeKey>& signers) {
+    start_anew();
     Json::Object content = repository_.common("targets");
     content["targets"] = repository_.targets;
     repository_.files["metadata/1.targets.json"] = FakeRepository::sign(content, signers);
@@ -293,10 +298,12 @@ TEST_F(ClientTest, SnapshotMayNotDropAFile) {
 }
 
 TEST_F(ClientTest, ExpiredSavedMetadataStillGuardsAgainstRollback) {
+  repository_.roles["root"].expires += 86400 * 10;
+  repository_.publish();
+  start_anew();
   std::string old = repository_.files["metadata/timestamp.json"];
   repository_.publish_next();
   expect_good();
-  for (auto& [name, role] : repository_.roles) role.expires += 86400 * 10;
   repository_.files["metadata/timestamp.json"] = old;
   expect_refused(ErrorCode::kRollback, "timestamp.json", FakeRepository::kNow + 86400 * 5);
 }
@@ -308,7 +315,7 @@ TEST_F(ClientTest, FreezeOfEachRole) {
     FakeRepository good = repository_;
     repository_.roles[role].expires = FakeRepository::kNow;
     repository_.publish();
-    ASSERT_TRUE(trust_root(store_, Unverified(repository_.files["metadata/1.root.json"])));
+    start_anew();
     expect_refused(ErrorCode::kExpired,
                    std::string(role) + ".json expired at 2027-01-15T08:00:00Z");
     expect_refused(ErrorCode::kExpired, std::string(role) + ".json expired");
@@ -347,13 +354,14 @@ TEST_F(ClientTest, MixAndMatchOfTargetsAndSnapshot) {
     repository_.publish_next();
     FakeRepository good = repository_;
 
-    repository_.files[release::metadata_path("targets", repository_.roles["targets"].version)] =
-        old_targets;
-    expect_refused(ErrorCode::kDigestMismatch, "targets.json");
-    repository_ = good;
+    // The snapshot first: the targets are looked at only when it is right.
     repository_.files[release::metadata_path("snapshot", repository_.roles["snapshot"].version)] =
         old_snapshot;
     expect_refused(ErrorCode::kDigestMismatch, "snapshot.json");
+    repository_ = good;
+    repository_.files[release::metadata_path("targets", repository_.roles["targets"].version)] =
+        old_targets;
+    expect_refused(ErrorCode::kDigestMismatch, "targets.json");
     repository_ = good;
     expect_good();
   }
@@ -363,7 +371,7 @@ TEST_F(ClientTest, SameVersionOtherContentIsRefused) {
   // The targets key signs two files with one version; the snapshot announces only one of them.
   expect_good();
   store_.files.erase("targets.json");
-  repository_.add_target("other", "other");
+  ++repository_.roles["targets"].expires;
   repository_.publish_targets();
   expect_refused(ErrorCode::kDigestMismatch, "targets.json");
 }
@@ -452,7 +460,7 @@ TEST_F(ClientTest, RootMustMeetTheOldThreshold) {
   repository_.roles["root"].keys = {FakeKey(50), FakeKey(51)};
   repository_.roles["root"].threshold = 2;
   repository_.publish_root();
-  ASSERT_TRUE(trust_root(store_, Unverified(repository_.files["metadata/1.root.json"])));
+  start_anew();
   repository_.roles["root"].keys = {FakeKey(52)};
   repository_.roles["root"].threshold = 1;
   repository_.roles["root"].version = 2;
@@ -575,6 +583,7 @@ TEST_F(ClientTest, WhatARootMustBe) {
 TEST_F(ClientTest, TargetNamesAreFileNames) {
   for (const char* name : {"../x", "a/b", ".hidden", "", "a b", "a\n", "a%2fb", "-x"}) {
     FakeRepository good = repository_;
+    start_anew();
     repository_.add_target(name, "x");
     repository_.publish();
     expect_refused(ErrorCode::kCorrupt, "is no target name");
