@@ -48,10 +48,11 @@ struct NewSection {
 };
 
 /// A copy of the EFI program `program` with read-only data sections appended, in the given order,
-/// each at the next page behind the one before. VirtualSize is the exact size of the content: the
-/// systemd stub goes by it. SizeOfImage, SizeOfInitializedData and CheckSum are set anew.
-/// Errors: kCorrupt (not a PE32+ file); kInvalidInput (signed, no room in the headers, a section
-/// of that name is there, result over 4 GiB).
+/// each at the next page behind the one before. What lies behind the last section (debug symbols)
+/// is dropped. VirtualSize is the exact size of the content: the systemd stub goes by it.
+/// SizeOfImage, SizeOfInitializedData and CheckSum are set anew. Errors: kCorrupt (not a PE32+
+/// file); kInvalidInput (signed, no room in the headers, a section of that name is there, result
+/// over 4 GiB).
 [[nodiscard]] Result<std::vector<std::byte>> append_sections(Bytes program,
                                                              std::span<const NewSection> sections);
 

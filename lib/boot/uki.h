@@ -24,7 +24,7 @@ constexpr const char* kSystemdBootPath = "/usr/lib/systemd/boot/efi/systemd-boot
 /// What a UKI is made of. All views are borrowed.
 struct UkiParts {
   Bytes stub;                   ///< content of the stub
-  std::string_view os_release;  ///< text; must set PRETTY_NAME or NAME, or sd-boot hides the entry
+  std::string_view os_release;  ///< text; must set PRETTY_NAME (or NAME, ID): sd-boot hides others
   std::string_view cmdline;     ///< one line, no control characters; ends in the file without '\n'
   std::string_view uname;       ///< kernel release, as in /lib/modules
   Bytes kernel;                 ///< bzImage with its EFI header
