@@ -3,9 +3,8 @@
 #include <gtest/gtest.h>
 #include <zstd.h>
 
-#include <random>
-
 #include "deployer/deployment.h"
+#include "deployer/fake_release.h"
 #include "deployer/plan.h"
 #include "deployer/repository.h"
 #include "deployer/zstd_reader.h"
@@ -21,13 +20,6 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using Request = FakeServer::Request;
 using Response = FakeServer::Response;
-
-std::string random_text(size_t size, unsigned seed) {
-  std::minstd_rand random(seed + 1);
-  std::string text(size, '\0');
-  for (char& c : text) c = static_cast<char>('a' + random() % 20);
-  return text;
-}
 
 std::string compress(const std::string& text, int window_log = 0) {
   std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> context(ZSTD_createCCtx(), ZSTD_freeCCtx);

@@ -54,10 +54,12 @@ struct Slot {
 };
 static_assert(sizeof(Slot) == 32);
 
-/// Collects output, hashes it and writes it to `fd` (unless that is -1).
+/// Collects output, hashes it and hands it on in large pieces.
 class Output {
  public:
-  explicit Output(int fd) : fd_(fd) { buffer_.reserve(kOutputBufferBytes + kBlockSize); }
+  explicit Output(const ByteSink& sink) : sink_(sink) {
+    buffer_.reserve(kOutputBufferBytes + kBlockSize);
+  }
 
   Result<> append(Bytes bytes) {
     buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
@@ -85,7 +87,7 @@ class Output {
   [[nodiscard]] uint64_t offset() const { return flushed_ + buffer_.size(); }
   Result<> flush() {
     hasher_.update(buffer_);
-    if (fd_ >= 0) CFS_TRY(write_full(fd_, buffer_));
+    CFS_TRY(sink_(buffer_));
     flushed_ += buffer_.size();
     buffer_.clear();
     return {};
@@ -93,7 +95,7 @@ class Output {
   [[nodiscard]] verity::Digest digest() { return hasher_.finish(); }
 
  private:
-  int fd_;
+  const ByteSink& sink_;
   std::vector<std::byte> buffer_;
   uint64_t flushed_ = 0;
   verity::MerkleHasher hasher_;
@@ -143,12 +145,12 @@ class Writer {
  public:
   Writer(const tree::Tree& tree, const VersionRange& versions) : tree_(tree), versions_(versions) {}
 
-  Result<ImageInfo> write(int fd) {
+  Result<ImageInfo> write(const ByteSink& sink) {
     CFS_TRY(choose_version());
     CFS_TRY(number());
     CFS_TRY(count());
     CFS_TRY(place());
-    Output output(fd);
+    Output output(sink);
     CFS_TRY(emit(output));
     ImageInfo info;
     info.size_bytes = output.offset();
@@ -667,8 +669,15 @@ Result<> Writer::emit_blocks(Output& output, uint32_t index) {
 
 }  // namespace
 
+Result<ImageInfo> write_image(const tree::Tree& tree, const VersionRange& versions,
+                              const ByteSink& sink) {
+  return Writer(tree, versions).write(sink);
+}
+
 Result<ImageInfo> write_image(const tree::Tree& tree, const VersionRange& versions, int fd) {
-  return Writer(tree, versions).write(fd);
+  return write_image(tree, versions, [fd](Bytes bytes) -> Result<> {
+    return fd >= 0 ? write_full(fd, bytes) : Result<>();
+  });
 }
 
 }  // namespace cfs::erofs

@@ -113,7 +113,13 @@ Result<std::span<const ImageXattr>> XattrMaker::make(const tree::Node& node,
     }
     CFS_TRY(set(node, kMetacopy, value));
     if (node.has_payload()) {
-      redirect_ = "/" + node.payload();
+      redirect_ = "/";
+      if (node.payload_is_digest()) {
+        verity::Digest::ObjectPath path = node.digest()->object_path_chars();
+        redirect_.append(path.data(), path.size());
+      } else {
+        redirect_ += node.payload();
+      }
       CFS_TRY(set(node, kRedirect, redirect_));
     }
   }

@@ -9,6 +9,7 @@ namespace cfs::tree {
 namespace {
 
 constexpr size_t kBufferBytes = 64 * 1024;
+constexpr size_t kMaxSharedXattrs = 128;  // an inode's, composefs-format.md §7.3
 
 enum class Escape { kPlain, kEquals };
 
@@ -56,7 +57,7 @@ void append_number(std::string& out, T value, int base = 10) {
 
 class DumpWriter {
  public:
-  explicit DumpWriter(const TextSink& sink) : sink_(sink) {}
+  DumpWriter(const DumpOptions& options, const TextSink& sink) : options_(options), sink_(sink) {}
 
   Result<> add(const Node& entry, std::string_view path) {
     const Node& node = entry.inode();
@@ -83,12 +84,7 @@ class DumpWriter {
     append_optional(out_, node.content());
     out_ += ' ';
     out_ += node.is_external() && node.digest() != nullptr ? node.digest()->hex() : "-";
-    for (const Xattr* xattr : node.xattrs()) {
-      out_ += ' ';
-      append_escaped(out_, xattr->key, Escape::kEquals);
-      out_ += '=';
-      append_escaped(out_, xattr->value, Escape::kEquals);
-    }
+    append_xattrs(node);
     out_ += '\n';
     return out_.size() >= kBufferBytes ? flush() : Result<>();
   }
@@ -110,15 +106,35 @@ class DumpWriter {
     return node.is_external() ? node.payload() : "";
   }
 
+  void append_xattr(const Xattr& xattr) {
+    out_ += ' ';
+    append_escaped(out_, xattr.key, Escape::kEquals);
+    out_ += '=';
+    append_escaped(out_, xattr.value, Escape::kEquals);
+  }
+  void append_xattrs(const Node& node) {
+    std::vector<const Xattr*> shared;
+    for (const Xattr* xattr : node.xattrs()) {
+      if (options_.shared_xattrs != nullptr && options_.shared_xattrs->contains(xattr) &&
+          shared.size() < kMaxSharedXattrs) {
+        shared.push_back(xattr);
+      } else {
+        append_xattr(*xattr);
+      }
+    }
+    for (const Xattr* xattr : shared) append_xattr(*xattr);
+  }
+
+  const DumpOptions& options_;
   const TextSink& sink_;
   std::string out_;
 };
 
 }  // namespace
 
-Result<> write_dump(const Tree& tree, std::span<const std::string> top_level,
-                    const TextSink& sink) {
-  DumpWriter writer(sink);
+Result<> write_dump(const Tree& tree, const DumpOptions& options, const TextSink& sink) {
+  DumpWriter writer(options, sink);
+  std::span<const std::string> top_level = options.top_level;
   CFS_TRY(writer.add(tree.root(), "/"));
   auto selected = [&](const Node& node) {
     return top_level.empty() ||

@@ -206,6 +206,7 @@ const Node* Tree::child(const Node& directory, std::string_view name) const {
 
 Node* Tree::find(std::string_view path) {
   if (path.empty() || path.front() != '/') return nullptr;
+  if (path.size() > 1 && path.back() == '/') return nullptr;
   Node* node = root_;
   path.remove_prefix(1);
   while (!path.empty()) {
@@ -294,9 +295,12 @@ Result<> Tree::set_external(Node& file, std::string_view payload, const verity::
   if (payload.size() > kMaxPayloadBytes) {
     return invalid(file, "the payload path is longer than 4095 bytes");
   }
-  if (digest != nullptr && payload == digest->object_path()) {
-    set_object(file, *digest, size_bytes);
-    return {};
+  if (digest != nullptr) {
+    verity::Digest::ObjectPath own_path = digest->object_path_chars();
+    if (payload == std::string_view(own_path.data(), own_path.size())) {
+      set_object(file, *digest, size_bytes);
+      return {};
+    }
   }
   file.text_ = {};
   file.payload_ = storage_->keep(payload);
