@@ -258,6 +258,7 @@ Result<> Sysroot::save_release(const trust::Verified<release::ReleaseDescription
 Result<std::optional<verity::Digest>> booted_image(const Environment& environment) {
   std::string text =
       CFS_TRY(read_file(AT_FDCWD, environment.kernel_command_line, kMaxCommandLineBytes));
+  while (text.ends_with('\n')) text.pop_back();
   Result<verity::Digest> digest = boot::pinned_digest(text);
   if (digest) return *digest;
   if (digest.error().code == ErrorCode::kNotFound) return std::nullopt;
