@@ -156,6 +156,21 @@ class CliTest : public ::testing::Test {
     EXPECT_THAT(result.error().describe(), HasSubstr(words));
   }
 
+  /// Runs `body` in a child with mounts of its own; returns its result, or 100 when there is no way
+  /// to have them.
+  static int in_own_mounts(const std::function<int()>& body) {
+    pid_t child = ::fork();
+    if (child == 0) {
+      int flags = CLONE_NEWNS | (::geteuid() == 0 ? 0 : CLONE_NEWUSER);
+      if (::unshare(flags) != 0) ::_exit(100);
+      if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) ::_exit(100);
+      ::_exit(body());
+    }
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+  }
+
   TemporaryDirectory directory_ = TemporaryDirectory::create().value();
   std::mutex mutex_;
   trust::FakeRepository repository_;
@@ -476,25 +491,31 @@ TEST_F(CliTest, NoSpaceIsFoundBeforeAnythingIsFetched) {
   FakeRelease release = first_release();
   release.files["/usr/big"] = random_text(3'000'000, 300);
   offer(release);
-  // A small file system, in a mount namespace of a child's own.
-  server_.forget();
-  pid_t child = ::fork();
-  if (child == 0) {
-    int flags = CLONE_NEWNS | (::geteuid() == 0 ? 0 : CLONE_NEWUSER);
-    if (::unshare(flags) != 0) ::_exit(100);
-    (void)::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
-    if (::mount("none", path("sysroot").c_str(), "tmpfs", 0, "size=4m") != 0) ::_exit(101);
-    Result<int> made = init();
-    if (!made) ::_exit(102);
+  int status = in_own_mounts([&] {
+    if (::mount("none", path("sysroot").c_str(), "tmpfs", 0, "size=4m") != 0) return 101;
+    if (!init()) return 102;
     Result<int> result = update();
-    ::_exit(result ? 103 : exit_status(result.error().code));
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  ASSERT_TRUE(WIFEXITED(status));
-  EXPECT_EQ(WEXITSTATUS(status), 9);
+    return result ? 103 : exit_status(result.error().code);
+  });
+  EXPECT_EQ(status, 9);
   EXPECT_EQ(server_.count("/rel/"), 1u);
   EXPECT_EQ(server_.count("/obj/"), 0u);
+}
+
+TEST_F(CliTest, ASysrootThatIsShownReadOnlyIsUpdated) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  const std::string sysroot = path("sysroot");
+  int status = in_own_mounts([&] {
+    auto mount = [&](unsigned long flags) {
+      return ::mount(sysroot.c_str(), sysroot.c_str(), nullptr, flags, nullptr) == 0;
+    };
+    if (!mount(MS_BIND) || !mount(MS_BIND | MS_REMOUNT | MS_RDONLY)) return 101;
+    Result<int> result = update();
+    return result ? *result : 102;
+  });
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(reboot(), "1");
 }
 
 TEST_F(CliTest, FetchesFromALocalDirectoryToo) {

@@ -13,28 +13,39 @@ namespace cfs::deploy {
 namespace {
 
 constexpr const char* kUsualPlaces[] = {"/boot/efi", "/efi", "/boot"};
-constexpr const char* kPartition = "/dev/disk/by-partlabel/cfs-esp";
+constexpr const char* kBlockDevices = "/sys/class/block";
+constexpr size_t kMaxUeventBytes = 4096;
+
+/// The device of the partition called "cfs-esp", by what the kernel says (no udev needed).
+Result<std::string> find_partition() {
+  for (const std::string& device : CFS_TRY(list_directory(AT_FDCWD, kBlockDevices))) {
+    Result<std::string> uevent =
+        read_file(AT_FDCWD, std::string(kBlockDevices) + "/" + device + "/uevent", kMaxUeventBytes);
+    if (uevent && ("\n" + *uevent).find("\nPARTNAME=cfs-esp\n") != std::string::npos) {
+      return "/dev/" + device;
+    }
+  }
+  return make_error(ErrorCode::kNotFound, "cannot find the EFI system partition")
+      .with_hint("mount it on /boot/efi or /efi, or name its directory with --esp");
+}
 
 /// Mounts the partition where only this process sees it. Returns the mount point.
 Result<std::string> mount_partition() {
-  if (!stat_at(AT_FDCWD, kPartition, 0)) {
-    return make_error(ErrorCode::kNotFound, "cannot find the EFI system partition")
-        .with_hint("mount it on /boot/efi or /efi, or name its directory with --esp");
-  }
+  std::string device = CFS_TRY(find_partition());
   if (::unshare(CLONE_NEWNS) != 0) return errno_error("cannot make a mount namespace");
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) {
     return errno_error("cannot make mounts private");
   }
   std::string point = "/run/cfs-esp-XXXXXX";
   if (::mkdtemp(point.data()) == nullptr) return errno_error("cannot make a directory in /run");
-  if (::mount(kPartition, point.c_str(), "vfat", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-              "umask=0077,iocharset=ascii,utf8=0") != 0) {
+  if (::mount(device.c_str(), point.c_str(), "vfat", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+              "umask=0077") != 0) {
     int error_number = errno;
     ::rmdir(point.c_str());
-    Error error = errno_error(std::string("cannot mount '") + kPartition + "'", error_number);
+    Error error = errno_error("cannot mount '" + device + "'", error_number);
     if (error_number == ENODEV) {
       error.code = ErrorCode::kUnsupported;
-      error.hint = "the kernel needs the modules vfat and nls_ascii";
+      error.hint = "the kernel needs the modules vfat, nls_cp437 and nls_ascii";
     }
     return error;
   }
