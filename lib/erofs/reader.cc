@@ -221,7 +221,6 @@ Result<> Reader::read_xattr_entry(uint64_t offset, uint64_t end, XattrList& list
   if (offset + entry_size > end) return corrupt(offset, "xattr is cut off");
   std::string key(kPrefixes[entry.name_index]);
   key += CFS_TRY(text_at(name_offset, entry.name_size));
-  if (key.find('\0') != key.npos) return corrupt(offset, "xattr with a NUL byte in its name");
   list.items.emplace_back(std::move(key), CFS_TRY(text_at(value_offset, entry.value_size)));
   return {};
 }

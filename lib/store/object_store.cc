@@ -442,9 +442,9 @@ Result<FileDigest> Batch::State::add_stream(const Source& source, const verity::
   verity::MerkleHasher& hasher = workspace.hasher();
   std::optional<TemporaryObject> object;
   for (;;) {
-    CFS_TRY(check_interrupted());
     size_t used = 0;
     while (used < buffer.size()) {
+      CFS_TRY(check_interrupted());  // a network may yield single bytes
       size_t count = CFS_TRY(source(buffer.subspan(used)));
       CFS_CHECK(count <= buffer.size() - used);
       if (count == 0) break;

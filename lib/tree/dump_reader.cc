@@ -81,16 +81,6 @@ Result<std::string_view> unescape(std::string_view text, std::string& out) {
   return std::string_view(out);
 }
 
-/// As unescape(); bytes that would end a name in the kernel are refused.
-Result<std::string_view> unescape_without_nul(Field field, std::string_view text,
-                                              std::string& out) {
-  std::string_view result = CFS_TRY(unescape(text, out));
-  if (result.find('\0') != result.npos) {
-    return bad(std::string(kFieldNames[field]) + " holds a NUL byte");
-  }
-  return result;
-}
-
 class DumpReader {
  public:
   Result<> add_line(std::string_view line) {
@@ -166,7 +156,7 @@ Result<> DumpReader::parse_line(std::string_view line) {
   if (rest.size() > kMaxXattrTextBytes) return bad("more than 65535 bytes of extended attributes");
 
   if (fields[kPath].size() > kMaxPathBytes) return bad("PATH is longer than a megabyte");
-  std::string_view path = CFS_TRY(unescape_without_nul(kPath, fields[kPath], path_text_));
+  std::string_view path = CFS_TRY(unescape(fields[kPath], path_text_));
   if (path.empty() || path.front() != '/') return bad("PATH must start with '/'");
 
   std::string_view mode_text = fields[kMode];
@@ -190,8 +180,7 @@ Result<> DumpReader::parse_line(std::string_view line) {
     std::string_view name = path.substr(slash + 1);
     if (is_link) {
       if (S_ISDIR(attributes.mode)) return bad("a directory cannot be a hard link");
-      std::string_view target =
-          CFS_TRY(unescape_without_nul(kPayload, fields[kPayload], payload_text_));
+      std::string_view target = CFS_TRY(unescape(fields[kPayload], payload_text_));
       if (fields[kPayload] == "-") return bad("a hard link needs its target in PAYLOAD");
       if (!link_by_path_.emplace(path, links_.size()).second) {
         return make_error(ErrorCode::kExists, "'" + std::string(path) + "' is there twice");
@@ -231,8 +220,7 @@ Result<> DumpReader::parse_attributes(Node& node, std::string_view (&fields)[kFi
 
   if (node.is_symlink()) {
     if (fields[kPayload] == "-") return bad("a symlink needs its target in PAYLOAD");
-    std::string_view target =
-        CFS_TRY(unescape_without_nul(kPayload, fields[kPayload], payload_text_));
+    std::string_view target = CFS_TRY(unescape(fields[kPayload], payload_text_));
     return tree_.set_symlink_target(node, target);
   }
   if (node.is_regular()) return parse_file(node, fields, size_bytes);
@@ -249,7 +237,7 @@ Result<> DumpReader::parse_file(Node& node, std::string_view (&fields)[kFieldCou
   }
   std::string_view payload;
   if (fields[kPayload] != "-") {
-    payload = CFS_TRY(unescape_without_nul(kPayload, fields[kPayload], payload_text_));
+    payload = CFS_TRY(unescape(fields[kPayload], payload_text_));
   }
   std::string_view content;
   if (fields[kContent] != "-") {
@@ -271,7 +259,6 @@ Result<> DumpReader::parse_xattr(Node& node, std::string_view text) {
                "'");
   }
   std::string_view key = CFS_TRY(unescape(text.substr(0, equals), key_text_));
-  if (key.find('\0') != key.npos) return bad("the name of an extended attribute holds a NUL byte");
   std::string_view value = CFS_TRY(unescape(text.substr(equals + 1), value_text_));
   return tree_.set_xattr(node, key, value);
 }

@@ -292,8 +292,8 @@ void Tree::set_object(Node& file, const verity::Digest& digest, uint64_t size_by
 Result<> Tree::set_external(Node& file, std::string_view payload, const verity::Digest* digest,
                             uint64_t size_bytes) {
   CFS_CHECK(file.is_regular() && !file.is_link());
-  if (payload.size() > kMaxPayloadBytes) {
-    return invalid(file, "the payload path is longer than 4095 bytes");
+  if (payload.size() > kMaxPayloadBytes || payload.find('\0') != payload.npos) {
+    return invalid(file, "the payload path is longer than 4095 bytes or holds a NUL byte");
   }
   if (digest != nullptr) {
     verity::Digest::ObjectPath own_path = digest->object_path_chars();
@@ -312,8 +312,9 @@ Result<> Tree::set_external(Node& file, std::string_view payload, const verity::
 
 Result<> Tree::set_symlink_target(Node& symlink, std::string_view target) {
   CFS_CHECK(symlink.is_symlink() && !symlink.is_link());
-  if (target.empty() || target.size() > kMaxSymlinkTargetBytes) {
-    return invalid(symlink, "a symlink target must have 1 to 4095 bytes");
+  if (target.empty() || target.size() > kMaxSymlinkTargetBytes ||
+      target.find('\0') != target.npos) {
+    return invalid(symlink, "a symlink target must have 1 to 4095 bytes, none of them NUL");
   }
   symlink.text_ = storage_->keep(target);
   return {};
@@ -321,8 +322,8 @@ Result<> Tree::set_symlink_target(Node& symlink, std::string_view target) {
 
 Result<> Tree::set_xattr(Node& node, std::string_view key, std::string_view value) {
   CFS_CHECK(!node.is_link());
-  if (key.empty() || key.size() > kMaxXattrKeyBytes) {
-    return invalid(node, "the name of an extended attribute must have 1 to 255 bytes");
+  if (key.empty() || key.size() > kMaxXattrKeyBytes || key.find('\0') != key.npos) {
+    return invalid(node, "the name of an extended attribute must have 1 to 255 bytes, none NUL");
   }
   if (value.size() > kMaxXattrValueBytes) {
     return invalid(node, "the value of '" + std::string(key) + "' is larger than 65535 bytes");

@@ -70,7 +70,7 @@ std::array<std::byte, 256> make_descriptor(uint64_t data_size_bytes,
   return bytes;
 }
 
-MerkleHasher::MerkleHasher() = default;
+MerkleHasher::MerkleHasher(TreeBlocks tree_blocks) : tree_blocks_(tree_blocks) {}
 
 void MerkleHasher::update(Bytes data) {
   size_bytes_ += data.size();
@@ -98,9 +98,7 @@ void MerkleHasher::add_hash(size_t level, const Sha256Digest& hash) {
   // A full block is hashed only when one more hash arrives: a level with exactly one block is the
   // top, and its hash is the root.
   if (levels_[level].used == kBlockSize) {
-    Sha256Digest full = sha256(levels_[level].block);
-    levels_[level].used = 0;
-    add_hash(level + 1, full);
+    add_hash(level + 1, close_block(levels_[level]));
   }
   Level& current = levels_[level];
   std::copy(hash.bytes().begin(), hash.bytes().end(),
@@ -108,34 +106,57 @@ void MerkleHasher::add_hash(size_t level, const Sha256Digest& hash) {
   current.used += Sha256Digest::kSize;
 }
 
-Digest MerkleHasher::finish() {
+Sha256Digest MerkleHasher::close_block(Level& level) {
+  std::fill(level.block.begin() + static_cast<std::ptrdiff_t>(level.used), level.block.end(),
+            std::byte{0});
+  level.used = 0;
+  if (tree_blocks_ == TreeBlocks::kKeep) {
+    level.kept.insert(level.kept.end(), level.block.begin(), level.block.end());
+  }
+  return sha256(level.block);
+}
+
+Sha256Digest MerkleHasher::finish_root() {
   if (partial_used_ > 0) {
     std::fill(partial_.begin() + static_cast<std::ptrdiff_t>(partial_used_), partial_.end(),
               std::byte{0});
     add_hash(0, sha256(partial_));
   }
-  Sha256Digest root;  // all zeros for empty data
   for (size_t level = 0; level < levels_.size(); ++level) {
     Level& current = levels_[level];
     bool is_top = level + 1 == levels_.size();
-    if (is_top && current.used == Sha256Digest::kSize) {
-      root = *Sha256Digest::from_bytes(Bytes(current.block).first(Sha256Digest::kSize));
-      break;
+    if (is_top && current.used == Sha256Digest::kSize) {  // one data block: no tree
+      return *Sha256Digest::from_bytes(Bytes(current.block).first(Sha256Digest::kSize));
     }
-    std::fill(current.block.begin() + static_cast<std::ptrdiff_t>(current.used),
-              current.block.end(), std::byte{0});
-    Sha256Digest hash = sha256(current.block);
-    if (is_top) {
-      root = hash;
-      break;
-    }
+    Sha256Digest hash = close_block(current);
+    if (is_top) return hash;
     add_hash(level + 1, hash);
   }
-  Digest digest = sha256(make_descriptor(size_bytes_, root));
+  return {};  // all zeros for empty data
+}
+
+void MerkleHasher::start_anew() {
   size_bytes_ = 0;
   partial_used_ = 0;
   levels_.clear();
+}
+
+Digest MerkleHasher::finish() {
+  Digest digest = sha256(make_descriptor(size_bytes_, finish_root()));
+  start_anew();
   return digest;
+}
+
+Metadata MerkleHasher::finish_metadata() {
+  CFS_CHECK(tree_blocks_ == TreeBlocks::kKeep);
+  Metadata metadata;
+  metadata.descriptor = make_descriptor(size_bytes_, finish_root());
+  metadata.digest = sha256(metadata.descriptor);
+  for (auto level = levels_.rbegin(); level != levels_.rend(); ++level) {
+    metadata.tree.insert(metadata.tree.end(), level->kept.begin(), level->kept.end());
+  }
+  start_anew();
+  return metadata;
 }
 
 Digest digest_of(Bytes data) {

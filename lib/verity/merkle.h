@@ -15,7 +15,19 @@ constexpr size_t kHashesPerBlock = kBlockSize / Sha256Digest::kSize;
 /// SHA-256 of `data`.
 [[nodiscard]] Sha256Digest sha256(Bytes data);
 
-/// Computes the fs-verity digest of a stream. Memory: one 4 KiB block a tree level.
+/// What a file system stores beside the content of a file that has fs-verity.
+struct Metadata {
+  Digest digest;
+  std::array<std::byte, 256> descriptor;
+  /// The blocks of the Merkle tree, the root's first, then level by level. Empty when the data has
+  /// at most one block. Spec: fsverity.rst, "Merkle tree".
+  std::vector<std::byte> tree;
+};
+
+enum class TreeBlocks { kDrop, kKeep };
+
+/// Computes the fs-verity digest of a stream. Memory: one 4 KiB block a tree level, or with kKeep
+/// the whole tree, 1/127 of the data.
 ///
 ///   MerkleHasher hasher;
 ///   hasher.update(piece);   // any sizes; multiples of 4096 are fastest
@@ -25,10 +37,12 @@ constexpr size_t kHashesPerBlock = kBlockSize / Sha256Digest::kSize;
 /// Spec: fsverity.rst, "Merkle tree" and "fs-verity descriptor". One thread at a time.
 class MerkleHasher {
  public:
-  MerkleHasher();
+  explicit MerkleHasher(TreeBlocks tree_blocks = TreeBlocks::kDrop);
   void update(Bytes data);
   /// The digest of all data so far. The hasher starts anew afterwards.
   [[nodiscard]] Digest finish();
+  /// As finish(), with the tree and the descriptor. Only for a hasher that keeps its tree.
+  [[nodiscard]] Metadata finish_metadata();
 
   /// Bytes hashed since the start.
   [[nodiscard]] uint64_t size_bytes() const { return size_bytes_; }
@@ -37,9 +51,16 @@ class MerkleHasher {
   struct Level {
     std::array<std::byte, kBlockSize> block;
     size_t used = 0;
+    std::vector<std::byte> kept;  ///< full blocks, in the order of the data
   };
   void add_hash(size_t level, const Sha256Digest& hash);
+  /// Hashes the block that `level` has collected, and keeps it if asked to.
+  Sha256Digest close_block(Level& level);
+  /// Closes all levels. Only start_anew() may follow.
+  Sha256Digest finish_root();
+  void start_anew();
 
+  TreeBlocks tree_blocks_;
   uint64_t size_bytes_ = 0;
   std::array<std::byte, kBlockSize> partial_{};  ///< data block not yet full
   size_t partial_used_ = 0;

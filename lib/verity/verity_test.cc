@@ -20,13 +20,36 @@ std::vector<std::byte> pattern(size_t size) {
   return data;
 }
 
-/// libfsverity is the judge.
-std::string judged(Bytes data) {
+/// libfsverity's digest, tree and descriptor: the judge.
+struct Judged {
+  std::string digest;
+  std::vector<std::byte> tree;
+  std::vector<std::byte> descriptor;
+};
+
+Judged judged_metadata(Bytes data) {
+  Judged result;
+  libfsverity_metadata_callbacks callbacks = {};
+  callbacks.ctx = &result;
+  callbacks.merkle_tree_size = [](void* context, uint64_t size) {
+    static_cast<Judged*>(context)->tree.resize(size);
+    return 0;
+  };
+  callbacks.merkle_tree_block = [](void* context, const void* block, size_t size, uint64_t offset) {
+    std::memcpy(static_cast<Judged*>(context)->tree.data() + offset, block, size);
+    return 0;
+  };
+  callbacks.descriptor = [](void* context, const void* descriptor, size_t size) {
+    Bytes bytes = std::as_bytes(std::span(static_cast<const char*>(descriptor), size));
+    static_cast<Judged*>(context)->descriptor.assign(bytes.begin(), bytes.end());
+    return 0;
+  };
   libfsverity_merkle_tree_params params = {};
   params.version = 1;
   params.hash_algorithm = FS_VERITY_HASH_ALG_SHA256;
   params.block_size = 4096;
   params.file_size = data.size();
+  params.metadata_callbacks = &callbacks;
   Bytes rest = data;
   libfsverity_digest* digest = nullptr;
   int failed = libfsverity_compute_digest(
@@ -39,9 +62,9 @@ std::string judged(Bytes data) {
       },
       &params, &digest);
   EXPECT_EQ(failed, 0);
-  std::string hex = to_hex(std::as_bytes(std::span(digest->digest, digest->digest_size)));
+  result.digest = to_hex(std::as_bytes(std::span(digest->digest, digest->digest_size)));
   ::free(digest);
-  return hex;
+  return result;
 }
 
 TEST(MerkleHasher, AgreesWithLibfsverityAtEveryBoundary) {
@@ -51,7 +74,14 @@ TEST(MerkleHasher, AgreesWithLibfsverityAtEveryBoundary) {
                       level1, level1 + 1, level1 + block, 3 * level1 + 5, level1 * kHashesPerBlock,
                       level1 * kHashesPerBlock + 1}) {
     std::vector<std::byte> data = pattern(size);
-    EXPECT_EQ(digest_of(data).hex(), judged(data)) << size;
+    Judged judged = judged_metadata(data);
+    EXPECT_EQ(digest_of(data).hex(), judged.digest) << size;
+    MerkleHasher hasher(TreeBlocks::kKeep);
+    hasher.update(data);
+    Metadata metadata = hasher.finish_metadata();
+    EXPECT_EQ(metadata.digest.hex(), judged.digest) << size;
+    EXPECT_TRUE(metadata.tree == judged.tree) << size;
+    EXPECT_EQ(to_hex(metadata.descriptor), to_hex(judged.descriptor)) << size;
   }
 }
 
