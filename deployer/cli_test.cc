@@ -5,12 +5,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <thread>
 
 #include "deployer/fake_release.h"
 #include "deployer/sysroot.h"
@@ -413,6 +415,34 @@ TEST_F(CliTest, AnInterruptedUpdateGoesOn) {
   EXPECT_EQ(reboot(), "1");
 }
 
+TEST_F(CliTest, AKilledUpdateLeavesNothingHalf) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  std::atomic<int> objects{0};
+  fault_ = [&](const Request& request, Response& response) {
+    if (request.target.starts_with("/obj/") && ++objects > 8) {
+      response.delay_before = std::chrono::seconds(60);
+    }
+  };
+  pid_t child = ::fork();
+  if (child == 0) {
+    (void)update();
+    ::_exit(0);
+  }
+  while (objects < 12) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status));
+  expect_nothing_installed();
+  EXPECT_THAT(names_in("sysroot/cfs/objects/.cfs/tmp"), Not(IsEmpty()));
+  fault_ = [](const Request&, Response&) {};
+  ASSERT_DONE(update());
+  EXPECT_THAT(names_in("sysroot/cfs/objects/.cfs/tmp"), IsEmpty());
+  EXPECT_THAT(names_in("sysroot/cfs/tmp"), IsEmpty());
+  EXPECT_EQ(reboot(), "1");
+}
+
 TEST_F(CliTest, CutsBetweenTheStepsOfActivation) {
   offer(first_release());
   ASSERT_DONE(init());
@@ -562,8 +592,7 @@ TEST_F(CliTest, InstallMakesADiskOffline) {
   EXPECT_THAT(debugfs("cat /cfs/deployments/" + id + "/deployment.json"),
               AllOf(HasSubstr("\"state\":\"staged\""), HasSubstr(entry)));
   EXPECT_THAT(debugfs("stat /cfs/refs/staged"), HasSubstr("../deployments/" + id));
-  EXPECT_THAT(debugfs("stat /cfs/images/" + one.image.digest.hex()),
-              HasSubstr("../objects/" + one.image.digest.object_path()));
+  EXPECT_THAT(debugfs("stat /cfs/images/" + one.image.digest.hex()), HasSubstr("Type: symlink"));
   EXPECT_THAT(debugfs("cat /cfs/origin.json"), HasSubstr("https://updates.example/os"));
   EXPECT_THAT(debugfs("cat /cfs/trust/targets.json"), HasSubstr("test_1.release.json"));
   EXPECT_THAT(debugfs("cat /cfs/state/var/lib/small"), HasSubstr("inline"));
