@@ -189,29 +189,19 @@ class FakeRepository {
   bool hashes_in_meta = true;
 };
 
-/// A store in memory.
-class FakeMetadataStore : public MetadataStore {
+/// A store that can stop working, as in a power cut.
+class FakeMetadataStore : public MetadataInMemory {
  public:
-  [[nodiscard]] Result<std::optional<Unverified<std::string>>> load(std::string_view name,
-                                                                    size_t limit_bytes) override {
-    auto found = files.find(std::string(name));
-    if (found == files.end()) return std::optional<Unverified<std::string>>();
-    if (found->second.size() > limit_bytes) return make_error(ErrorCode::kCorrupt, "too large");
-    return std::optional(Unverified(found->second));
-  }
   [[nodiscard]] Result<> save(std::string_view name, std::string_view content) override {
     CFS_TRY(count());
-    files[std::string(name)] = std::string(content);
-    return {};
+    return MetadataInMemory::save(name, content);
   }
   [[nodiscard]] Result<> remove(std::string_view name) override {
     CFS_TRY(count());
-    files.erase(std::string(name));
-    return {};
+    return MetadataInMemory::remove(name);
   }
 
-  std::map<std::string, std::string> files;
-  int changes_until_failure = -1;  ///< as a power cut: this many more changes work; -1: all
+  int changes_until_failure = -1;  ///< this many more changes work; -1: all
 
  private:
   Result<> count() {

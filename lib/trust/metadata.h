@@ -21,7 +21,8 @@
 namespace cfs::trust {
 
 enum class Role { kRoot, kTimestamp, kSnapshot, kTargets };
-inline constexpr std::array kRoles = {Role::kRoot, Role::kTimestamp, Role::kSnapshot, Role::kTargets};
+inline constexpr std::array kRoles = {Role::kRoot, Role::kTimestamp, Role::kSnapshot,
+                                      Role::kTargets};
 
 /// "root", "timestamp", …
 [[nodiscard]] std::string_view role_name(Role role);

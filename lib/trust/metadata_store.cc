@@ -37,4 +37,25 @@ Result<> MetadataDirectory::remove(std::string_view name) {
   return fsync_directory(directory_.get(), ".");
 }
 
+Result<std::optional<Unverified<std::string>>> MetadataInMemory::load(std::string_view name,
+                                                                      size_t limit_bytes) {
+  auto found = files.find(name);
+  if (found == files.end()) return std::optional<Unverified<std::string>>();
+  if (found->second.size() > limit_bytes) {
+    return make_error(ErrorCode::kCorrupt,
+                      fmt::format("'{}' is larger than {} bytes", name, limit_bytes));
+  }
+  return std::optional(Unverified(found->second));
+}
+
+Result<> MetadataInMemory::save(std::string_view name, std::string_view content) {
+  files.insert_or_assign(std::string(name), std::string(content));
+  return {};
+}
+
+Result<> MetadataInMemory::remove(std::string_view name) {
+  files.erase(std::string(name));
+  return {};
+}
+
 }  // namespace cfs::trust

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -39,6 +40,17 @@ class MetadataDirectory : public MetadataStore {
  private:
   explicit MetadataDirectory(UniqueFd directory) : directory_(std::move(directory)) {}
   UniqueFd directory_;
+};
+
+/// In memory: for a check that shall leave nothing behind.
+class MetadataInMemory : public MetadataStore {
+ public:
+  [[nodiscard]] Result<std::optional<Unverified<std::string>>> load(std::string_view name,
+                                                                    size_t limit_bytes) override;
+  [[nodiscard]] Result<> save(std::string_view name, std::string_view content) override;
+  [[nodiscard]] Result<> remove(std::string_view name) override;
+
+  std::map<std::string, std::string, std::less<>> files;
 };
 
 }  // namespace cfs::trust
