@@ -164,8 +164,21 @@ class CliTest : public ::testing::Test {
   static int in_own_mounts(const std::function<int()>& body) {
     pid_t child = ::fork();
     if (child == 0) {
-      int flags = CLONE_NEWNS | (::geteuid() == 0 ? 0 : CLONE_NEWUSER);
-      if (::unshare(flags) != 0) ::_exit(100);
+      const uid_t uid = ::geteuid();
+      const gid_t gid = ::getegid();
+      if (::unshare(CLONE_NEWNS | (uid == 0 ? 0 : CLONE_NEWUSER)) != 0) ::_exit(100);
+      if (uid != 0) {
+        auto write_proc = [](const char* file, const std::string& text) {
+          UniqueFd fd(::open(file, O_WRONLY | O_CLOEXEC));
+          if (!write_full(fd.get(), as_bytes(text))) ::_exit(100);
+        };
+        auto same = [](unsigned id) {
+          return std::to_string(id) + " " + std::to_string(id) + " 1";
+        };
+        write_proc("/proc/self/setgroups", "deny");
+        write_proc("/proc/self/uid_map", same(uid));
+        write_proc("/proc/self/gid_map", same(gid));
+      }
       if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) ::_exit(100);
       ::_exit(body());
     }
@@ -573,9 +586,10 @@ TEST_F(CliTest, InstallMakesADiskOffline) {
 
   // As other people's programs see it.
   auto say = [](std::vector<std::string> arguments) {
-    std::vector<std::string> shell = {"sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; \"$@\" 2>&1", "sh"};
+    std::vector<std::string> shell = {
+        "sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; \"$@\" 2>&1 || echo failed", "sh"};
     shell.insert(shell.end(), arguments.begin(), arguments.end());
-    return cfs::run_command({.arguments = shell}).value_or("failed: " + arguments[0]);
+    return cfs::run_command({.arguments = shell}).value_or("cannot run a shell");
   };
   const std::string entry = "cfs_1_" + one.image.digest.hex().substr(0, 12) + ".efi";
   const std::string esp = path("disk") + "@@1M";

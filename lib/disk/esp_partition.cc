@@ -78,7 +78,8 @@ Result<> make_esp(const std::string& directory, const std::string& name, const E
     return {};
   };
 
-  CFS_TRY(run({mkfs, "-F", "32", "-S", std::to_string(kSectorBytes), "-s",
+  // --invariant: mkfs.vfat 4.2 takes the label's creation time from the clock otherwise.
+  CFS_TRY(run({mkfs, "--invariant", "-F", "32", "-S", std::to_string(kSectorBytes), "-s",
                extent.size_bytes >= kLargeBytes ? "8" : "1", "-n", "cfs-esp", "-i",
                fmt::format("{:08x}", volume_id),
                "--offset=" + std::to_string(extent.offset_bytes / kSectorBytes), name,
