@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <optional>
+#include <array>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,12 +14,25 @@ namespace cfs {
 /// Lower-case hex, two characters a byte.
 [[nodiscard]] std::string to_hex(Bytes bytes);
 
+/// Writes 2 × bytes.size() lower-case digits to `out`.
+void write_hex(Bytes bytes, char* out);
+
+namespace internal {
+inline constexpr auto kHexValues = [] {
+  std::array<int8_t, 256> values{};
+  for (size_t i = 0; i < values.size(); ++i) values[i] = -1;
+  for (int i = 0; i < 10; ++i) values[static_cast<size_t>('0' + i)] = static_cast<int8_t>(i);
+  for (int i = 0; i < 6; ++i) {
+    values[static_cast<size_t>('a' + i)] = static_cast<int8_t>(10 + i);
+    values[static_cast<size_t>('A' + i)] = static_cast<int8_t>(10 + i);
+  }
+  return values;
+}();
+}  // namespace internal
+
 /// Value of one hex digit of either case, or -1.
 [[nodiscard]] constexpr int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
+  return internal::kHexValues[static_cast<unsigned char>(c)];
 }
 
 /// Fills `out` from exactly 2 × out.size() hex digits of either case. False on anything else.

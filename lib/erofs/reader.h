@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <unordered_set>
+
 #include "lib/base/bytes.h"
 #include "lib/tree/tree.h"
 
@@ -8,7 +10,9 @@ namespace cfs::erofs {
 
 struct Image {
   tree::Tree tree;
-  unsigned version = 0;  ///< composefs version in the header: 0 or 1
+  unsigned version = 0;  ///< composefs version in the header: 0, 1, or 2 (composefs-rs)
+  /// The attributes that the image holds in its shared table (for tree::write_dump).
+  std::unordered_set<const tree::Xattr*> shared_xattrs;
 };
 
 /// Reads a composefs image back into the tree that it was written from.
@@ -18,7 +22,7 @@ struct Image {
 /// version). Spec: composefs-format.md §12. Trust: input is attacker-controlled.
 [[nodiscard]] Result<Image> read_image(Bytes image);
 
-/// Maps the file `fd` and reads it.
+/// Loads the regular file `fd` and reads it.
 [[nodiscard]] Result<Image> read_image_file(int fd);
 
 /// Checks that `image` is exactly what our writer makes of the tree in it: every byte, padding

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
+
 #include "lib/tree/tree.h"
 #include "lib/verity/digest.h"
 
@@ -20,12 +22,19 @@ struct ImageInfo {
   unsigned version = 0;      ///< composefs version used: 0 or 1
 };
 
-/// Writes the composefs image of `tree` to `fd` in one forward pass (a pipe will do), byte for byte
-/// what the C reference writes for the same tree; `fd` -1 writes nothing and only computes.
+/// Receives the image front to back, in pieces.
+using ByteSink = std::function<Result<>(Bytes)>;
+
+/// Writes the composefs image of `tree` in one forward pass, byte for byte what the C reference
+/// writes for the same tree.
 ///
-/// Memory: about 24 bytes an inode besides the tree. Same tree, same bytes.
-/// Errors: kInvalidInput (beyond a limit of the format, with the path), kIo, kNoSpace.
+/// Memory: about 40 bytes an inode besides the tree. Same tree, same bytes.
+/// Errors: kInvalidInput (beyond a limit of the format, with the path); those of `sink`.
 /// Spec: composefs-format.md §2 to §11.
+[[nodiscard]] Result<ImageInfo> write_image(const tree::Tree& tree, const VersionRange& versions,
+                                            const ByteSink& sink);
+
+/// The same to a file descriptor (a pipe will do); -1 writes nothing and only computes.
 [[nodiscard]] Result<ImageInfo> write_image(const tree::Tree& tree, const VersionRange& versions,
                                             int fd);
 

@@ -9,6 +9,7 @@
 
 #include "lib/base/result.h"
 #include "lib/base/unique_fd.h"
+#include "lib/store/file_digest.h"
 #include "lib/verity/digest.h"
 
 namespace cfs::store {
@@ -28,6 +29,8 @@ struct StoreOptions {
 class Batch;
 
 /// A directory of files named by their fs-verity digest: `ab/cdef…` (composefs-format.md §1).
+/// Besides the objects it holds `.cfs/` (docs/FORMATS.md): temporary files and, where there is no
+/// fs-verity, a hint which objects have been hashed already.
 ///
 /// Thread-safe; several processes may use one store at once.
 /// Trust: whatever lies in the directory is untrusted until its digest has been checked.
@@ -41,17 +44,24 @@ class ObjectStore {
   ~ObjectStore();
 
   /// Is there a file of that name whose content is known to be right? Known: the kernel's fs-verity
-  /// measurement agrees or, where there is none, hashing it now says so. Cheap with fs-verity.
+  /// measurement agrees or, where there is none, the file is the very one (inode, size, mtime,
+  /// ctime) that was hashed or written earlier, or hashing it now says so. Constant time except for
+  /// the last. Policy kRequired: only fs-verity counts.
   [[nodiscard]] Result<bool> contains(const verity::Digest& digest) const;
 
   /// Opens an object read-only and proves its content first, as contains().
   /// Errors: kNotFound, kDigestMismatch, kNoVerity (policy kRequired).
   [[nodiscard]] Result<UniqueFd> open_object(const verity::Digest& digest) const;
 
+  /// Gives a proven object one more name, `path` below `dir_fd`, replacing what is there: a hard
+  /// link, or a copy on another file system. Not synced. Errors: as open_object().
+  [[nodiscard]] Result<> link_object(const verity::Digest& digest, int dir_fd,
+                                     const std::string& path) const;
+
   /// Digests of all files with an object's name, sorted. Contents are not looked at.
   [[nodiscard]] Result<std::vector<verity::Digest>> list() const;
 
-  /// Starts a batch of additions.
+  /// Starts a batch of additions. Removes what batches of dead processes have left behind.
   [[nodiscard]] Result<Batch> begin();
 
   /// The directory, for mount options and file-level copies.
@@ -69,31 +79,37 @@ class ObjectStore {
 /// destroyed, interrupted or cut off by a power failure leaves nothing under a final name that is
 /// not whole. put_* may be called from several threads at once. An existing object is checked
 /// (fs-verity or content) and replaced when it is not what its name says.
+///
+/// All put_* return kInterrupted after SIGINT (lib/base/interrupt.h) and kNoSpace when the file
+/// system is full; the batch can be used on after any error. Memory: 1 MiB a thread, about 150
+/// bytes an object that was not in the store. Must not outlive its store.
 class Batch {
  public:
   Batch(Batch&&) noexcept;
   Batch& operator=(Batch&&) noexcept;
   ~Batch();
 
-  struct Object {
-    verity::Digest digest;
-    uint64_t size_bytes = 0;
-  };
-
-  /// Fills the buffer; 0 = end.
+  /// Fills the buffer, at least one byte; 0 = end.
   using Source = std::function<Result<size_t>(std::span<std::byte>)>;
 
   /// Adds what `source` yields; the digest is of the bytes that were stored.
-  [[nodiscard]] Result<Object> put_stream(const Source& source);
+  [[nodiscard]] Result<FileDigest> put_stream(const Source& source);
 
-  /// Adds the regular file `fd` (read from offset 0), by reflink or copy_file_range where possible.
-  /// Errors: kSourceChanged when size, mtime or ctime moved while it was read.
-  [[nodiscard]] Result<Object> put_file(int fd);
+  /// Adds `content`.
+  [[nodiscard]] Result<FileDigest> put_bytes(Bytes content);
+
+  /// Adds the regular file `fd`, whatever its position; larger ones by reflink or copy_file_range
+  /// where possible. `status` is what fstat said when the caller looked at the file: metadata taken
+  /// from it and the content stored belong together. The digest is of the bytes that were stored.
+  /// Errors: kSourceChanged when size, mtime or ctime moved since then.
+  [[nodiscard]] Result<FileDigest> put_file(int fd, const struct stat& status);
 
   /// Adds an object that must have the digest `expected` (fetched data). kDigestMismatch otherwise.
+  /// `source` is not read when the object is there already.
   [[nodiscard]] Result<> put_expected(const verity::Digest& expected, const Source& source);
 
   /// Makes all objects durable and gives them their names. Call once; nothing may be put later.
+  /// Errors: kUnsupported (policy kRequired and the file system has no fs-verity).
   [[nodiscard]] Result<> commit();
 
  private:

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <string_view>
+#include <unordered_set>
 
 #include "lib/tree/tree.h"
 
@@ -21,9 +23,16 @@ namespace cfs::tree {
 /// Receives pieces of output in order.
 using TextSink = std::function<Result<>(std::string_view)>;
 
+struct DumpOptions {
+  /// Only these names directly below the root, and the root itself; empty: everything.
+  std::span<const std::string> top_level;
+  /// Attributes to print behind the others of a node: those that the image which the tree was read
+  /// from held in its shared table, as the C reference prints them. Null: none.
+  const std::unordered_set<const Xattr*>* shared_xattrs = nullptr;
+};
+
 /// Writes the tree as a dump: depth-first, names sorted, a line an entry.
-/// `top_level`: only these names directly below the root (and the root itself); empty: everything.
-[[nodiscard]] Result<> write_dump(const Tree& tree, std::span<const std::string> top_level,
+[[nodiscard]] Result<> write_dump(const Tree& tree, const DumpOptions& options,
                                   const TextSink& sink);
 
 }  // namespace cfs::tree

@@ -39,6 +39,9 @@ struct Attributes {
   Timestamp mtime;
 };
 
+/// Is this an st_mode of 16 bits with one of the 7 POSIX file types?
+[[nodiscard]] bool is_valid_mode(uint32_t mode);
+
 class Tree;
 
 /// One name in the tree. A hard link is a node that points to the node that holds the file.
@@ -53,6 +56,8 @@ class Node {
   const Node& inode() const { return link_target_ != nullptr ? *link_target_ : *this; }
   Node& inode() { return link_target_ != nullptr ? *link_target_ : *this; }
   bool is_link() const { return link_target_ != nullptr; }
+  /// Do hard links point to this node?
+  bool has_links() const { return link_count_ > 0; }
 
   bool is_directory() const { return S_ISDIR(attributes.mode); }
   bool is_regular() const { return S_ISREG(attributes.mode); }
@@ -108,6 +113,8 @@ class Node {
   const verity::Digest* digest_ = nullptr;
   std::vector<const Xattr*> xattrs_;
   std::unique_ptr<Entries> entries_;  // directories
+  uint32_t link_count_ = 0;           // hard-link nodes that point here
+  uint16_t xattr_bytes_ = 0;          // 12 + Σ(7 + key + value), 0 without xattrs
   bool payload_is_digest_ = false;
 };
 

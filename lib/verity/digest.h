@@ -44,9 +44,18 @@ class BasicDigest {
   /// Lower-case hex.
   [[nodiscard]] std::string hex() const { return to_hex(bytes_); }
   /// Where an object lies in a store: "ab/cdef…" (composefs-format.md §1).
+  using ObjectPath = std::array<char, 2 * kSize + 1>;
+  [[nodiscard]] ObjectPath object_path_chars() const {
+    ObjectPath path;
+    write_hex(bytes(), path.data() + 1);
+    path[0] = path[1];
+    path[1] = path[2];
+    path[2] = '/';
+    return path;
+  }
   [[nodiscard]] std::string object_path() const {
-    std::string text = hex();
-    return text.substr(0, 2) + "/" + text.substr(2);
+    ObjectPath path = object_path_chars();
+    return {path.data(), path.size()};
   }
 
   auto operator<=>(const BasicDigest&) const = default;

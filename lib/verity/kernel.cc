@@ -41,7 +41,10 @@ Result<> enable(int fd) {
   if (::ioctl(fd, FS_IOC_ENABLE_VERITY, &argument) == 0 || errno == EEXIST) return {};
   int failure = errno;
   Error error = errno_error("cannot enable fs-verity", failure);
-  if (failure == ENOTTY || failure == EOPNOTSUPP) error.code = ErrorCode::kUnsupported;
+  // EINVAL: ext4 whose blocks are not 4 KiB; the arguments above are never wrong.
+  if (failure == ENOTTY || failure == EOPNOTSUPP || failure == EINVAL) {
+    error.code = ErrorCode::kUnsupported;
+  }
   if (failure == ETXTBSY) error.code = ErrorCode::kBusy;
   return error;
 }

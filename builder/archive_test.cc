@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "builder/archive.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/sysmacros.h>
+
+#include "builder/directory.h"
+#include "builder/posix_acl.h"
+#include "builder/test_support.h"
+#include "lib/base/subprocess.h"
+
+namespace cfs::builder {
+namespace {
+
+using testing::HasSubstr;
+
+const std::string kLarge(100000, 'x');
+
+/// cap_net_raw=ep as Linux stores it: vfs_cap_data revision 2, include/uapi/linux/capability.h.
+const std::string kNetRaw("\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+
+TEST(Archive, KeepsEverythingThatAnInodeHas) {
+  TarMaker tar;
+  tar.add("./", {.type = '5', .mode = 0755, .mtime = 7});
+  tar.add("./bin/", {.type = '5', .mode = 01777, .uid = 1000, .gid = 50});
+  tar.add("./bin/ping",
+          {.mode = 04755,
+           .uid = 4,
+           .gid = 5,
+           .mtime = 1600000000,
+           .pax = {{"mtime", "1600000000.123456789"},
+                   {"SCHILY.xattr.security.capability", kNetRaw},
+                   {"SCHILY.xattr.user.note", "a\nb=c"}}},
+          kLarge);
+  tar.add("./bin/link", {.type = '1', .link = "./bin/ping"});
+  tar.add("./bin/sym", {.type = '2', .mode = 0777, .link = "../etc/x y"});
+  tar.add("./null", {.type = '3', .mode = 0666, .device_major = 1, .device_minor = 3});
+  tar.add("./disk", {.type = '4', .mode = 0660, .device_major = 259, .device_minor = 70000});
+  tar.add("./pipe", {.type = '6', .mode = 0600});
+  tar.add("./small", {}, "tiny\n");
+  tar.add("./empty", {});
+  tar.add("./big-owner", {.pax = {{"uid", "4000000000"}, {"gid", "3000000000"}}});
+
+  Workbench bench;
+  Result<> done = bench.import(tar.finish());
+  ASSERT_TRUE(done) << done.error().describe();
+  bench.tree.count_links();
+  EXPECT_EQ(bench.at("/").attributes.mtime.seconds, 7);
+  tree::Node& ping = bench.at("/bin/ping");
+  EXPECT_EQ(ping.attributes.mode, S_IFREG | 04755U);
+  EXPECT_EQ(ping.attributes.uid, 4U);
+  EXPECT_EQ(ping.attributes.gid, 5U);
+  EXPECT_EQ(ping.attributes.nlink, 2U);
+  EXPECT_EQ(ping.attributes.mtime, (tree::Timestamp{1600000000, 123456789}));
+  EXPECT_EQ(ping.xattr("security.capability")->value, kNetRaw);
+  EXPECT_EQ(ping.xattr("user.note")->value, "a\nb=c");
+  EXPECT_EQ(*ping.digest(), verity::digest_of(as_bytes(kLarge)));
+  EXPECT_EQ(&bench.at("/bin/link").inode(), &ping);
+  EXPECT_EQ(bench.at("/bin/sym").symlink_target(), "../etc/x y");
+  EXPECT_EQ(bench.at("/bin").attributes.mode, S_IFDIR | 01777U);
+  EXPECT_EQ(bench.at("/null").rdev, ::makedev(1, 3));
+  EXPECT_TRUE(S_ISCHR(bench.at("/null").attributes.mode));
+  EXPECT_EQ(bench.at("/disk").rdev, ::makedev(259, 70000));
+  EXPECT_TRUE(S_ISBLK(bench.at("/disk").attributes.mode));
+  EXPECT_TRUE(S_ISFIFO(bench.at("/pipe").attributes.mode));
+  EXPECT_EQ(bench.at("/small").content(), "tiny\n");
+  EXPECT_EQ(bench.at("/empty").size_bytes, 0U);
+  EXPECT_EQ(bench.at("/big-owner").attributes.uid, 4000000000U);
+  EXPECT_EQ(bench.at("/big-owner").attributes.gid, 3000000000U);
+  EXPECT_EQ(must(bench.contents.read(ping, 1 << 20)), kLarge);
+}
+
+TEST(Archive, AccessListsBecomeXattrsAndTheMaskTheGroupBits) {
+  TarMaker tar;
+  tar.add("d/",
+          {.type = '5',
+           .mode = 0770,
+           .pax = {{"SCHILY.acl.access",
+                    "user::rwx,user:app:r-x:1001,group::r--,group:adm:rwx:4,mask::rw-,other::---"},
+                   {"SCHILY.acl.default", "user::rwx,group::r-x,other::r--"}}});
+  tar.add("plain",
+          {.mode = 0640, .pax = {{"SCHILY.acl.access", "user::rw-,group::r--,other::---"}}});
+  Workbench bench;
+  Result<> done = bench.import(tar.finish());
+  ASSERT_TRUE(done) << done.error().describe();
+  using Tag = AclEntry::Tag;
+  EXPECT_EQ(bench.at("/d").xattr("system.posix_acl_access")->value,
+            encode_posix_acl({{Tag::kUserOwner, 7},
+                              {Tag::kUser, 5, 1001},
+                              {Tag::kGroupOwner, 4},
+                              {Tag::kGroup, 7, 4},
+                              {Tag::kMask, 6},
+                              {Tag::kOther, 0}}));
+  EXPECT_EQ(bench.at("/d").attributes.mode, S_IFDIR | 0760U);
+  EXPECT_EQ(bench.at("/d").xattr("system.posix_acl_default")->value,
+            encode_posix_acl({{Tag::kUserOwner, 7}, {Tag::kGroupOwner, 5}, {Tag::kOther, 4}}));
+  EXPECT_TRUE(bench.at("/plain").xattrs().empty());
+  EXPECT_EQ(bench.at("/plain").attributes.mode, S_IFREG | 0640U);
+}
+
+TEST(PosixAcl, HasTheKernelsBytes) {
+  using Tag = AclEntry::Tag;
+  // What `setfacl -m u:1000:r` on a 0640 file gives, as getfattr -e hex shows it.
+  EXPECT_EQ(to_hex(as_bytes(encode_posix_acl({{Tag::kOther, 0},
+                                              {Tag::kUser, 4, 1000},
+                                              {Tag::kUserOwner, 6},
+                                              {Tag::kMask, 4},
+                                              {Tag::kGroupOwner, 4}}))),
+            "02000000"
+            "01000600ffffffff"
+            "02000400e8030000"
+            "04000400ffffffff"
+            "10000400ffffffff"
+            "20000000ffffffff");
+}
+
+TEST(Archive, LaterEntriesWin) {
+  TarMaker tar;
+  tar.add("a", {.mode = 0600, .pax = {{"SCHILY.xattr.user.x", "1"}}}, "old");
+  tar.add("b", {.type = '1', .link = "a"});
+  tar.add("a", {.mode = 0644}, "new");
+  tar.add("d/", {.type = '5', .mode = 0700, .pax = {{"SCHILY.xattr.user.x", "1"}}});
+  tar.add("d/f", {});
+  tar.add("d/", {.type = '5', .mode = 0755});
+  tar.add("e", {}, "file");
+  tar.add("e", {.type = '2', .link = "a"});
+  Workbench bench;
+  Result<> done = bench.import(tar.finish());
+  ASSERT_TRUE(done) << done.error().describe();
+  EXPECT_EQ(bench.at("/a").content(), "new");
+  EXPECT_TRUE(bench.at("/a").xattrs().empty());
+  EXPECT_EQ(bench.at("/b").inode().content(), "old");
+  EXPECT_EQ(bench.at("/b").inode().attributes.mode, S_IFREG | 0600U);
+  EXPECT_EQ(bench.at("/d").attributes.mode, S_IFDIR | 0755U);
+  EXPECT_TRUE(bench.at("/d").xattrs().empty());
+  EXPECT_EQ(bench.at("/d").children().size(), 1U);
+  EXPECT_TRUE(bench.at("/e").is_symlink());
+}
+
+TEST(Archive, PathsAreThoseOfTheImage) {
+  TarMaker base;
+  base.add("usr/lib/", {.type = '5', .mode = 0755});
+  base.add("lib", {.type = '2', .link = "usr/lib"});
+  base.add("loop", {.type = '2', .link = "loop"});
+  Workbench bench;
+  must(bench.import(base.finish()));
+
+  TarMaker more;
+  more.add("/absolute", {});
+  more.add("lib/", {.type = '5', .mode = 0755});
+  more.add("lib/x", {}, "through the link");
+  more.add("deep/er/file", {});
+  Result<> done = bench.import(more.finish());
+  ASSERT_TRUE(done) << done.error().describe();
+  EXPECT_NE(bench.tree.find("/absolute"), nullptr);
+  EXPECT_TRUE(bench.at("/lib").is_symlink());
+  EXPECT_EQ(bench.at("/usr/lib/x").content(), "through the link");
+  EXPECT_EQ(bench.at("/deep/er").attributes.mode, S_IFDIR | 0755U);
+
+  TarMaker looping;
+  looping.add("loop/x", {});
+  EXPECT_THAT(bench.import(looping.finish()).error().message, HasSubstr("too many symlinks"));
+}
+
+TEST(Archive, StripAndInto) {
+  TarMaker tar;
+  tar.add("top", {.type = '5', .mode = 0700});
+  tar.add("top/fw/a.bin", {}, "a");
+  tar.add("top/fw/b.bin", {.type = '1', .link = "top/fw/a.bin"});
+  Workbench bench;
+  must(bench.import(tar.finish(), {.into = "/usr/lib/firmware", .strip = 2}));
+  EXPECT_EQ(bench.at("/usr/lib/firmware/a.bin").content(), "a");
+  EXPECT_EQ(&bench.at("/usr/lib/firmware/b.bin").inode(), &bench.at("/usr/lib/firmware/a.bin"));
+  EXPECT_EQ(bench.tree.find("/top"), nullptr);
+}
+
+struct Refusal {
+  const char* name;
+  TarMaker::Entry entry;
+  std::string path;
+  ErrorCode code;
+  const char* message;
+};
+class RefusedArchive : public testing::TestWithParam<Refusal> {};
+TEST_P(RefusedArchive, SaysWhichEntry) {
+  TarMaker tar;
+  tar.add("full/file", {});
+  tar.add(GetParam().path, GetParam().entry);
+  Workbench bench;
+  Result<> done = bench.import(tar.finish());
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, GetParam().code) << done.error().describe();
+  EXPECT_THAT(done.error().describe(), HasSubstr(GetParam().message));
+  EXPECT_THAT(done.error().describe(), HasSubstr("t.tar"));
+}
+INSTANTIATE_TEST_SUITE_P(
+    Table, RefusedArchive,
+    testing::Values(
+        Refusal{
+            "DotDot", {}, "a/../../etc/passwd", ErrorCode::kInvalidInput, "leads out of the image"},
+        Refusal{"LinkToNothing",
+                {.type = '1', .link = "missing"},
+                "l",
+                ErrorCode::kInvalidInput,
+                "which is not there"},
+        Refusal{"LinkOutside",
+                {.type = '1', .link = "../x"},
+                "l",
+                ErrorCode::kInvalidInput,
+                "leads out"},
+        Refusal{"LinkToDirectory",
+                {.type = '1', .link = "full"},
+                "l",
+                ErrorCode::kInvalidInput,
+                "hard link to the directory"},
+        Refusal{"FileOverFullDirectory",
+                {},
+                "full",
+                ErrorCode::kInvalidInput,
+                "directory with entries"},
+        Refusal{"BelowAFile", {}, "full/file/x", ErrorCode::kInvalidInput, "is not a directory"},
+        Refusal{"RootIsAFile", {}, ".", ErrorCode::kInvalidInput, "must be a directory"},
+        Refusal{"HugeXattr",
+                {.pax = {{"SCHILY.xattr.user.x", std::string(40000, 'v')}}},
+                "x",
+                ErrorCode::kInvalidInput,
+                "extended attributes"}),
+    [](const testing::TestParamInfo<Refusal>& test) { return std::string(test.param.name); });
+
+TEST(Archive, CutShortAtAnyBlockIsCorrupt) {
+  TarMaker tar;
+  tar.add("a", {.pax = {{"SCHILY.xattr.user.x", "1"}}}, kLarge);
+  std::string whole = tar.finish();
+  for (size_t size : {size_t{1}, size_t{511}, size_t{600}, size_t{1500}, size_t{2048}, size_t{5000},
+                      size_t{90000}}) {
+    Workbench bench;
+    Result<> done = bench.import(whole.substr(0, size));
+    ASSERT_FALSE(done) << size;
+    EXPECT_EQ(done.error().code, ErrorCode::kCorrupt) << size << done.error().describe();
+  }
+  Workbench bench;
+  EXPECT_EQ(bench.import(std::string(5000, 'n')).error().code, ErrorCode::kCorrupt);
+  EXPECT_EQ(bench.import("").error().code, ErrorCode::kCorrupt);
+}
+
+TEST(Archive, NamesAreBytes) {
+  TarMaker tar;
+  tar.add("latin-\xe9", {}, "1");
+  tar.add("x", {.pax = {{"path", "F\xc5\x91tan\xc3\xba"}}}, "2");
+  Workbench bench;
+  Result<> done = bench.import(tar.finish());
+  ASSERT_TRUE(done) << done.error().describe();
+  EXPECT_EQ(bench.at("/latin-\xe9").content(), "1");
+  EXPECT_EQ(bench.at("/F\xc5\x91tan\xc3\xba").content(), "2");
+}
+
+/// GNU tar, and our own reading of the same directory, must agree about everything.
+TEST(Archive, OfADirectoryEqualsTheDirectory) {
+  Workbench from_tar;
+  Workbench from_directory;
+  std::string root = from_tar.path("root");
+  must(make_directories(AT_FDCWD, root + "/a/b"));
+  must(write_file_atomically(AT_FDCWD, root + "/a/large", as_bytes(kLarge), 0640));
+  must(write_file_atomically(AT_FDCWD, root + "/a/b/small", as_bytes("s")));
+  ASSERT_EQ(::link((root + "/a/large").c_str(), (root + "/a/b/again").c_str()), 0);
+  ASSERT_EQ(::symlink("large", (root + "/a/sym").c_str()), 0);
+  ASSERT_EQ(::mkfifo((root + "/pipe").c_str(), 0600), 0);
+  must(run_command({.arguments = {"setfattr", "-n", "user.k", "-v", "v", root + "/a/b/small"}}));
+  must(run_command({.arguments = {"setfacl", "-m", "u:1234:rx,d:u:77:r", root + "/a"}}));
+  ASSERT_EQ(::chmod((root + "/a/b").c_str(), 03750), 0);
+
+  must(run_command({.arguments = {"tar", "--format=pax", "--xattrs", "--acls", "--zstd", "-cf",
+                                  from_tar.path("t.tar.zst"), "-C", root, "."}}));
+  UniqueFd fd = must(open_at(AT_FDCWD, from_tar.path("t.tar.zst"), O_RDONLY));
+  Progress progress("test", 0);
+  must(import_archive(fd.get(), "t.tar.zst", {}, from_tar.tree, from_tar.contents, progress));
+  must(import_directory({.path = root, .into = "/", .owner = std::nullopt}, from_directory.tree,
+                        from_directory.contents));
+  from_tar.tree.count_links();
+  from_directory.tree.count_links();
+  // The root exists in every tree already, so that a directory does not change it.
+  from_directory.tree.root().attributes = from_tar.tree.root().attributes;
+  std::string dump = dump_of(from_tar.tree);
+  EXPECT_EQ(dump, dump_of(from_directory.tree));
+  EXPECT_THAT(dump, HasSubstr("user.k=v"));
+  EXPECT_THAT(dump, HasSubstr("system.posix_acl_default="));
+}
+
+TEST(Decompress, KnowsWhatLinuxModulesComeIn) {
+  Workbench bench;
+  bench.write("plain", kLarge);
+  for (const char* tool : {"xz", "zstd", "gzip"}) {
+    std::string packed = must(run_command({.arguments = {tool, "-c", bench.path("plain")}}));
+    EXPECT_LT(packed.size(), kLarge.size());
+    EXPECT_EQ(must(decompress(packed, "m", 1 << 20)), kLarge) << tool;
+    EXPECT_EQ(decompress(packed, "m", 1000).error().code, ErrorCode::kInvalidInput) << tool;
+    EXPECT_EQ(decompress(packed.substr(0, packed.size() / 2), "m", 1 << 20).error().code,
+              ErrorCode::kCorrupt)
+        << tool;
+  }
+  EXPECT_EQ(must(decompress("\177ELF", "m", 100)), "\177ELF");
+  EXPECT_EQ(must(decompress("", "m", 100)), "");
+}
+
+}  // namespace
+}  // namespace cfs::builder

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "builder/manifest.h"
+#include "lib/base/result.h"
+#include "lib/release/description.h"
+
+namespace cfs::builder {
+
+struct BuildOptions {
+  std::string output;      ///< directory to make; replaced when it is an earlier build's output
+  std::string store;       ///< object store to use; empty: OUT/objects
+  std::string mount_root;  ///< the static cfs-mount-root for the initramfs
+  std::string efi_stub;    ///< the EFI stub for the UKI
+};
+
+/// Builds `manifest`: sources, normalisation, rules; then the kernel leaves the tree, the image is
+/// written, and initramfs and UKI are made around its digest. The output directory appears whole
+/// under its name, or not at all (docs/FORMATS.md, "Build output").
+/// Errors: kExists (the output is something else), kInvalidInput (sources or rules that do not fit
+/// the image), those of the sources and of the store; kInterrupted.
+[[nodiscard]] Result<release::ReleaseDescription> build(const Manifest& manifest,
+                                                        const BuildOptions& options);
+
+/// Where cfs-mount-root lies: next to the program `executable`, in ../lib/cfs from there
+/// (installed) or ../initramfs (build tree). kNotFound otherwise, with the places looked at.
+[[nodiscard]] Result<std::string> find_mount_root(const std::string& executable);
+
+}  // namespace cfs::builder

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "builder/apt_sources.h"
+#include "builder/contents.h"
+#include "builder/manifest.h"
+#include "lib/base/subprocess.h"
+#include "lib/tree/tree.h"
+
+namespace cfs::builder {
+
+/// What a Debian root is made of besides its own description.
+struct DebianContext {
+  std::string arch;
+  std::vector<std::string> more_packages;  ///< the kernel's
+  int64_t source_date_epoch = 0;
+};
+
+/// The mmdebstrap command that writes the root file system of `source` as a tar to its standard
+/// output. `mirrors` are sources.list lines, `apt_options` lines of apt.conf.
+[[nodiscard]] Command mmdebstrap_command(const DebianSource& source, const DebianContext& context,
+                                         const std::vector<std::string>& mirrors,
+                                         const std::vector<std::string>& apt_options);
+
+/// Makes the root file system with mmdebstrap and streams it into `tree` and `contents`. No root
+/// rights: an ordinary user needs user namespaces and the package uidmap.
+/// Errors: kNotFound (mmdebstrap or a source for the suite is missing), kSubprocess with what
+/// mmdebstrap said, and those of import_archive.
+[[nodiscard]] Result<> import_debian(const DebianSource& source, const DebianContext& context,
+                                     tree::Tree& tree, Contents& contents);
+
+}  // namespace cfs::builder

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "lib/base/result.h"
+#include "lib/tree/tree.h"
+
+namespace cfs::builder {
+
+/// Puts entries of sources into one tree, the later over the earlier.
+///
+/// A path is resolved as a process inside the image would: symlinks in its directories are followed
+/// within the tree ("/lib/x" lands in "/usr/lib/x" of a merged-/usr image), missing directories are
+/// made (0755, root). The last component replaces what is there, except that a directory keeps the
+/// entries of an older directory, and a symlink that leads to a directory stays and leads to it.
+class Merger {
+ public:
+  explicit Merger(tree::Tree& tree) : tree_(tree) {}
+
+  /// Adds or replaces the entry at `path` (see normal_path).
+  /// Errors: kInvalidInput when it would replace a directory that is not empty by something else.
+  [[nodiscard]] Result<tree::Node*> put(std::string_view path, const tree::Attributes& attributes);
+
+  /// Adds or replaces `path` as a hard link to the file at `target_path`.
+  [[nodiscard]] Result<tree::Node*> put_link(std::string_view path, std::string_view target_path);
+
+  /// The node at `path`, symlinks followed on the way to it but not at the end; or null.
+  [[nodiscard]] Result<tree::Node*> find(std::string_view path);
+
+  /// The directory at `path`, all symlinks followed; or null.
+  [[nodiscard]] Result<tree::Node*> find_directory(std::string_view path);
+
+ private:
+  struct Place {
+    tree::Node* directory;
+    std::string name;
+  };
+  enum class Missing { kCreate, kFail };
+  Result<tree::Node*> directory_at(std::string_view path, Missing missing);
+  Result<Place> place_of(std::string_view path, Missing missing);
+  Result<> make_room(Place& place);
+
+  tree::Tree& tree_;
+};
+
+/// "a/b" from "./a//b/", "/a/b" or "a/./b"; empty for the root.
+/// Errors: kInvalidInput for a path with a `..` component or a NUL.
+[[nodiscard]] Result<std::string> normal_path(std::string_view path);
+
+}  // namespace cfs::builder

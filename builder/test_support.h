@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fixtures for the builder's tests.
+#pragma once
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "builder/archive.h"
+#include "builder/contents.h"
+#include "lib/base/io.h"
+#include "lib/base/progress.h"
+#include "lib/store/object_store.h"
+#include "lib/tree/dump.h"
+#include "lib/tree/tree.h"
+
+namespace cfs::builder {
+
+/// A value, or a failed test.
+template <typename T>
+T must(Result<T> result) {
+  if (!result) {
+    ADD_FAILURE() << result.error().describe();
+    throw std::runtime_error("the test cannot go on");
+  }
+  if constexpr (!std::is_void_v<T>) return *std::move(result);
+}
+
+/// The whole tree as a composefs dump.
+inline std::string dump_of(const tree::Tree& tree) {
+  std::string text;
+  must(tree::write_dump(tree, {}, [&](std::string_view piece) -> Result<> {
+    text += piece;
+    return {};
+  }));
+  return text;
+}
+
+/// A tree and a store for one test.
+struct Workbench {
+  TemporaryDirectory directory = must(TemporaryDirectory::create());
+  store::ObjectStore store =
+      must(store::ObjectStore::open(AT_FDCWD, directory.path() + "/objects", {}));
+  Contents contents{store};
+  tree::Tree tree;
+
+  std::string path(const std::string& name) const { return directory.path() + "/" + name; }
+  void write(const std::string& name, std::string_view content) const {
+    must(write_file_atomically(AT_FDCWD, path(name), as_bytes(content)));
+  }
+  Result<> import(const std::string& archive, const ArchivePlacement& placement = {}) {
+    write("archive", archive);
+    UniqueFd fd = must(open_at(AT_FDCWD, path("archive"), O_RDONLY));
+    Progress progress("test", 0);
+    return import_archive(fd.get(), "'t.tar'", placement, tree, contents, progress);
+  }
+  tree::Node& at(const std::string& node_path) {
+    tree::Node* node = tree.find(node_path);
+    if (node == nullptr) throw std::runtime_error("no " + node_path + " in\n" + dump_of(tree));
+    return *node;
+  }
+};
+
+/// Makes tar archives byte by byte, so that tests need no rights and no other tool.
+class TarMaker {
+ public:
+  struct Entry {
+    char type = '0';  ///< ustar typeflag
+    unsigned mode = 0644;
+    unsigned uid = 0;
+    unsigned gid = 0;
+    int64_t mtime = 0;
+    std::string link;
+    unsigned device_major = 0;
+    unsigned device_minor = 0;
+    std::vector<std::pair<std::string, std::string>> pax;
+  };
+
+  void add(const std::string& name, const Entry& entry, const std::string& data = "") {
+    if (!entry.pax.empty()) {
+      std::string records;
+      for (const auto& [key, value] : entry.pax) records += record(key, value);
+      header("PaxHeaders/x", Entry{.type = 'x'}, records.size());
+      body(records);
+    }
+    header(name, entry, data.size());
+    body(data);
+  }
+  std::string finish() { return archive_ + std::string(1024, '\0'); }
+
+ private:
+  /// "LENGTH KEY=VALUE\n", where LENGTH counts itself.
+  static std::string record(const std::string& key, const std::string& value) {
+    std::string rest = " " + key + "=" + value + "\n";
+    size_t length = rest.size();
+    while (std::to_string(length).size() + rest.size() != length) ++length;
+    return std::to_string(length) + rest;
+  }
+  void header(const std::string& name, const Entry& entry, size_t size) {
+    std::string block(512, '\0');
+    auto put = [&](size_t offset, const std::string& text) {
+      block.replace(offset, text.size(), text);
+    };
+    auto octal = [](uint64_t value, int width) {
+      char text[32];
+      std::snprintf(text, sizeof(text), "%0*llo", width, static_cast<unsigned long long>(value));
+      return std::string(text);
+    };
+    put(0, name);
+    put(100, octal(entry.mode, 7));
+    put(108, octal(entry.uid, 7));
+    put(116, octal(entry.gid, 7));
+    put(124, octal(size, 11));
+    put(136, octal(static_cast<uint64_t>(entry.mtime), 11));
+    put(148, "        ");
+    block[156] = entry.type;
+    put(157, entry.link);
+    put(257, std::string("ustar\0"
+                         "00",
+                         8));
+    put(329, octal(entry.device_major, 7));
+    put(337, octal(entry.device_minor, 7));
+    unsigned sum = 0;
+    for (char c : block) sum += static_cast<unsigned char>(c);
+    put(148, octal(sum, 6) + std::string("\0 ", 2));
+    archive_ += block;
+  }
+  void body(const std::string& data) {
+    archive_ += data;
+    archive_.resize(align_up(archive_.size(), 512));
+  }
+
+  std::string archive_;
+};
+
+}  // namespace cfs::builder

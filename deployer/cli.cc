@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "deployer/cli.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "deployer/install.h"
+#include "deployer/status.h"
+#include "deployer/update.h"
+#include "lib/base/io.h"
+
+namespace cfs::deploy {
+namespace {
+
+constexpr size_t kMaxRootBytes = 512 << 10;
+
+struct Arguments {
+  std::string sysroot = "/sysroot";
+  std::string esp;
+  std::string root;
+  std::string device_url;
+  bool check = false;
+  bool json = false;
+  Origin origin{.url = "", .name = "", .channel = "stable"};
+  InstallOptions install;
+};
+
+Result<int> init(const Arguments& arguments, const Environment& environment) {
+  std::string root = CFS_TRY(read_file(AT_FDCWD, arguments.root, kMaxRootBytes));
+  CFS_TRY(Sysroot::create(environment, arguments.sysroot, arguments.origin, root));
+  environment.print("made a sysroot in " + arguments.sysroot + "\n");
+  return 0;
+}
+
+Result<int> update(const Arguments& arguments, const Environment& environment) {
+  Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments.sysroot, Access::kWrite));
+  MountedEsp esp = CFS_TRY(MountedEsp::open(arguments.esp));
+  UpdateResult result = CFS_TRY(deploy::update(
+      sysroot, esp, environment, {.url = arguments.origin.url, .check_only = arguments.check}));
+  return result.up_to_date ? exit_status(ErrorCode::kNothingToDo) : 0;
+}
+
+Result<int> status(const Arguments& arguments, const Environment& environment) {
+  Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments.sysroot, Access::kRead));
+  Status status = CFS_TRY(read_status(sysroot, environment));
+  environment.print(arguments.json ? release::to_canonical_json(to_json(status)) + "\n"
+                                   : to_text(status));
+  return 0;
+}
+
+Result<int> rollback(const Arguments& arguments, const Environment& environment) {
+  Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments.sysroot, Access::kWrite));
+  CFS_TRY(note_what_booted(sysroot, environment));
+  MountedEsp esp = CFS_TRY(MountedEsp::open(arguments.esp));
+  Deployment next = CFS_TRY(roll_back(sysroot, *esp));
+  environment.print(next.name + " " + next.version + " (epoch " + std::to_string(next.epoch) +
+                    ") boots next\n");
+  return 0;
+}
+
+Result<int> install(Arguments& arguments, const Environment& environment) {
+  InstallOptions& options = arguments.install;
+  options.root_json = CFS_TRY(read_file(AT_FDCWD, arguments.root, kMaxRootBytes));
+  options.url = arguments.origin.url;
+  options.origin = arguments.origin;
+  if (!arguments.device_url.empty()) options.origin.url = arguments.device_url;
+  CFS_TRY(deploy::install(options, environment));
+  return 0;
+}
+
+std::string check_url(const std::string& text) {
+  for (const char* scheme : {"https://", "http://", "file:///"}) {
+    if (text.starts_with(scheme)) return "";
+  }
+  return "'" + text + "' is not an https://, http:// or file:/// URL";
+}
+
+void add_release_options(CLI::App& command, Arguments& arguments) {
+  command.add_option("--url", arguments.origin.url, "Where the release repository is")
+      ->required()
+      ->check(check_url);
+  command.add_option("--root", arguments.root, "Trusted root metadata (root.json)")->required();
+  command.add_option("--name", arguments.origin.name, "Name of the releases to follow")->required();
+  command.add_option("--channel", arguments.origin.channel, "Channel to follow")
+      ->capture_default_str();
+}
+
+void add_sysroot_option(CLI::App& command, Arguments& arguments) {
+  command.add_option("--sysroot", arguments.sysroot, "Directory that holds cfs/")
+      ->capture_default_str();
+}
+
+void add_esp_option(CLI::App& command, Arguments& arguments) {
+  command.add_option("--esp", arguments.esp,
+                     "EFI system partition's directory (default: /boot/efi, /efi or /boot; else "
+                     "partition cfs-esp is mounted meanwhile)");
+}
+
+}  // namespace
+
+Result<int> run(std::vector<std::string> arguments, const Environment& environment) {
+  Arguments values;
+  CLI::App app("Installs signed releases on this device, or into a disk image.", "cfs-deploy");
+  app.require_subcommand(1);
+  app.footer(
+      "Exit status: 0 done, 1 failed, 2 usage, 6 signature or trust, 7 corrupt data, 8 network,\n"
+      "9 no space, 10 nothing to do (update).");
+
+  CLI::App* init_command =
+      app.add_subcommand("init", "Make a sysroot and trust a repository's root");
+  add_sysroot_option(*init_command, values);
+  add_release_options(*init_command, values);
+
+  CLI::App* update_command =
+      app.add_subcommand("update", "Fetch the newest release and boot it next");
+  add_sysroot_option(*update_command, values);
+  add_esp_option(*update_command, values);
+  update_command
+      ->add_option("--url", values.origin.url, "Fetch from here this time (mirror, USB stick)")
+      ->check(check_url);
+  update_command->add_flag("--check", values.check, "Only say what would be fetched");
+
+  CLI::App* status_command = app.add_subcommand("status", "Show what is installed");
+  add_sysroot_option(*status_command, values);
+  status_command->add_flag("--json", values.json, "As JSON");
+
+  CLI::App* rollback_command = app.add_subcommand(
+      "rollback", "Give up a staged update, or boot the previous deployment next");
+  add_sysroot_option(*rollback_command, values);
+  add_esp_option(*rollback_command, values);
+
+  CLI::App* install_command =
+      app.add_subcommand("install", "Make a bootable disk image; needs no root rights");
+  install_command->add_option("--disk", values.install.disk, "File to write")->required();
+  add_release_options(*install_command, values);
+  install_command
+      ->add_option("--device-url", values.device_url, "Where the device finds updates (as --url)")
+      ->check(check_url);
+  install_command
+      ->add_option("--free", values.install.free_bytes, "Room for updates on the root file system")
+      ->transform(CLI::AsSizeValue(false))
+      ->default_str("1GiB");
+  values.install.free_bytes = uint64_t{1} << 30;
+
+  try {
+    std::reverse(arguments.begin(), arguments.end());  // CLI11's order for vectors
+    app.parse(arguments);
+  } catch (const CLI::CallForHelp&) {
+    CLI::App* asked = &app;
+    for (CLI::App* command : app.get_subcommands()) asked = command;
+    environment.print(asked->help());
+    return 0;
+  } catch (const CLI::Error& error) {
+    return make_error(ErrorCode::kUsage, error.what()).with_hint("see `cfs-deploy --help`");
+  }
+  if (init_command->parsed()) return init(values, environment);
+  if (update_command->parsed()) return update(values, environment);
+  if (status_command->parsed()) return status(values, environment);
+  if (rollback_command->parsed()) return rollback(values, environment);
+  return install(values, environment);
+}
+
+}  // namespace cfs::deploy

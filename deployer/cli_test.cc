@@ -1,0 +1,665 @@
+// SPDX-License-Identifier: Apache-2.0
+// The whole command, in-process, against a repository behind the fake server.
+#include "deployer/cli.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "deployer/fake_release.h"
+#include "deployer/sysroot.h"
+#include "lib/base/io.h"
+#include "lib/base/subprocess.h"
+#include "lib/boot/esp.h"
+#include "lib/net/fake_server.h"
+#include "lib/verity/kernel.h"
+
+namespace cfs::deploy {
+namespace {
+
+using net::FakeServer;
+using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
+using Request = FakeServer::Request;
+using Response = FakeServer::Response;
+
+/// Two releases: the second changes one file and adds one.
+FakeRelease first_release() {
+  FakeRelease release{.version = "1", .epoch = 1};
+  for (uint64_t i = 0; i < 20; ++i) {
+    release.files["/usr/bin/program" + std::to_string(i)] = random_text(1000 + 4000 * i, i);
+  }
+  release.files["/etc/hostname"] = "device";
+  release.files["/var/lib/data"] = random_text(5000, 100);
+  release.files["/var/lib/small"] = "inline";
+  return release;
+}
+
+FakeRelease second_release() {
+  FakeRelease release = first_release();
+  release.version = "2";
+  release.epoch = 2;
+  release.files["/usr/bin/program3"] = random_text(10'000, 200);
+  release.files["/usr/bin/new"] = random_text(20'000, 201);
+  return release;
+}
+
+class CliTest : public ::testing::Test {
+ protected:
+  CliTest() {
+    environment_.print = [this](std::string_view text) { output_ += text; };
+    // The file system below the tests may have no fs-verity.
+    environment_.verity = store::VerityPolicy::kIfSupported;
+    environment_.network.first_backoff = std::chrono::milliseconds(1);
+    environment_.network.max_backoff = std::chrono::milliseconds(5);
+    environment_.now = [] { return trust::FakeRepository::kNow; };
+    environment_.kernel_command_line = path("cmdline");
+    set_booted("");
+    for (const char* name : {"sysroot", "esp"}) {
+      EXPECT_TRUE(make_directories(AT_FDCWD, path(name)));
+    }
+    write("root.json", repository_.files[release::metadata_path("root", 1)]);
+  }
+
+  std::string path(const std::string& name) const { return directory_.path() + "/" + name; }
+  void write(const std::string& name, const std::string& content) {
+    EXPECT_TRUE(write_file_atomically(AT_FDCWD, path(name), as_bytes(content)));
+  }
+  std::string read(const std::string& name) const {
+    return read_file(AT_FDCWD, path(name), 64 << 20).value_or("cannot read " + name);
+  }
+
+  /// Offers a release from now on.
+  release::ReleaseDescription offer(const FakeRelease& release) {
+    std::lock_guard lock(mutex_);
+    Result<release::ReleaseDescription> description = publish(repository_, release);
+    if (!description) ADD_FAILURE() << description.error().describe();
+    repository_.publish_next();
+    return description.value();
+  }
+
+  Result<int> run_command(std::vector<std::string> arguments) {
+    output_.clear();
+    return run(std::move(arguments), environment_);
+  }
+  Result<int> init() {
+    return run_command({"init", "--sysroot", path("sysroot"), "--url", server_.url(), "--root",
+                        path("root.json"), "--name", "test"});
+  }
+  Result<int> update(std::vector<std::string> more = {}) {
+    std::vector<std::string> arguments = {"update", "--sysroot", path("sysroot"), "--esp",
+                                          path("esp")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_command(arguments);
+  }
+  void expect_up_to_date(const std::string& version) {
+    Result<int> result = update();
+    ASSERT_TRUE(result) << result.error().describe();
+    EXPECT_EQ(*result, 10);
+    EXPECT_THAT(output_, HasSubstr("up to date: test " + version));
+  }
+  Result<int> rollback() {
+    return run_command({"rollback", "--sysroot", path("sysroot"), "--esp", path("esp")});
+  }
+  std::string status() {
+    Result<int> result = run_command({"status", "--sysroot", path("sysroot")});
+    EXPECT_TRUE(result) << result.error().describe();
+    return output_;
+  }
+
+  void set_booted(const std::string& digest) {
+    write("cmdline", digest.empty() ? "quiet\n" : "quiet composefs.digest=" + digest + "\n");
+  }
+  /// The machine reboots into what its boot loader starts. Returns the version.
+  std::string reboot() {
+    boot::Esp esp = boot::Esp::open(AT_FDCWD, path("esp")).value();
+    std::optional<std::string> name = esp.default_entry().value();
+    std::vector<boot::BootEntry> entries = esp.list().value();
+    for (const boot::BootEntry& entry : entries) {
+      if (entry.name != name) continue;
+      set_booted(entry.digest.value().hex());
+      return name->substr(4, name->find('_', 4) - 4);
+    }
+    return "nothing";
+  }
+  std::string boots_next() {
+    return boot::Esp::open(AT_FDCWD, path("esp")).value().default_entry().value().value_or("");
+  }
+  std::string reference(const std::string& name) {
+    std::error_code error;
+    return std::filesystem::read_symlink(path("sysroot/cfs/refs/" + name), error).string();
+  }
+  std::vector<std::string> names_in(const std::string& directory) {
+    return list_directory(AT_FDCWD, path(directory)).value_or(std::vector<std::string>{});
+  }
+  /// The sysroot has nothing of a release that boots.
+  void expect_nothing_installed() {
+    EXPECT_THAT(names_in("sysroot/cfs/images"), IsEmpty());
+    EXPECT_THAT(names_in("sysroot/cfs/deployments"), IsEmpty());
+    EXPECT_THAT(names_in("esp/EFI/Linux"), IsEmpty());
+    EXPECT_EQ(boots_next(), "");
+    EXPECT_EQ(reference("staged"), "");
+  }
+  void expect_exit(const Result<int>& result, int status, const std::string& words) {
+    ASSERT_FALSE(result) << output_;
+    EXPECT_EQ(exit_status(result.error().code), status) << result.error().describe();
+    EXPECT_THAT(result.error().describe(), HasSubstr(words));
+  }
+
+  /// Runs `body` in a child with mounts of its own; returns its result, or 100 when there is no way
+  /// to have them.
+  static int in_own_mounts(const std::function<int()>& body) {
+    pid_t child = ::fork();
+    if (child == 0) {
+      int flags = CLONE_NEWNS | (::geteuid() == 0 ? 0 : CLONE_NEWUSER);
+      if (::unshare(flags) != 0) ::_exit(100);
+      if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) ::_exit(100);
+      ::_exit(body());
+    }
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+  }
+
+  TemporaryDirectory directory_ = TemporaryDirectory::create().value();
+  std::mutex mutex_;
+  trust::FakeRepository repository_;
+  std::function<void(const Request&, Response&)> fault_ = [](const Request&, Response&) {};
+  FakeServer server_{[this](const Request& request) {
+    std::lock_guard lock(mutex_);
+    auto file = repository_.files.find(request.target.substr(1));
+    Response response;
+    if (file == repository_.files.end()) {
+      response.status = 404;
+    } else {
+      response.body = file->second;
+    }
+    fault_(request, response);
+    return response;
+  }};
+  Environment environment_;
+  std::string output_;
+};
+
+#define ASSERT_DONE(...)                          \
+  do {                                            \
+    Result<int> done = (__VA_ARGS__);             \
+    ASSERT_TRUE(done) << done.error().describe(); \
+    ASSERT_EQ(*done, 0) << output_;               \
+  } while (false)
+
+TEST_F(CliTest, TheLifeOfADevice) {
+  release::ReleaseDescription one = offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  EXPECT_THAT(output_, AllOf(HasSubstr("test stable: new: 1 (epoch 1)"), HasSubstr("staged 1")));
+  EXPECT_EQ(server_.count("/obj/"), one.objects.count + 1);
+  const std::string entry1 = "cfs_1_" + one.image.digest.hex().substr(0, 12) + ".efi";
+  EXPECT_EQ(boots_next(), entry1);
+  EXPECT_THAT(names_in("sysroot/cfs/images"), ElementsAre(one.image.digest.hex()));
+  EXPECT_EQ(names_in("sysroot/cfs/releases/" + one.image.digest.hex()),
+            (std::vector<std::string>{"release.json", "test_1.efi"}));
+  EXPECT_THAT(names_in("sysroot/cfs/tmp"), IsEmpty());
+
+  // Staged, not yet booted: nothing more to do.
+  server_.forget();
+  expect_up_to_date("1");
+  EXPECT_EQ(server_.count("/obj/"), 0u);
+
+  EXPECT_EQ(reboot(), "1");
+  expect_up_to_date("1");
+  EXPECT_THAT(reference("booted"), StartsWith("../deployments/"));
+  EXPECT_EQ(reference("staged"), "");
+
+  // The second release: two objects and the image are new.
+  release::ReleaseDescription two = offer(second_release());
+  server_.forget();
+  ASSERT_DONE(update({"--check"}));
+  EXPECT_THAT(output_, HasSubstr("1 (epoch 1) -> 2 (epoch 2)"));
+  EXPECT_THAT(output_, HasSubstr("in 4 files"));
+  EXPECT_EQ(server_.count("/obj/"), 0u);
+  EXPECT_EQ(boots_next(), entry1);
+  ASSERT_DONE(update());
+  EXPECT_EQ(server_.count("/obj/"), 3u);
+  EXPECT_EQ(server_.count("/targets/"), 3u);  // the description twice, the UKI once
+  EXPECT_EQ(reboot(), "2");
+
+  ASSERT_DONE(rollback());
+  EXPECT_EQ(boots_next(), entry1);
+  ASSERT_DONE(rollback());  // again before the reboot: the same
+  EXPECT_EQ(boots_next(), entry1);
+  EXPECT_EQ(reboot(), "1");
+  EXPECT_THAT(status(), AllOf(HasSubstr("booted    test 1"), HasSubstr("previous  test 2"),
+                              Not(HasSubstr("staged"))));
+  ASSERT_DONE(rollback());  // again after the reboot: back
+  EXPECT_EQ(reboot(), "2");
+  expect_up_to_date("2");
+}
+
+TEST_F(CliTest, RollbackGivesUpAnUpdateThatHasNotRun) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  expect_exit(rollback(), 1, "no earlier good deployment");
+  ASSERT_DONE(update());
+  expect_exit(rollback(), 1, "no earlier good deployment");
+  ASSERT_EQ(reboot(), "1");
+  expect_exit(rollback(), 1, "no earlier good deployment");
+  offer(second_release());
+  ASSERT_DONE(update());
+  ASSERT_DONE(rollback());
+  EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+  EXPECT_EQ(reference("staged"), "");
+  server_.forget();
+  ASSERT_DONE(update());  // what was fetched is still there
+  EXPECT_EQ(server_.count("/obj/"), 0u);
+  EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+}
+
+TEST_F(CliTest, StatusForPrograms) {
+  release::ReleaseDescription one = offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  reboot();
+  offer(second_release());
+  ASSERT_DONE(update());
+  ASSERT_DONE(run_command({"status", "--json", "--sysroot", path("sysroot")}));
+  Result<release::Json> json = release::parse_json(output_, {}, "status");
+  ASSERT_TRUE(json) << json.error().describe();
+  release::JsonReader reader(*json, "status");
+  EXPECT_EQ(reader.member("booted")->member("digest")->sha256().value(), one.image.digest);
+  EXPECT_EQ(reader.member("booted")->member("state")->text(10).value(), "good");
+  EXPECT_EQ(reader.member("staged")->member("version")->text(10).value(), "2");
+  EXPECT_TRUE(reader.member("previous")->value().is_null());
+  EXPECT_EQ(reader.member("objects")->member("count")->integer().value(), one.objects.count + 4);
+}
+
+TEST_F(CliTest, VarIsFilledOnce) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  const std::string var = "sysroot/cfs/state/var/lib/";
+  EXPECT_EQ(read(var + "data"), random_text(5000, 100));
+  EXPECT_EQ(read(var + "small"), "inline");
+  EXPECT_EQ(std::filesystem::read_symlink(path(var + "link")), "target");
+  struct stat first = {};
+  struct stat second = {};
+  struct stat directory = {};
+  ASSERT_EQ(::stat(path(var + "first").c_str(), &first), 0);
+  ASSERT_EQ(::stat(path(var + "second").c_str(), &second), 0);
+  ASSERT_EQ(::stat(path(var).c_str(), &directory), 0);
+  EXPECT_EQ(first.st_ino, second.st_ino);
+  EXPECT_EQ(first.st_mode & 07777, 0600u);
+  EXPECT_EQ(first.st_mtim.tv_sec, 1'700'000'000);
+  EXPECT_EQ(directory.st_mode & 07777, 0750u);
+  EXPECT_EQ(directory.st_mtim.tv_sec, 1'700'000'000);
+
+  write(var + "small", "changed by the device");
+  FakeRelease next = second_release();
+  next.files["/var/lib/small"] = "changed by the release";
+  offer(next);
+  ASSERT_DONE(update());
+  EXPECT_EQ(read(var + "small"), "changed by the device");
+}
+
+TEST_F(CliTest, AWrongObjectEndsTheUpdate) {
+  release::ReleaseDescription one = offer(first_release());
+  ASSERT_DONE(init());
+  std::string victim = release::encoded_object_path(
+      verity::digest_of(as_bytes(first_release().files["/usr/bin/program7"])));
+  fault_ = [&](const Request& request, Response& response) {
+    if (request.target == "/" + victim) response.body[response.body.size() / 2] ^= 0x10;
+  };
+  expect_exit(update(), 7, "while fetching object");
+  expect_nothing_installed();
+  fault_ = [&](const Request& request, Response& response) {
+    if (request.target == "/" + victim) response.body.resize(response.body.size() / 2);
+  };
+  expect_exit(update(), 7, "cut short");
+  expect_nothing_installed();
+  fault_ = [&](const Request& request, Response& response) {
+    if (request.target == "/" + victim) response = {.status = 404};
+  };
+  Result<int> missing = update();
+  expect_exit(missing, 8, "404");
+  EXPECT_THAT(missing.error().hint, HasSubstr("the repository lacks a file"));
+  expect_nothing_installed();
+  fault_ = [](const Request&, Response&) {};
+  ASSERT_DONE(update());
+  EXPECT_EQ(reboot(), "1");
+}
+
+TEST_F(CliTest, WrongMetadataEndsTheUpdate) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  auto with_fault = [&](const std::string& suffix,
+                        const std::function<void(std::string&)>& change) {
+    fault_ = [suffix, change](const Request& request, Response& response) {
+      if (request.target.ends_with(suffix)) change(response.body);
+    };
+    return update();
+  };
+  expect_exit(with_fault("timestamp.json",
+                         [](std::string& text) {
+                           size_t sig = text.find("\"sig\":\"") + 7;
+                           text[sig] = text[sig] == '0' ? '1' : '0';
+                         }),
+              6, "");
+  expect_exit(with_fault("targets.json", [](std::string& text) { text += " "; }), 7, "");
+  expect_exit(with_fault("manifest", [](std::string& text) { text[30] ^= 1; }), 7, "");
+  expect_exit(with_fault(".release.json", [](std::string& text) { text[10] ^= 1; }), 7, "");
+  expect_exit(with_fault(".efi", [](std::string& text) { text[1000] ^= 1; }), 7, "");
+  expect_nothing_installed();
+  fault_ = [](const Request&, Response&) {};
+  environment_.now = [] { return trust::FakeRepository::kNow + 2 * 86400; };
+  expect_exit(update(), 6, "");
+  EXPECT_EQ(server_.count("/obj/"), 0u);
+}
+
+TEST_F(CliTest, AUkiThatPinsAnotherImageIsRefused) {
+  FakeRelease release = first_release();
+  release.pin = std::string(64, 'a');
+  offer(release);
+  ASSERT_DONE(init());
+  expect_exit(update(), 7, "does not pin");
+  expect_nothing_installed();
+}
+
+TEST_F(CliTest, AReleaseOlderThanTheInstalledOneIsRefused) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  offer(second_release());
+  ASSERT_DONE(update());
+  {
+    // The signer takes the second release back, with everything signed and fresh.
+    std::lock_guard lock(mutex_);
+    repository_.targets.erase("test_2.release.json");
+    repository_.publish_next();
+  }
+  Result<int> older = update();
+  expect_exit(older, 6, "is older than the installed 2 (epoch 2)");
+  EXPECT_EQ(older.error().code, ErrorCode::kRollback);
+  EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+}
+
+TEST_F(CliTest, AnInterruptedUpdateGoesOn) {
+  release::ReleaseDescription one = offer(first_release());
+  ASSERT_DONE(init());
+  std::atomic<int> objects{0};
+  fault_ = [&](const Request& request, Response& response) {
+    if (request.target.starts_with("/obj/") && ++objects > 12) response = {.status = 403};
+  };
+  expect_exit(update(), 8, "403");
+  expect_nothing_installed();
+  write("sysroot/cfs/tmp/left-behind", "by a power cut");
+  fault_ = [](const Request&, Response&) {};
+  server_.forget();
+  ASSERT_DONE(update());
+  EXPECT_LE(server_.count("/obj/"), one.objects.count + 1 - 4);
+  EXPECT_EQ(server_.count("/targets/"), 1u) << "the UKI was fetched again";
+  EXPECT_THAT(names_in("sysroot/cfs/tmp"), IsEmpty());
+  EXPECT_THAT(names_in("sysroot/cfs/objects/.cfs/tmp"), IsEmpty());
+  EXPECT_EQ(reboot(), "1");
+}
+
+TEST_F(CliTest, AKilledUpdateLeavesNothingHalf) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  std::atomic<int> objects{0};
+  fault_ = [&](const Request& request, Response& response) {
+    if (request.target.starts_with("/obj/") && ++objects > 8) {
+      response.delay_before = std::chrono::seconds(60);
+    }
+  };
+  pid_t child = ::fork();
+  if (child == 0) {
+    (void)update();
+    ::_exit(0);
+  }
+  while (objects < 12) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status));
+  expect_nothing_installed();
+  EXPECT_THAT(names_in("sysroot/cfs/objects/.cfs/tmp"), Not(IsEmpty()));
+  fault_ = [](const Request&, Response&) {};
+  ASSERT_DONE(update());
+  EXPECT_THAT(names_in("sysroot/cfs/objects/.cfs/tmp"), IsEmpty());
+  EXPECT_THAT(names_in("sysroot/cfs/tmp"), IsEmpty());
+  EXPECT_EQ(reboot(), "1");
+}
+
+TEST_F(CliTest, CutsBetweenTheStepsOfActivation) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "1");
+  const std::string old_conf = read("esp/loader/loader.conf");
+  release::ReleaseDescription two = offer(second_release());
+  ASSERT_DONE(update());
+  const std::string entry = boots_next();
+
+  // Undo the steps from the last to the first; after each, the next update does them again.
+  const std::function<void()> undo[] = {
+      [&] { write("esp/loader/loader.conf", old_conf); },
+      [&] { std::filesystem::remove(path("esp/EFI/Linux/" + entry)); },
+      [&] { std::filesystem::resize_file(path("esp/EFI/Linux/" + entry), 1000); },
+      [&] { std::filesystem::remove(path("sysroot/cfs/refs/staged")); },
+      [&] {
+        std::filesystem::remove_all(
+            path("sysroot/cfs/deployments/" + two.image.digest.hex().substr(0, 12) + ".0"));
+      },
+      [&] {
+        std::filesystem::remove(
+            path("sysroot/cfs/releases/" + two.image.digest.hex() + "/release.json"));
+      },
+      [&] { std::filesystem::remove(path("sysroot/cfs/images/" + two.image.digest.hex())); },
+  };
+  for (size_t steps = 1; steps <= std::size(undo); ++steps) {
+    for (size_t i = 0; i < steps; ++i) {
+      if (i == 2 || (i == 1 && steps == 3)) continue;  // removed or cut short, not both
+      undo[i]();
+    }
+    if (steps == 3) undo[2]();
+    EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+    server_.forget();
+    ASSERT_DONE(update());
+    EXPECT_EQ(server_.count("/obj/"), 0u);
+    EXPECT_EQ(boots_next(), entry) << steps;
+    EXPECT_THAT(names_in("sysroot/cfs/images"), testing::SizeIs(2));
+    expect_up_to_date("2");
+  }
+  EXPECT_EQ(reboot(), "2");
+}
+
+TEST_F(CliTest, ADamagedObjectIsFetchedAgain) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  const std::string object =
+      "sysroot/cfs/objects/" +
+      verity::digest_of(as_bytes(first_release().files["/usr/bin/program9"])).object_path();
+  std::filesystem::permissions(path(object), std::filesystem::perms::owner_write,
+                               std::filesystem::perm_options::add);
+  write(object, "not what it was");
+  offer(second_release());
+  server_.forget();
+  ASSERT_DONE(update());
+  EXPECT_EQ(server_.count("/obj/"), 4u);
+  EXPECT_EQ(read(object), first_release().files["/usr/bin/program9"]);
+}
+
+TEST_F(CliTest, OneAtATime) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  {
+    Sysroot other = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
+    for (const Result<int>& result : {update(), rollback()}) {
+      ASSERT_FALSE(result);
+      EXPECT_EQ(result.error().code, ErrorCode::kBusy);
+      EXPECT_THAT(result.error().message, HasSubstr("another cfs-deploy"));
+    }
+    EXPECT_THAT(status(), HasSubstr("booted    none"));  // looking is always possible
+  }
+  ASSERT_DONE(update());
+}
+
+TEST_F(CliTest, NoSpaceIsFoundBeforeAnythingIsFetched) {
+  FakeRelease release = first_release();
+  release.files["/usr/big"] = random_text(3'000'000, 300);
+  offer(release);
+  int status = in_own_mounts([&] {
+    if (::mount("none", path("sysroot").c_str(), "tmpfs", 0, "size=4m") != 0) return 101;
+    if (!init()) return 102;
+    Result<int> result = update();
+    return result ? 103 : exit_status(result.error().code);
+  });
+  EXPECT_EQ(status, 9);
+  EXPECT_EQ(server_.count("/rel/"), 1u);
+  EXPECT_EQ(server_.count("/obj/"), 0u);
+}
+
+TEST_F(CliTest, ASysrootThatIsShownReadOnlyIsUpdated) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  const std::string sysroot = path("sysroot");
+  int status = in_own_mounts([&] {
+    auto mount = [&](unsigned long flags) {
+      return ::mount(sysroot.c_str(), sysroot.c_str(), nullptr, flags, nullptr) == 0;
+    };
+    if (!mount(MS_BIND) || !mount(MS_BIND | MS_REMOUNT | MS_RDONLY)) return 101;
+    Result<int> result = update();
+    return result ? *result : 102;
+  });
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(reboot(), "1");
+}
+
+TEST_F(CliTest, FetchesFromALocalDirectoryToo) {
+  release::ReleaseDescription one = offer(first_release());
+  ASSERT_TRUE(write_repository(repository_, path("repository")));
+  ASSERT_DONE(init());
+  server_.forget();
+  ASSERT_DONE(update({"--url", "file://" + path("repository")}));
+  EXPECT_THAT(server_.targets(), IsEmpty());
+  EXPECT_EQ(reboot(), "1");
+}
+
+TEST_F(CliTest, InstallMakesADiskOffline) {
+  release::ReleaseDescription one = offer(first_release());
+  auto install = [&](const std::string& disk) {
+    return run_command({"install", "--disk", path(disk), "--url", server_.url(), "--root",
+                        path("root.json"), "--name", "test", "--device-url",
+                        "https://updates.example/os", "--free", "16MiB"});
+  };
+  ASSERT_DONE(install("disk"));
+  EXPECT_THAT(output_, HasSubstr(one.image.digest.hex()));
+  EXPECT_EQ(server_.count("/obj/"), one.objects.count + 1);
+  EXPECT_THAT(names_in(""), ElementsAre("cmdline", "disk", "esp", "root.json", "sysroot"));
+
+  // As other people's programs see it.
+  auto say = [](std::vector<std::string> arguments) {
+    std::vector<std::string> shell = {"sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; \"$@\" 2>&1", "sh"};
+    shell.insert(shell.end(), arguments.begin(), arguments.end());
+    return cfs::run_command({.arguments = shell}).value_or("failed: " + arguments[0]);
+  };
+  const std::string entry = "cfs_1_" + one.image.digest.hex().substr(0, 12) + ".efi";
+  const std::string esp = path("disk") + "@@1M";
+  EXPECT_THAT(say({"mtype", "-i", esp, "::/loader/loader.conf"}), HasSubstr("default " + entry));
+  EXPECT_THAT(say({"mdir", "-b", "-i", esp, "::/EFI/Linux"}), HasSubstr(entry));
+  EXPECT_THAT(say({"mdir", "-b", "-i", esp, "::/EFI/BOOT"}), HasSubstr("BOOTX64.EFI"));
+  std::string table = say({"sfdisk", "--dump", path("disk")});
+  size_t second = table.find("start=", table.find("start=") + 1);
+  ASSERT_NE(second, std::string::npos) << table;
+  const std::string root =
+      path("disk") + "?offset=" + std::to_string(std::stoull(table.substr(second + 6)) * 512);
+  auto debugfs = [&](const std::string& command) { return say({"debugfs", "-R", command, root}); };
+  const std::string id = one.image.digest.hex().substr(0, 12) + ".0";
+  EXPECT_THAT(debugfs("cat /cfs/deployments/" + id + "/deployment.json"),
+              AllOf(HasSubstr("\"state\":\"staged\""), HasSubstr(entry)));
+  EXPECT_THAT(debugfs("stat /cfs/refs/staged"), HasSubstr("../deployments/" + id));
+  EXPECT_THAT(debugfs("stat /cfs/images/" + one.image.digest.hex()), HasSubstr("Type: symlink"));
+  EXPECT_THAT(debugfs("cat /cfs/origin.json"), HasSubstr("https://updates.example/os"));
+  EXPECT_THAT(debugfs("cat /cfs/trust/targets.json"), HasSubstr("test_1.release.json"));
+  EXPECT_THAT(debugfs("cat /cfs/state/var/lib/small"), HasSubstr("inline"));
+  EXPECT_THAT(debugfs("cat /cfs/state/var/lib/data"), HasSubstr(random_text(5000, 100)));
+  EXPECT_THAT(debugfs("stat /cfs/state/var/lib/second"), HasSubstr("Links: 2"));
+  const std::string image = debugfs("stat /cfs/objects/" + one.image.digest.object_path());
+  EXPECT_THAT(image, AllOf(HasSubstr("Mode:  0444"), HasSubstr("Flags: 0x180000")));  // and verity
+  EXPECT_THAT(debugfs("ls -p /cfs"), Not(HasSubstr("/lock/")));
+  EXPECT_THAT(debugfs("ls -p /cfs/objects"), Not(HasSubstr("/.cfs/")));
+
+  ASSERT_DONE(install("again"));
+  EXPECT_EQ(say({"cmp", path("disk"), path("again")}), "");
+
+  fault_ = [](const Request& request, Response& response) {
+    if (request.target.starts_with("/obj/")) response = {.status = 404};
+  };
+  expect_exit(install("third"), 8, "404");
+  EXPECT_THAT(names_in(""), ElementsAre("again", "cmdline", "disk", "esp", "root.json", "sysroot"));
+}
+
+TEST_F(CliTest, InitRefusesWhatCannotWork) {
+  ASSERT_DONE(init());
+  expect_exit(init(), 1, "is a sysroot already");
+
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("other")));
+  auto init_other = [&](const std::string& root) {
+    return run_command({"init", "--sysroot", path("other"), "--url", server_.url(), "--root",
+                        path(root), "--name", "test"});
+  };
+  expect_exit(init_other("none.json"), 1, "none.json");
+  write("bad.json", "{}");
+  expect_exit(init_other("bad.json"), 7, "trust anchor");
+  expect_exit(run_command({"update", "--sysroot", path("other"), "--esp", path("esp")}), 1,
+              "holds no cfs sysroot");
+
+  // With the policy of devices it depends on the file system below.
+  write("probe", "x");
+  UniqueFd probe = open_at(AT_FDCWD, path("probe"), O_RDONLY).value();
+  bool has_verity = verity::enable(probe.get()).has_value();
+  environment_.verity = store::VerityPolicy::kRequired;
+  Result<int> result = init_other("root.json");
+  if (has_verity) {
+    EXPECT_TRUE(result) << result.error().describe();
+  } else {
+    expect_exit(result, 1, "");
+    EXPECT_EQ(result.error().code, ErrorCode::kUnsupported);
+    EXPECT_THAT(result.error().hint, HasSubstr("-O verity"));
+  }
+}
+
+TEST_F(CliTest, Usage) {
+  for (std::vector<std::string> arguments :
+       std::vector<std::vector<std::string>>{{},
+                                             {"fly"},
+                                             {"init"},
+                                             {"update", "--bogus"},
+                                             {"update", "--url", "ftp://x/"},
+                                             {"install", "--disk"}}) {
+    Result<int> result = run_command(arguments);
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, ErrorCode::kUsage);
+  }
+  ASSERT_DONE(run_command({"--help"}));
+  EXPECT_THAT(output_, AllOf(HasSubstr("install"), HasSubstr("Exit status")));
+  ASSERT_DONE(run_command({"update", "--help"}));
+  EXPECT_THAT(output_, HasSubstr("--check"));
+}
+
+}  // namespace
+}  // namespace cfs::deploy

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <zstd.h>
+
+#include "deployer/deployment.h"
+#include "deployer/fake_release.h"
+#include "deployer/plan.h"
+#include "deployer/repository.h"
+#include "deployer/zstd_reader.h"
+#include "lib/base/io.h"
+#include "lib/net/fake_server.h"
+#include "lib/verity/merkle.h"
+
+namespace cfs::deploy {
+namespace {
+
+using net::FakeServer;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using Request = FakeServer::Request;
+using Response = FakeServer::Response;
+
+std::string compress(const std::string& text, int window_log = 0) {
+  std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> context(ZSTD_createCCtx(), ZSTD_freeCCtx);
+  if (window_log > 0) ZSTD_CCtx_setParameter(context.get(), ZSTD_c_windowLog, window_log);
+  std::string out(ZSTD_compressBound(text.size()), '\0');
+  out.resize(ZSTD_compress2(context.get(), out.data(), out.size(), text.data(), text.size()));
+  return out;
+}
+
+Result<std::string> decode(const std::string& encoded, uint64_t size, size_t piece, size_t buffer) {
+  size_t position = 0;
+  ZstdReader reader(
+      [&](std::span<std::byte> out) -> Result<size_t> {
+        size_t count = std::min({piece, out.size(), encoded.size() - position});
+        std::memcpy(out.data(), encoded.data() + position, count);
+        position += count;
+        return count;
+      },
+      size);
+  std::string text;
+  std::vector<std::byte> out(buffer);
+  while (size_t count = CFS_TRY(reader.read(out))) text += as_text(Bytes(out).first(count));
+  return text;
+}
+
+TEST(ZstdReader, DecodesInPiecesOfAnySize) {
+  const std::string text = random_text(300'000, 1);
+  const std::string encoded = compress(text);
+  for (size_t piece : {size_t{1}, size_t{1000}, size_t{1} << 20}) {
+    for (size_t buffer : {size_t{7}, size_t{4096}, size_t{1} << 20}) {
+      Result<std::string> got = decode(encoded, text.size(), piece, buffer);
+      ASSERT_TRUE(got) << got.error().describe();
+      ASSERT_TRUE(*got == text) << piece << " " << buffer;
+    }
+  }
+  EXPECT_EQ(*decode(compress(""), 0, 10, 10), "");
+}
+
+TEST(ZstdReader, RefusesWhatIsNotTheAnnouncedData) {
+  const std::string text = random_text(300'000, 2);
+  const std::string encoded = compress(text);
+  auto code = [](const Result<std::string>& result) {
+    return result ? ErrorCode::kInternal : result.error().code;
+  };
+  EXPECT_EQ(code(decode(encoded, text.size() - 1, 4096, 4096)), ErrorCode::kCorrupt);
+  EXPECT_EQ(code(decode(encoded, text.size() + 1, 4096, 4096)), ErrorCode::kCorrupt);
+  for (size_t cut : {size_t{0}, size_t{1}, encoded.size() / 2, encoded.size() - 1}) {
+    EXPECT_EQ(code(decode(encoded.substr(0, cut), text.size(), 4096, 4096)), ErrorCode::kCorrupt);
+  }
+  EXPECT_EQ(code(decode(encoded + "x", text.size(), 4096, 4096)), ErrorCode::kCorrupt);
+  EXPECT_EQ(code(decode("not zstd at all", 100, 4096, 4096)), ErrorCode::kCorrupt);
+  // A window beyond 8 MiB would let a server decide how much memory we take.
+  const std::string large(20 << 20, 'x');
+  EXPECT_TRUE(decode(compress(large, 23), large.size(), 1 << 20, 1 << 20));
+  EXPECT_EQ(code(decode(compress(large, 24), large.size(), 1 << 20, 1 << 20)), ErrorCode::kCorrupt);
+}
+
+TEST(Deployment, TextAndBack) {
+  Deployment deployment{.id = "0123456789ab.0",
+                        .digest = verity::digest_of({}),
+                        .name = "test",
+                        .version = "1.2~rc",
+                        .channel = "stable",
+                        .epoch = 7,
+                        .state = DeploymentState::kGood,
+                        .installed = 1'700'000'000,
+                        .entry = "cfs_1.efi"};
+  std::string text = release::to_canonical_json(to_json(deployment));
+  Result<Deployment> back = parse_deployment(text);
+  ASSERT_TRUE(back) << back.error().describe();
+  EXPECT_EQ(*back, deployment);
+  auto replaced = [&](const std::string& from, const std::string& to) {
+    std::string changed = text;
+    changed.replace(changed.find(from), from.size(), to);
+    return parse_deployment(changed);
+  };
+  EXPECT_EQ(replaced("\"schema\":1", "\"schema\":2").error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(replaced("\"good\"", "\"fine\"").error().code, ErrorCode::kCorrupt);
+  EXPECT_EQ(replaced("\"epoch\":7", "\"epoch\":-7").error().code, ErrorCode::kCorrupt);
+  EXPECT_EQ(replaced("\"entry\"", "\"ent\"").error().code, ErrorCode::kCorrupt);
+}
+
+TEST(Plan, DiskUsageCountsBlocksTreeAndDescriptor) {
+  EXPECT_EQ(disk_usage_bytes(1), 2 * 4096u);     // data, descriptor
+  EXPECT_EQ(disk_usage_bytes(4096), 2 * 4096u);  // no tree
+  EXPECT_EQ(disk_usage_bytes(4097), 4 * 4096u);  // 2 data, 1 tree
+  EXPECT_EQ(disk_usage_bytes(128 * 4096), (128 + 1 + 1) * 4096u);
+  EXPECT_EQ(disk_usage_bytes(129 * 4096), (129 + 2 + 1 + 1) * 4096u);
+}
+
+TEST(Plan, RefusesWhatDoesNotFit) {
+  TemporaryDirectory directory = TemporaryDirectory::create().value();
+  UniqueFd fd = open_at(AT_FDCWD, directory.path(), O_RDONLY | O_DIRECTORY).value();
+  EXPECT_TRUE(check_space(fd.get(), "it", 1, 1));
+  Result<> bytes = check_space(fd.get(), "the sysroot", uint64_t{1} << 62, 1);
+  ASSERT_FALSE(bytes);
+  EXPECT_EQ(bytes.error().code, ErrorCode::kNoSpace);
+  EXPECT_THAT(bytes.error().message, AllOf(HasSubstr("the sysroot"), HasSubstr("EB")));
+}
+
+/// A repository of objects behind the fake server, and a store to fetch them into.
+class RepositoryTest : public ::testing::Test {
+ protected:
+  release::TransportEntry add(const std::string& content) {
+    verity::Digest digest = verity::digest_of(as_bytes(content));
+    std::string encoded = compress(content);
+    bodies_["/obj/" + digest.object_path() + ".zst"] = encoded;
+    return {digest, content.size(), encoded.size()};
+  }
+
+  std::vector<release::TransportEntry> add_some(unsigned count) {
+    std::vector<release::TransportEntry> entries;
+    for (unsigned i = 0; i < count; ++i) entries.push_back(add(random_text(100 + 3000 * i, i)));
+    return entries;
+  }
+
+  Result<> fetch(std::span<const release::TransportEntry> entries) {
+    net::ClientOptions options;
+    options.first_backoff = std::chrono::milliseconds(1);
+    options.max_backoff = std::chrono::milliseconds(5);
+    Repository repository = CFS_TRY(Repository::open(server_.url(), options));
+    Progress progress("", 0);
+    return repository.fetch_objects(entries, store_, progress);
+  }
+
+  size_t stored() { return store_.list().value().size(); }
+
+  std::map<std::string, std::string> bodies_;
+  std::function<void(const Request&, Response&)> fault_ = [](const Request&, Response&) {};
+  FakeServer server_{[this](const Request& request) {
+    auto body = bodies_.find(request.target);
+    Response response;
+    if (body == bodies_.end()) {
+      response.status = 404;
+    } else {
+      response.body = body->second;
+    }
+    fault_(request, response);
+    return response;
+  }};
+  TemporaryDirectory directory_ = TemporaryDirectory::create().value();
+  store::ObjectStore store_ =
+      store::ObjectStore::open(AT_FDCWD, directory_.path() + "/objects", {.object_mode = 0444})
+          .value();
+};
+
+TEST_F(RepositoryTest, FetchesInGroupsAndVerifies) {
+  std::vector<release::TransportEntry> entries = add_some(60);
+  Result<> fetched = fetch(entries);
+  ASSERT_TRUE(fetched) << fetched.error().describe();
+  EXPECT_EQ(stored(), 60u);
+  for (const auto& entry : entries) EXPECT_TRUE(store_.contains(entry.digest).value());
+  EXPECT_EQ(server_.targets().size(), 60u);
+}
+
+TEST_F(RepositoryTest, AWrongObjectIsNotPublished) {
+  std::vector<release::TransportEntry> entries = add_some(10);
+  // Well-formed, of the right sizes, and something else.
+  std::string wrong = random_text(entries[5].size_bytes, 99);
+  std::string encoded = compress(wrong);
+  entries[5].encoded_size_bytes = encoded.size();
+  bodies_["/obj/" + entries[5].digest.object_path() + ".zst"] = encoded;
+  Result<> fetched = fetch(entries);
+  ASSERT_FALSE(fetched);
+  EXPECT_EQ(fetched.error().code, ErrorCode::kDigestMismatch);
+  EXPECT_THAT(fetched.error().describe(), HasSubstr(entries[5].digest.hex()));
+  EXPECT_EQ(stored(), 0u);
+}
+
+TEST_F(RepositoryTest, FaultsOfTheServer) {
+  struct Case {
+    const char* name;
+    std::function<void(Response&)> fault;
+    ErrorCode code;
+  };
+  const Case cases[] = {
+      {"missing", [](Response& r) { r = {.status = 404}; }, ErrorCode::kNetwork},
+      {"flipped", [](Response& r) { r.body[r.body.size() / 2] ^= 1; }, ErrorCode::kCorrupt},
+      {"shorter", [](Response& r) { r.body.pop_back(); }, ErrorCode::kCorrupt},
+      {"longer", [](Response& r) { r.body += "x"; }, ErrorCode::kCorrupt},
+      {"endless", [](Response& r) { r.endless_after = r.body.size(); }, ErrorCode::kCorrupt},
+      {"always cut", [](Response& r) { r.cut_after = 5, r.honour_range = false; },
+       ErrorCode::kNetwork},
+      {"unwilling", [](Response& r) { r = {.status = 503}; }, ErrorCode::kNetwork},
+  };
+  std::vector<release::TransportEntry> entries = {add(random_text(50'000, 5))};
+  for (const Case& one : cases) {
+    fault_ = [&](const Request&, Response& response) { one.fault(response); };
+    Result<> fetched = fetch(entries);
+    ASSERT_FALSE(fetched) << one.name;
+    // A flipped byte may also decode to something of the right size.
+    bool as_expected =
+        fetched.error().code == one.code || (std::string_view(one.name) == "flipped" &&
+                                             fetched.error().code == ErrorCode::kDigestMismatch);
+    EXPECT_TRUE(as_expected) << one.name << ": " << fetched.error().describe();
+    EXPECT_EQ(stored(), 0u) << one.name;
+  }
+}
+
+TEST_F(RepositoryTest, WhatArrivedBeforeTheNetworkFailedStays) {
+  std::vector<release::TransportEntry> entries = add_some(30);
+  std::string last = "/obj/" + entries[0].digest.object_path() + ".zst";  // smallest: fetched last
+  fault_ = [&](const Request& request, Response& response) {
+    if (request.target == last) response = {.status = 404};
+  };
+  ASSERT_FALSE(fetch(entries));
+  size_t arrived = stored();
+  EXPECT_GE(arrived, 20u);
+  fault_ = [](const Request&, Response&) {};
+  std::vector<release::TransportEntry> missing;
+  for (const auto& entry : entries) {
+    if (!store_.contains(entry.digest).value()) missing.push_back(entry);
+  }
+  EXPECT_EQ(missing.size() + arrived, 30u);
+  ASSERT_TRUE(fetch(missing));
+  EXPECT_EQ(stored(), 30u);
+}
+
+TEST_F(RepositoryTest, FilesAreComparedWithTheirHash) {
+  const std::string content = random_text(700'000, 3);
+  release::ReleaseFile file{.name = "x.efi",
+                            .role = "uki",
+                            .sha256 = verity::sha256(as_bytes(content)),
+                            .size_bytes = content.size()};
+  UniqueFd top = open_at(AT_FDCWD, directory_.path(), O_RDONLY | O_DIRECTORY).value();
+  ASSERT_TRUE(make_directories(top.get(), "tmp"));
+  ASSERT_TRUE(make_directories(top.get(), "release"));
+  net::ClientOptions options;
+  options.max_attempts = 1;
+  Repository repository = Repository::open(server_.url(), options).value();
+  Progress progress("", 0);
+  const std::string target = "/targets/" + file.sha256.hex() + ".x.efi";
+
+  for (std::string wrong : {content.substr(1), content + "x", "y" + content.substr(1)}) {
+    bodies_[target] = wrong;
+    Result<> fetched = repository.fetch_file(file, top.get(), "release/x.efi", progress);
+    ASSERT_FALSE(fetched);
+    EXPECT_EQ(exit_status(fetched.error().code), 7);
+    EXPECT_FALSE(file_is_there(file, top.get(), "release/x.efi").value());
+    EXPECT_TRUE(list_directory(top.get(), "tmp")->empty());
+  }
+  bodies_[target] = content;
+  ASSERT_TRUE(repository.fetch_file(file, top.get(), "release/x.efi", progress));
+  EXPECT_TRUE(file_is_there(file, top.get(), "release/x.efi").value());
+  ASSERT_TRUE(write_file_atomically(top.get(), "release/x.efi", as_bytes("y" + content.substr(1))));
+  EXPECT_FALSE(file_is_there(file, top.get(), "release/x.efi").value());
+}
+
+}  // namespace
+}  // namespace cfs::deploy

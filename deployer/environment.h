@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "lib/net/http_client.h"
+#include "lib/release/time.h"
+#include "lib/store/object_store.h"
+
+namespace cfs::deploy {
+
+/// The world around a command: what tests replace and users cannot.
+struct Environment {
+  /// Receives results (standard output).
+  std::function<void(std::string_view)> print;
+  /// Devices require fs-verity. Only tests, and `install`, which adds it later, do with less.
+  store::VerityPolicy verity = store::VerityPolicy::kRequired;
+  net::ClientOptions network;
+  std::function<release::UnixTime()> now = release::current_time;
+  /// What the running system was booted with.
+  std::string kernel_command_line = "/proc/cmdline";
+};
+
+}  // namespace cfs::deploy

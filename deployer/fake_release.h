@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// For tests: releases made of a few small files, published in a repository in memory.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "lib/release/description.h"
+#include "lib/trust/fake_repository.h"
+
+namespace cfs::deploy {
+
+struct FakeRelease {
+  std::string name = "test";
+  std::string version;
+  std::string channel = "stable";
+  uint64_t epoch = 0;
+  /// Absolute path → content; longer than 64 bytes becomes an object. Directories are made.
+  std::map<std::string, std::string> files;
+  /// On the command line in the UKI; empty: the image's digest.
+  std::string pin;
+};
+
+/// Text of that size that only `seed` determines; does not compress to nothing.
+[[nodiscard]] std::string random_text(size_t size_bytes, uint64_t seed);
+
+/// Makes image, objects, UKI and description and adds them to `repository`; offered from its next
+/// publish_next() on. All files belong to the caller of the test. Besides `files` the image has, in
+/// /var/lib: link → target, and first and second, which are one file.
+[[nodiscard]] Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
+                                                          const FakeRelease& release);
+
+/// Writes all files of a repository below the directory `path`.
+[[nodiscard]] Result<> write_repository(const trust::FakeRepository& repository,
+                                        const std::string& path);
+
+}  // namespace cfs::deploy

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "deployer/environment.h"
+#include "deployer/sysroot.h"
+
+namespace cfs::deploy {
+
+struct InstallOptions {
+  std::string disk;         ///< the image to make
+  std::string url;          ///< the repository to install from
+  Origin origin;            ///< what the device will update from; its url may differ
+  std::string root_json;    ///< trust anchor
+  uint64_t free_bytes = 0;  ///< room left for updates on the root file system
+};
+
+/// Makes a bootable disk image with the newest release: the same steps as on a device, in a
+/// temporary sysroot beside the image, then one file system of it with fs-verity written offline.
+/// Works as an ordinary user on a machine without fs-verity. Same release, same trust metadata:
+/// same bytes. An existing file is replaced when everything is done.
+/// Errors: those of update() and disk::make_disk.
+[[nodiscard]] Result<> install(const InstallOptions& options, const Environment& environment);
+
+}  // namespace cfs::deploy

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
+
+#include "deployer/cli.h"
+#include "lib/base/interrupt.h"
+#include "lib/base/report.h"
+
+int main(int argc, char** argv) {
+  cfs::catch_interrupts();
+  cfs::deploy::Environment environment;
+  environment.print = [](std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  };
+  auto status = cfs::deploy::run({argv + 1, argv + argc}, environment);
+  return status ? *status : cfs::report_error("cfs-deploy", status.error());
+}

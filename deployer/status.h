@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "deployer/sysroot.h"
+#include "lib/release/json.h"
+
+namespace cfs::deploy {
+
+/// What is installed, as `cfs-deploy status` shows it.
+struct Status {
+  Origin origin;
+  References references;
+  std::vector<Deployment> others;   ///< in none of the three roles
+  std::vector<std::string> pinned;  ///< ids
+  uint64_t object_count = 0;
+  uint64_t object_bytes = 0;  ///< plain sizes
+};
+
+[[nodiscard]] Result<Status> read_status(const Sysroot& sysroot, const Environment& environment);
+
+/// For people.
+[[nodiscard]] std::string to_text(const Status& status);
+/// For programs: docs/FORMATS.md, "cfs-deploy status --json".
+[[nodiscard]] release::Json to_json(const Status& status);
+
+}  // namespace cfs::deploy

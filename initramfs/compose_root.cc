@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// The order matters: measure, mount, test, and only then make the disk writable, set up state and
+// tell anybody. Everything is assembled below /run/cfs, because layers have to be real paths in
+// this mount namespace (kernels before 6.15), and moved over `target` at the end.
+#include "initramfs/compose_root.h"
+
+#include <limits.h>
+#include <sys/mount.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "lib/base/io.h"
+#include "lib/mount/composefs_mount.h"
+#include "lib/mount/fs_context.h"
+#include "lib/mount/self_test.h"
+
+namespace cfs::initramfs {
+namespace {
+
+using mount::Backing;
+using mount::FsContext;
+
+constexpr char kRunDirectory[] = "/run/cfs";
+constexpr char kImageMount[] = "/run/cfs/image";
+constexpr char kRoot[] = "/run/cfs/root";
+constexpr char kEtcUpper[] = "/run/cfs/etc/upper";
+constexpr char kEtcWork[] = "/run/cfs/etc/work";
+
+// cfs/images/<digest> must be the link that the deployer makes: what is not listed there cannot be
+// booted even if an object has the right digest.
+Result<UniqueFd> open_image(int sysroot_fd, const verity::Digest& digest) {
+  std::string name = "cfs/images/" + digest.hex();
+  UniqueFd images = CFS_TRY(open_beneath(sysroot_fd, "cfs/images", O_PATH | O_DIRECTORY));
+  char target[PATH_MAX];
+  ssize_t size = ::readlinkat(images.get(), digest.hex().c_str(), target, sizeof(target));
+  if (size < 0) return errno_error("cannot read the link '" + name + "'");
+  if (std::string_view(target, static_cast<size_t>(size)) != "../objects/" + digest.object_path()) {
+    return make_error(ErrorCode::kCorrupt, "'" + name + "' does not point to its object");
+  }
+  return open_beneath(sysroot_fd, "cfs/objects/" + digest.object_path(), O_RDONLY);
+}
+
+Result<Backing> mount_root(int image_fd, const std::string& target, const BootOptions& options,
+                           Backing backing) {
+  mount::ComposefsOptions mount_options;
+  mount_options.object_directories = {target + "/cfs/objects"};
+  mount_options.expected_digest = options.digest;
+  mount_options.source = "cfs:" + options.digest.hex();
+  mount_options.staging_directory = kImageMount;
+  mount_options.backing = backing;
+  return mount::mount_composefs(image_fd, kRoot, mount_options);
+}
+
+Result<> check_layout(int root_fd) {
+  for (const char* name : {"dev", "etc", "proc", "run", "sys", "var"}) {
+    Result<UniqueFd> directory = open_beneath(root_fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+    if (!directory) {
+      return Error(std::move(directory).error())
+          .with("the image needs the directory '/" + std::string(name) + "'");
+    }
+  }
+  return {};
+}
+
+// A transient /etc: changes live in memory until the next boot. This is the second level of
+// stacking, and the kernel allows no third.
+Result<> mount_etc(int root_fd) {
+  UniqueFd etc = CFS_TRY(open_beneath(root_fd, "etc", O_PATH | O_DIRECTORY));
+  struct stat status = CFS_TRY(fstat_fd(etc.get()));
+  CFS_TRY(make_directories(AT_FDCWD, kEtcUpper));
+  CFS_TRY(make_directories(AT_FDCWD, kEtcWork));
+  // The upper directory's owner and mode are what /etc will show.
+  if (::chown(kEtcUpper, status.st_uid, status.st_gid) != 0 ||
+      ::chmod(kEtcUpper, status.st_mode & 07777) != 0) {
+    return errno_error("cannot change '" + std::string(kEtcUpper) + "'");
+  }
+  std::string target = std::string(kRoot) + "/etc";
+  FsContext context = CFS_TRY(FsContext::open("overlay"));
+  CFS_TRY(context.set_string("source", "cfs:etc"));
+  CFS_TRY(context.set_string("metacopy", "off"));
+  CFS_TRY(context.set_string("index", "off"));
+  CFS_TRY(context.set_string("lowerdir+", target));
+  CFS_TRY(context.set_string("upperdir", kEtcUpper));
+  CFS_TRY(context.set_string("workdir", kEtcWork));
+  CFS_TRY(context.create());
+  UniqueFd mounted = CFS_TRY(context.mount(0));
+  return mount::attach(mounted.get(), target);
+}
+
+// Kernels 6.12.63 to 6.12.68 count a file-backed EROFS as a level of its own.
+bool is_stacking_too_deep(const Error& error) {
+  return error.sys_errno == EINVAL && error.message.find("stacking depth") != std::string::npos;
+}
+
+Result<> bind_directory(int sysroot_fd, const std::string& from, const std::string& to,
+                        uint64_t attributes) {
+  UniqueFd source = CFS_TRY(open_beneath(sysroot_fd, from, O_PATH | O_DIRECTORY));
+  UniqueFd bound = CFS_TRY(mount::clone_mount(source.get()));
+  CFS_TRY(mount::set_mount_attributes(bound.get(), attributes, MOUNT_ATTR_RDONLY));
+  return mount::attach(bound.get(), to);
+}
+
+Result<> make_writable(const std::string& target) {
+  FsContext context = CFS_TRY(FsContext::pick(target));
+  CFS_TRY(context.set_flag("rw"));
+  return context.reconfigure();
+}
+
+std::string json_string(const std::string& text) {
+  std::string result = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\') result += '\\';
+    if (static_cast<unsigned char>(c) >= ' ') result += c;
+  }
+  return result + "\"";
+}
+
+Result<> write_booted(const BootOptions& options, Backing backing, const std::string& device) {
+  std::string text = "{\"digest\":\"" + options.digest.hex() +
+                     "\",\"etc\":\"transient\",\"image\":" +
+                     (backing == Backing::kFile ? "\"file\"" : "\"loop\"") +
+                     ",\"root_device\":" + json_string(device) + ",\"schema\":1,\"verify\":" +
+                     (options.verify == VerifyLevel::kFull ? "\"full\"" : "\"boot\"") + "}\n";
+  return write_file_atomically(AT_FDCWD, std::string(kRunDirectory) + "/booted.json",
+                               as_bytes(text));
+}
+
+// Tells systemd which disk the root lies on, which it cannot see through an overlay
+// (systemd/systemd#35017): it finds the ESP by it.
+Result<> write_volatile_root(const std::string& device) {
+  struct stat status = CFS_TRY(stat_at(AT_FDCWD, device, 0));
+  if (!S_ISBLK(status.st_mode)) {
+    return make_error(ErrorCode::kInvalidInput, "'" + device + "' is not a block device");
+  }
+  CFS_TRY(make_directories(AT_FDCWD, "/run/systemd"));
+  std::string target = "/dev/block/" + std::to_string(major(status.st_rdev)) + ":" +
+                       std::to_string(minor(status.st_rdev));
+  if (::symlink(target.c_str(), "/run/systemd/volatile-root") != 0) {
+    return errno_error("cannot create '/run/systemd/volatile-root'");
+  }
+  return {};
+}
+
+// For steps without which the machine is still the verified one, and better up than down.
+void warn_unless(const Result<>& result) {
+  if (!result) log_warning(result.error().describe());
+}
+
+}  // namespace
+
+Result<> compose_root(const std::string& target, const BootOptions& options, Stage& stage) {
+  stage = Stage::kSetup;
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    return errno_error("cannot make the mounts private");
+  }
+  CFS_TRY(make_directories(AT_FDCWD, kRunDirectory));
+  for (const char* directory : {kImageMount, kRoot, "/run/cfs/etc"}) {
+    CFS_TRY(make_directories(AT_FDCWD, directory, 0700));
+  }
+
+  stage = Stage::kImage;
+  UniqueFd sysroot = CFS_TRY(open_at(AT_FDCWD, target, O_PATH | O_DIRECTORY));
+  UniqueFd image = CFS_TRY(open_image(sysroot.get(), options.digest));
+  // Measured here for the sake of the failure's name; mount_composefs() does not trust that.
+  CFS_TRY(mount::check_image_digest(image.get(), options.digest));
+
+  Backing backing = Backing::kFile;
+  UniqueFd root;
+  for (;;) {
+    stage = Stage::kMount;
+    backing = CFS_TRY(mount_root(image.get(), target, options, backing));
+    root = CFS_TRY(open_at(AT_FDCWD, kRoot, O_RDONLY | O_DIRECTORY));
+    stage = Stage::kSelfTest;
+    CFS_TRY(mount::check_verity_required(root.get()));
+    CFS_TRY(check_layout(root.get()));
+    CFS_TRY(mount::check_program_readable(root.get(), options.init));
+    stage = Stage::kState;
+    Result<> etc = mount_etc(root.get());
+    if (etc) break;
+    if (backing == Backing::kLoop || !is_stacking_too_deep(etc.error())) {
+      return Error(std::move(etc).error()).with("while mounting /etc");
+    }
+    CFS_TRY(mount::detach(kRoot));
+    backing = Backing::kLoop;
+  }
+
+  if (options.verify == VerifyLevel::kFull) {
+    stage = Stage::kObjects;
+    uint64_t count = CFS_TRY(mount::check_every_file_opens(root.get()));
+    log_notice("the objects of all " + std::to_string(count) + " files are right");
+  }
+
+  stage = Stage::kState;
+  mount::MountInfo disk = CFS_TRY(mount::mount_of(sysroot.get()));
+  warn_unless(make_writable(target));
+  CFS_TRY_WITH("while mounting /var",
+               bind_directory(sysroot.get(), "cfs/state/var", std::string(kRoot) + "/var", 0));
+  warn_unless(bind_directory(sysroot.get(), ".", std::string(kRoot) + "/sysroot",
+                             MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV));
+  CFS_TRY(write_booted(options, backing, disk.source));
+  warn_unless(write_volatile_root(disk.source));
+
+  CFS_TRY(mount::detach(target));
+  CFS_TRY(mount::move_mount_to(kRoot, target));
+  (void)::rmdir(kRoot);
+  (void)::rmdir(kImageMount);
+  return {};
+}
+
+}  // namespace cfs::initramfs

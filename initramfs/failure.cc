@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "initramfs/failure.h"
+
+#include <sys/reboot.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "lib/base/io.h"
+
+namespace cfs::initramfs {
+namespace {
+
+// syslog(3) severities, as /dev/kmsg takes them.
+enum class Severity { kCritical = 2, kWarning = 4, kNotice = 5 };
+
+constexpr unsigned kRebootDelaySeconds = 5;  // time to read the line on a screen
+
+// Nothing can be done about a failure to log.
+void write_line(const char* device, const std::string& line) {
+  Result<UniqueFd> fd = open_at(AT_FDCWD, device, O_WRONLY | O_NOCTTY);
+  if (!fd) return;
+  (void)write_full(fd->get(), as_bytes(line));
+  (void)::tcdrain(fd->get());
+}
+
+std::string one_line(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < ' ') c = ' ';
+  }
+  return text;
+}
+
+void log(Severity severity, const std::string& text) {
+  write_line("/dev/kmsg",
+             "<" + std::to_string(static_cast<int>(severity)) + ">cfs: " + one_line(text) + "\n");
+}
+
+}  // namespace
+
+std::string_view failure_name(Stage stage, const Error& error) {
+  switch (stage) {
+    case Stage::kSetup:
+      return "setup";
+    case Stage::kCommandLine:
+      return "command-line";
+    case Stage::kDevice:
+      return "device";
+    case Stage::kImage:
+      if (error.code == ErrorCode::kNotFound) return "image-missing";
+      if (error.code == ErrorCode::kNoVerity) return "image-no-verity";
+      if (error.code == ErrorCode::kDigestMismatch) return "image-digest";
+      return "image";
+    case Stage::kMount:
+      return "mount";
+    case Stage::kSelfTest:
+      return "self-test";
+    case Stage::kObjects:
+      return "objects";
+    case Stage::kState:
+      return "state";
+    case Stage::kHandOver:
+      return "hand-over";
+  }
+  return "setup";
+}
+
+void log_notice(const std::string& text) { log(Severity::kNotice, text); }
+void log_warning(const std::string& text) { log(Severity::kWarning, "warning: " + text); }
+
+void fail(Stage stage, const Error& error, FailureAction action) {
+  std::string line = "FATAL " + std::string(failure_name(stage, error)) + " " + error.describe();
+  if (!error.hint.empty()) line += "; " + error.hint;
+  log(Severity::kCritical, line);
+  write_line("/dev/console", "cfs: " + one_line(line) + "\r\n");
+  ::sync();
+  switch (action) {
+    case FailureAction::kReboot:
+      ::sleep(kRebootDelaySeconds);
+      (void)::reboot(RB_AUTOBOOT);
+      break;
+    case FailureAction::kPowerOff:
+      (void)::reboot(RB_POWER_OFF);
+      break;
+    case FailureAction::kHalt:
+      (void)::reboot(static_cast<int>(RB_HALT_SYSTEM));
+      break;
+  }
+  for (;;) ::pause();  // the kernel would not; going on is not an option
+}
+
+}  // namespace cfs::initramfs

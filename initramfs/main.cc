@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// cfs-mount-root: mounts the root file system whose digest is pinned on the kernel command line.
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "initramfs/compose_root.h"
+#include "initramfs/init.h"
+#include "lib/base/io.h"
+
+namespace {
+
+using cfs::initramfs::BootOptions;
+using cfs::initramfs::FailureAction;
+using cfs::initramfs::Stage;
+
+constexpr size_t kCommandLineLimitBytes = 64 << 10;
+
+// From `cfs.on_failure`, as soon as that is known.
+FailureAction failure_action = FailureAction::kReboot;
+
+cfs::Result<cfs::mount::CommandLine> read_command_line(Stage& stage) {
+  stage = Stage::kCommandLine;
+  std::string text = CFS_TRY(cfs::read_file(AT_FDCWD, "/proc/cmdline", kCommandLineLimitBytes));
+  auto command_line = cfs::mount::CommandLine::parse(text);
+  failure_action = cfs::initramfs::parse_failure_action(command_line);
+  return command_line;
+}
+
+cfs::Result<> run_as_init(char** arguments, Stage& stage) {
+  CFS_TRY(cfs::initramfs::mount_kernel_file_systems());
+  auto command_line = CFS_TRY(read_command_line(stage));
+  return cfs::initramfs::boot_as_init(command_line, arguments, stage);
+}
+
+cfs::Result<> run_on_mounted_root(const std::string& target, Stage& stage) {
+  auto command_line = CFS_TRY(read_command_line(stage));
+  BootOptions options = CFS_TRY(cfs::initramfs::parse_boot_options(command_line));
+  return cfs::initramfs::compose_root(target, options, stage);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bool is_init = ::getpid() == 1;
+  if (!is_init && (argc != 2 || argv[1][0] != '/')) {
+    std::fputs(
+        "usage: cfs-mount-root DIRECTORY\n"
+        "Mounts over DIRECTORY, where the file system with cfs/ is mounted, the root pinned by\n"
+        "composefs.digest= on the kernel command line. When that fails the machine reboots.\n"
+        "As process 1 of an initramfs it finds and mounts that file system itself.\n",
+        stderr);
+    return 2;
+  }
+  Stage stage = Stage::kSetup;
+  cfs::Result<> result = is_init ? run_as_init(argv, stage) : run_on_mounted_root(argv[1], stage);
+  if (!result) cfs::initramfs::fail(stage, result.error(), failure_action);
+  return 0;
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+
+#include "lib/base/io.h"
+#include "lib/mount/command_line.h"
+#include "lib/mount/composefs_mount.h"
+#include "lib/mount/fs_context.h"
+#include "lib/mount/self_test.h"
+
+namespace cfs::mount {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Optional;
+
+const std::string kHex = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+TEST(CommandLineTest, SplitsAsTheKernelDoes) {
+  CommandLine line = CommandLine::parse(
+      " quiet a=1  b=\"two words\" \"c=three words\"\td=x\"y z\"w e=a=b f= \"g h\" i=\"j\n");
+  EXPECT_THAT(line.last("quiet"), Optional(std::string()));
+  EXPECT_THAT(line.last("a"), Optional(std::string("1")));
+  EXPECT_THAT(line.last("b"), Optional(std::string("two words")));
+  EXPECT_THAT(line.last("c"), Optional(std::string("three words")));
+  EXPECT_THAT(line.last("d"), Optional(std::string("x\"y z\"w"))) << "inner quotes stay";
+  EXPECT_THAT(line.last("e"), Optional(std::string("a=b")));
+  EXPECT_THAT(line.last("f"), Optional(std::string()));
+  EXPECT_THAT(line.last("g h"), Optional(std::string()));
+  EXPECT_THAT(line.last("i"), Optional(std::string("j\n"))) << "an open quote runs to the end";
+  EXPECT_EQ(line.last("nothing"), std::nullopt);
+}
+
+TEST(CommandLineTest, StopsAtTwoDashes) {
+  CommandLine line = CommandLine::parse("a=1 -- a=2 b=3");
+  EXPECT_THAT(line.last("a"), Optional(std::string("1")));
+  EXPECT_EQ(line.last("b"), std::nullopt);
+}
+
+TEST(CommandLineTest, DashAndUnderscoreAreTheSameInNames) {
+  CommandLine line = CommandLine::parse("cfs.on-failure=halt");
+  EXPECT_THAT(line.last("cfs.on_failure"), Optional(std::string("halt")));
+}
+
+TEST(CommandLineTest, OddBytes) {
+  for (const char* text : {"", " ", "\"", "\"\"", "=", "==", "a=\"", "\"a=\"", "\"a=\"b\"\""}) {
+    (void)CommandLine::parse(text);  // the sanitizers watch
+  }
+  EXPECT_THAT(CommandLine::parse("a=\"").last("a"), Optional(std::string()));
+  EXPECT_THAT(CommandLine::parse("=x").last("=x"), Optional(std::string()));
+}
+
+TEST(CommandLineTest, OnlyRefusesTwoValues) {
+  CommandLine line = CommandLine::parse("a=1 a=1 b=1 b=2 c");
+  Result<std::optional<std::string>> same = line.only("a");
+  ASSERT_TRUE(same);
+  EXPECT_THAT(*same, Optional(std::string("1")));
+  Result<std::optional<std::string>> different = line.only("b");
+  ASSERT_FALSE(different);
+  EXPECT_EQ(different.error().code, ErrorCode::kInvalidInput);
+  EXPECT_THAT(different.error().message, HasSubstr("'1' and '2'"));
+  EXPECT_EQ(*line.only("d"), std::nullopt);
+}
+
+TEST(CommandLineTest, NamesWithPrefix) {
+  CommandLine line = CommandLine::parse("cfs.a=1 root=x cfs.b cfsx");
+  EXPECT_THAT(line.names_with_prefix("cfs."), ElementsAre("cfs.a", "cfs.b"));
+}
+
+TEST(PinnedDigest, OnlyWholeSha256Digests) {
+  EXPECT_EQ(parse_pinned_digest(kHex)->hex(), kHex);
+  EXPECT_EQ(parse_pinned_digest("v1-sha256-12:" + kHex)->hex(), kHex);
+  for (const std::string& bad :
+       {std::string(), kHex.substr(1), kHex + "0", "?" + kHex, "v2-sha512-12:" + kHex,
+        std::string("v1-sha256-12:"), kHex.substr(1) + "g", "sha256:" + kHex}) {
+    Result<verity::Digest> digest = parse_pinned_digest(bad);
+    ASSERT_FALSE(digest) << bad;
+    EXPECT_EQ(digest.error().code, ErrorCode::kInvalidInput);
+  }
+  EXPECT_EQ(parse_pinned_digest("").error().message, "the digest is empty");
+}
+
+TEST(MountInfoTest, ParsesALine) {
+  auto info = parse_mountinfo_line(
+      "36 35 0:32 / /mnt\\040a rw,noatime master:1 shared:2 - overlay cfs:12\\134 "
+      "ro,lowerdir=/a,metacopy=on,verity=require");
+  ASSERT_TRUE(info);
+  EXPECT_EQ(info->id, 36U);
+  EXPECT_EQ(info->target, "/mnt a");
+  EXPECT_EQ(info->type, "overlay");
+  EXPECT_EQ(info->source, "cfs:12\\");
+  EXPECT_TRUE(info->has_option("verity=require"));
+  EXPECT_TRUE(info->has_option("ro"));
+  EXPECT_FALSE(info->has_option("verity=requir"));
+  EXPECT_FALSE(info->has_option("metacopy"));
+  EXPECT_TRUE(parse_mountinfo_line("1 1 0:1 / / rw - proc proc rw"));
+}
+
+TEST(MountInfoTest, RefusesWhatIsNone) {
+  for (const char* line : {"", "a", "1 2 3:4 / / rw", "1 2 3:4 / / rw -", "1 2 3:4 / / rw - a",
+                           "x 1 0:1 / / rw - proc proc rw"}) {
+    EXPECT_FALSE(parse_mountinfo_line(line)) << line;
+  }
+}
+
+TEST(MountInfoTest, FindsTheMountOfADescriptor) {
+  UniqueFd proc = *open_at(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY);
+  Result<MountInfo> info = mount_of(proc.get());
+  ASSERT_TRUE(info);
+  EXPECT_EQ(info->type, "proc");
+  EXPECT_EQ(info->target, "/proc");
+}
+
+TEST(SelfTest, AnOrdinaryFileSystemIsNotAVerifiedRoot) {
+  UniqueFd proc = *open_at(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY);
+  Result<> result = check_verity_required(proc.get());
+  ASSERT_FALSE(result);
+  EXPECT_THAT(result.error().message, HasSubstr("not overlay"));
+}
+
+class RootTree : public ::testing::Test {
+ protected:
+  void SetUp() override { root_ = *open_at(AT_FDCWD, directory_.path(), O_RDONLY | O_DIRECTORY); }
+  void write(const std::string& path, const std::string& content) {
+    ASSERT_TRUE(write_file_atomically(root_.get(), path, as_bytes(content)));
+  }
+  TemporaryDirectory directory_ = *TemporaryDirectory::create();
+  UniqueFd root_;
+};
+
+TEST_F(RootTree, SymlinksStayInside) {
+  write("file", "x");
+  ASSERT_EQ(::symlinkat("/file", root_.get(), "absolute"), 0);
+  ASSERT_EQ(::symlinkat("../../file", root_.get(), "climbing"), 0);
+  ASSERT_EQ(::symlinkat("/etc/passwd", root_.get(), "outside"), 0);
+  EXPECT_TRUE(open_in_root(root_.get(), "/absolute", O_RDONLY));
+  EXPECT_TRUE(open_in_root(root_.get(), "climbing", O_RDONLY));
+  EXPECT_FALSE(open_in_root(root_.get(), "/outside", O_RDONLY));
+}
+
+TEST_F(RootTree, FollowsInterpreters) {
+  write("script", "#! /shell -x\necho\n");
+  EXPECT_FALSE(check_program_readable(root_.get(), "/script")) << "no shell";
+  write("shell", "plain");
+  EXPECT_TRUE(check_program_readable(root_.get(), "/script"));
+  write("loop", "#!/loop\n");
+  EXPECT_FALSE(check_program_readable(root_.get(), "/loop"));
+  for (const char* text : {"", "#!", "#!\n", "#! \t\n",
+                           "\x7f"
+                           "ELF",
+                           "text"}) {
+    write("odd", text);
+    EXPECT_TRUE(check_program_readable(root_.get(), "/odd")) << text;
+  }
+  EXPECT_FALSE(check_program_readable(root_.get(), "/missing"));
+}
+
+TEST(SelfTest, ReadsTheInterpreterOfAnElfFile) {
+  UniqueFd self = *open_at(AT_FDCWD, "/proc/self/exe", O_RDONLY);
+  Result<std::optional<std::string>> interpreter = interpreter_of(self.get());
+  ASSERT_TRUE(interpreter);
+  ASSERT_TRUE(*interpreter);
+  EXPECT_THAT(**interpreter, HasSubstr("ld"));
+}
+
+TEST_F(RootTree, OpensEveryFile) {
+  ASSERT_TRUE(make_directories(root_.get(), "a/b"));
+  write("a/b/one", "1");
+  write("two", "2");
+  ASSERT_EQ(::symlinkat("/nowhere", root_.get(), "a/link"), 0);
+  EXPECT_EQ(*check_every_file_opens(root_.get()), 2U);
+}
+
+TEST(ComposefsMount, OldInterfaceEscapesPaths) {
+  ComposefsOptions options;
+  options.object_directories = {"/a,b", "/c:d\\e"};
+  EXPECT_EQ(old_overlay_options("/i", options, "::"),
+            "metacopy=on,redirect_dir=on,lowerdir=/i::/a\\,b::/c\\:d\\\\e,verity=require");
+  options.verity = Verity::kTry;
+  options.object_directories = {"/s"};
+  options.upper_directory = "/u";
+  options.work_directory = "/w";
+  EXPECT_EQ(old_overlay_options("/i", options, ":"),
+            "metacopy=on,redirect_dir=on,lowerdir=/i:/s,upperdir=/u,workdir=/w");
+}
+
+TEST_F(RootTree, NothingIsMountedWithoutAnImage) {
+  write("image", "no image");
+  UniqueFd image = *open_at(root_.get(), "image", O_RDONLY);
+  ComposefsOptions options;
+  options.object_directories = {directory_.path()};
+  Result<Backing> mounted = mount_composefs(image.get(), directory_.path(), options);
+  ASSERT_FALSE(mounted);
+  EXPECT_EQ(mounted.error().code, ErrorCode::kCorrupt);
+  options.expected_digest = *verity::Digest::parse(kHex);
+  mounted = mount_composefs(image.get(), directory_.path(), options);
+  ASSERT_FALSE(mounted);
+  EXPECT_EQ(mounted.error().code, ErrorCode::kNoVerity);
+}
+
+TEST(FsContextTest, UnknownTypesAreUnsupported) {
+  Result<FsContext> context = FsContext::open("no-such-file-system");
+  ASSERT_FALSE(context);
+  // EPERM for those who may not mount at all.
+  EXPECT_THAT(context.error().sys_errno, ::testing::AnyOf(ENODEV, EPERM));
+}
+
+}  // namespace
+}  // namespace cfs::mount

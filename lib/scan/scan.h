@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "lib/base/progress.h"
+#include "lib/base/result.h"
+#include "lib/base/thread_pool.h"
+#include "lib/store/object_store.h"
+#include "lib/tree/tree.h"
+
+namespace cfs::scan {
+
+/// Files up to this size are held in the image itself, as upstream does.
+/// FORMAT BREAK: another value gives other image digests (composefs-format.md §3.1).
+constexpr size_t kInlineBytes = 64;
+
+enum class HardLinks {
+  kKeep,      ///< names of one inode become one; the first in tree order holds it
+  kSeparate,  ///< each name is a file of its own, as upstream's mkcomposefs does
+};
+enum class Xattrs { kAll, kUserOnly, kNone };
+enum class Devices { kKeep, kSkip };
+enum class Times { kKeep, kEpoch };
+
+struct ScanOptions {
+  HardLinks hard_links = HardLinks::kKeep;
+  Xattrs xattrs = Xattrs::kAll;
+  Devices devices = Devices::kKeep;  ///< block and character devices; whiteouts too
+  Times times = Times::kKeep;
+  unsigned threads = available_cpus();  ///< ≥ 1; the result does not depend on it
+  Progress* progress = nullptr;         ///< receives the bytes of file content read
+};
+
+/// Reads the directory `path` (not a symlink to one) with all below it into a tree; other file
+/// systems mounted in it are entered. Contents of files larger than kInlineBytes go into `batch`,
+/// or are only hashed when it is null.
+///
+/// Errors carry the path of the file they are about: kSourceChanged (a file or directory changed
+/// while it was read), kPermission, kInvalidInput (beyond a limit of tree::Tree), kInterrupted,
+/// those of store::Batch.
+/// Memory: the tree, 1 MiB a thread, at most 128 descriptors besides one a thread.
+/// Spec: composefs-format.md §3.1.
+[[nodiscard]] Result<tree::Tree> scan_directory(int dir_fd, const std::string& path,
+                                                const ScanOptions& options, store::Batch* batch);
+
+}  // namespace cfs::scan

@@ -1,0 +1,594 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How objects become durable. The usual way, one fsync an object, waits for the disk once an
+// object: seconds for the 15,000 files of a small system. Here all objects of a batch are written
+// under temporary names first; one syncfs makes their data durable, all at once; then they are
+// renamed into place and a second syncfs makes the names durable. At every instant a name
+// `ab/cdef…` either does not exist or belongs to data that is on the disk. The price: syncfs also
+// waits for what others are writing to the same file system.
+//
+// fs-verity is enabled between the first sync and the rename: the kernel computes the tree from the
+// page cache, and after a power cut data that had not been written back would be zeros under a
+// valid tree.
+#include "lib/store/object_store.h"
+
+#include <linux/fs.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <unordered_map>
+
+#include "lib/base/check.h"
+#include "lib/base/interrupt.h"
+#include "lib/base/io.h"
+#include "lib/store/verified_cache.h"
+#include "lib/verity/kernel.h"
+
+namespace cfs::store {
+namespace {
+
+constexpr char kPrivateDirectory[] = ".cfs";
+constexpr char kTemporaryDirectory[] = ".cfs/tmp";
+constexpr size_t kFanOutDigits = 2;
+constexpr mode_t kDirectoryMode = 0755;
+
+std::string in_quotes(const verity::Digest& digest) {
+  return "object '" + digest.object_path() + "'";
+}
+
+StatIdentity identity_of(const struct stat& status) {
+  auto nanoseconds = [](const timespec& time) {
+    return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
+  };
+  return {.inode = status.st_ino,
+          .size_bytes = static_cast<uint64_t>(status.st_size),
+          .mtime_ns = nanoseconds(status.st_mtim),
+          .ctime_ns = nanoseconds(status.st_ctim)};
+}
+
+std::string random_name() {
+  std::array<std::byte, 8> bytes;
+  CFS_CHECK(::getentropy(bytes.data(), bytes.size()) == 0);
+  return to_hex(bytes);
+}
+
+/// Opens the directory and locks it for this process; false when another one has it.
+Result<bool> lock_directory(int dir_fd) {
+  if (::flock(dir_fd, LOCK_EX | LOCK_NB) == 0) return true;
+  if (errno == EWOULDBLOCK) return false;
+  return errno_error("cannot lock a temporary directory of the store");
+}
+
+/// Copies `size_bytes` bytes of the regular file `from` to the empty file `to`: shared extents
+/// where the file system can, else a copy inside the kernel, else one through our buffer.
+Result<> copy_content(int from, int to, uint64_t size_bytes) {
+  if (::ioctl(to, FICLONE, from) == 0) return {};
+  off_t from_offset = 0;
+  while (static_cast<uint64_t>(from_offset) < size_bytes) {
+    CFS_TRY(check_interrupted());
+    constexpr uint64_t kStepBytes = 16 << 20;
+    ssize_t count = ::copy_file_range(
+        from, &from_offset, to, nullptr,
+        static_cast<size_t>(std::min(kStepBytes, size_bytes - static_cast<uint64_t>(from_offset))),
+        0);
+    if (count > 0) continue;
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO)) {
+      return errno_error("cannot copy");
+    }
+    break;  // not between these files, or the source is shorter now, which the caller detects
+  }
+  Workspace workspace;
+  std::span<std::byte> buffer = workspace.buffer();
+  for (auto offset = static_cast<uint64_t>(from_offset); offset < size_bytes;) {
+    CFS_TRY(check_interrupted());
+    size_t wanted = static_cast<size_t>(std::min<uint64_t>(buffer.size(), size_bytes - offset));
+    size_t count = CFS_TRY(pread_full(from, buffer.first(wanted), offset));
+    CFS_TRY(pwrite_full(to, buffer.first(count), offset));
+    offset += count;
+    if (count < wanted) break;
+  }
+  return {};
+}
+
+enum class Proof { kMissing, kGood, kWrong, kNoVerity };
+
+/// A file under a temporary name; removed unless it is kept.
+class TemporaryObject {
+ public:
+  static Result<TemporaryObject> create(int dir_fd, uint64_t number, mode_t mode) {
+    TemporaryObject object(dir_fd, number);
+    object.file_ = CFS_TRY(open_at(dir_fd, object.name(), O_RDWR | O_CREAT | O_EXCL, mode));
+    if (::fchmod(object.file_.get(), mode) != 0) return errno_error("cannot chmod");
+    return object;
+  }
+  TemporaryObject(TemporaryObject&& other) noexcept
+      : dir_fd_(std::exchange(other.dir_fd_, -1)),
+        number_(other.number_),
+        file_(std::move(other.file_)) {}
+  TemporaryObject& operator=(TemporaryObject&&) = delete;
+  ~TemporaryObject() {
+    if (dir_fd_ >= 0) (void)remove_file(dir_fd_, name());
+  }
+
+  static std::string name_of(uint64_t number) { return std::to_string(number); }
+  [[nodiscard]] std::string name() const { return name_of(number_); }
+  [[nodiscard]] uint64_t number() const { return number_; }
+  [[nodiscard]] int fd() const { return file_.get(); }
+  void keep() {
+    dir_fd_ = -1;
+    file_.reset();
+  }
+
+ private:
+  TemporaryObject(int dir_fd, uint64_t number) : dir_fd_(dir_fd), number_(number) {}
+  int dir_fd_;
+  uint64_t number_;
+  UniqueFd file_;
+};
+
+}  // namespace
+
+struct ObjectStore::State {
+  UniqueFd directory;
+  std::string path;
+  StoreOptions options;
+
+  /// Looks at an object. `opened`, unless null, receives its descriptor when it is good.
+  Result<Proof> prove(const verity::Digest& digest, UniqueFd* opened);
+
+  bool cache_matches(const verity::Digest& digest, const StatIdentity& identity);
+  void cache_record(const verity::Digest& digest, const StatIdentity& identity);
+  void save_cache();
+
+ private:
+  VerifiedCache& loaded_cache();
+
+  std::mutex cache_mutex_;
+  std::optional<VerifiedCache> cache_;
+};
+
+VerifiedCache& ObjectStore::State::loaded_cache() {
+  if (!cache_) {
+    Result<UniqueFd> fd =
+        open_at(directory.get(), kPrivateDirectory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    cache_ = fd ? VerifiedCache::load(fd->get()) : VerifiedCache();
+  }
+  return *cache_;
+}
+
+bool ObjectStore::State::cache_matches(const verity::Digest& digest, const StatIdentity& identity) {
+  std::lock_guard lock(cache_mutex_);
+  return loaded_cache().matches(digest, identity);
+}
+
+void ObjectStore::State::cache_record(const verity::Digest& digest, const StatIdentity& identity) {
+  std::lock_guard lock(cache_mutex_);
+  loaded_cache().record(digest, identity);
+}
+
+void ObjectStore::State::save_cache() {
+  std::lock_guard lock(cache_mutex_);
+  if (!cache_ || !cache_->changed()) return;
+  (void)make_directories(directory.get(), kPrivateDirectory, 0700);
+  Result<UniqueFd> fd =
+      open_at(directory.get(), kPrivateDirectory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  // A store that cannot be written to, or a full disk: the next run hashes again.
+  if (fd) (void)cache_->save(fd->get());
+}
+
+Result<Proof> ObjectStore::State::prove(const verity::Digest& digest, UniqueFd* opened) {
+  std::string name = digest.object_path();
+  if (opened == nullptr && options.verity != VerityPolicy::kRequired) {
+    // The warm build's path: one system call an object.
+    struct stat status = {};
+    if (::fstatat(directory.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno == ENOENT) return Proof::kMissing;
+      return errno_error("cannot stat " + in_quotes(digest));
+    }
+    if (!S_ISREG(status.st_mode)) return Proof::kWrong;
+    if (cache_matches(digest, identity_of(status))) return Proof::kGood;
+  }
+  Result<UniqueFd> file = open_beneath(directory.get(), name, O_RDONLY | O_NONBLOCK);
+  if (!file) {
+    Error error = std::move(file).error();
+    if (error.code == ErrorCode::kNotFound) return Proof::kMissing;
+    if (error.sys_errno == ELOOP || error.sys_errno == ENXIO) return Proof::kWrong;
+    return error;
+  }
+  uint64_t now_ns = file_clock_ns();
+  struct stat status = CFS_TRY(fstat_fd(file->get()));
+  if (!S_ISREG(status.st_mode)) return Proof::kWrong;
+  Result<verity::Digest> measured = verity::measure(file->get());
+  bool good = false;
+  if (measured) {
+    good = *measured == digest;
+  } else if (measured.error().code == ErrorCode::kUnsupported) {
+    return Proof::kWrong;  // another hash algorithm: not an object of this store
+  } else if (measured.error().code != ErrorCode::kNoVerity) {
+    return Error(std::move(measured).error()).with("while checking " + in_quotes(digest));
+  } else if (options.verity == VerityPolicy::kRequired) {
+    return Proof::kNoVerity;
+  } else if (cache_matches(digest, identity_of(status))) {
+    good = true;
+  } else {
+    FileDigest found =
+        CFS_TRY_WITH("while checking " + in_quotes(digest), digest_file(file->get(), status));
+    good = found.digest == digest;
+    if (good && !is_recent(identity_of(status), now_ns)) {
+      cache_record(digest, identity_of(status));
+    }
+  }
+  if (!good) return Proof::kWrong;
+  if (opened != nullptr) *opened = std::move(*file);
+  return Proof::kGood;
+}
+
+ObjectStore::ObjectStore(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ObjectStore::ObjectStore(ObjectStore&&) noexcept = default;
+ObjectStore& ObjectStore::operator=(ObjectStore&&) noexcept = default;
+ObjectStore::~ObjectStore() {
+  if (state_) state_->save_cache();
+}
+
+Result<ObjectStore> ObjectStore::open(int dir_fd, const std::string& path,
+                                      const StoreOptions& options) {
+  CFS_TRY(make_directories(dir_fd, path, kDirectoryMode));
+  auto state = std::make_unique<State>();
+  state->directory = CFS_TRY(open_at(dir_fd, path, O_RDONLY | O_DIRECTORY));
+  state->path = path;
+  state->options = options;
+  return ObjectStore(std::move(state));
+}
+
+int ObjectStore::directory_fd() const { return state_->directory.get(); }
+
+Result<bool> ObjectStore::contains(const verity::Digest& digest) const {
+  return CFS_TRY(state_->prove(digest, nullptr)) == Proof::kGood;
+}
+
+Result<UniqueFd> ObjectStore::open_object(const verity::Digest& digest) const {
+  UniqueFd fd;
+  switch (CFS_TRY(state_->prove(digest, &fd))) {
+    case Proof::kGood:
+      return fd;
+    case Proof::kMissing:
+      return make_error(ErrorCode::kNotFound,
+                        in_quotes(digest) + " is not in the store '" + state_->path + "'");
+    case Proof::kNoVerity:
+      return make_error(ErrorCode::kNoVerity, in_quotes(digest) + " in the store '" + state_->path +
+                                                  "' has no fs-verity");
+    case Proof::kWrong:
+      break;
+  }
+  return make_error(ErrorCode::kDigestMismatch, in_quotes(digest) + " in the store '" +
+                                                    state_->path +
+                                                    "' does not have the content of that digest");
+}
+
+Result<> ObjectStore::link_object(const verity::Digest& digest, int dir_fd,
+                                  const std::string& path) const {
+  UniqueFd object = CFS_TRY(open_object(digest));
+  struct stat status = CFS_TRY(fstat_fd(object.get()));
+  std::string temporary = path + ".new-" + random_name();
+  auto make = [&]() -> Result<> {
+    std::string by_number = "/proc/self/fd/" + std::to_string(object.get());
+    if (::linkat(AT_FDCWD, by_number.c_str(), dir_fd, temporary.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+      // One more link is a new ctime; the content is the one just proven.
+      struct stat linked = CFS_TRY(fstat_fd(object.get()));
+      StatIdentity before = identity_of(status);
+      StatIdentity after = identity_of(linked);
+      before.ctime_ns = after.ctime_ns;
+      if (before == after) state_->cache_record(digest, after);
+    } else {
+      UniqueFd copy = CFS_TRY(open_at(dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL, 0600));
+      CFS_TRY(copy_content(object.get(), copy.get(), static_cast<uint64_t>(status.st_size)));
+      if (::fchmod(copy.get(), state_->options.object_mode) != 0) {
+        return errno_error("cannot chmod");
+      }
+    }
+    return rename_at(dir_fd, temporary, dir_fd, path);
+  };
+  Result<> made = make();
+  if (!made) {
+    (void)remove_file(dir_fd, temporary);
+    return Error(std::move(made).error())
+        .with("while linking " + in_quotes(digest) + " to '" + path + "'");
+  }
+  // rename(2) does nothing when both names are the same file already.
+  return remove_file(dir_fd, temporary);
+}
+
+Result<std::vector<verity::Digest>> ObjectStore::list() const {
+  std::vector<verity::Digest> digests;
+  for (const std::string& prefix : CFS_TRY(list_directory(state_->directory.get(), "."))) {
+    std::array<std::byte, 1> first;
+    if (prefix.size() != kFanOutDigits || !from_hex(prefix, first) || to_hex(first) != prefix) {
+      continue;
+    }
+    Result<std::vector<std::string>> names = list_directory(state_->directory.get(), prefix);
+    if (!names && names.error().sys_errno == ENOTDIR) continue;
+    for (const std::string& name : CFS_TRY(std::move(names))) {
+      std::optional<verity::Digest> digest = verity::Digest::parse(prefix + name);
+      if (digest && digest->hex() == prefix + name) digests.push_back(*digest);
+    }
+  }
+  return digests;
+}
+
+struct Batch::State {
+  struct Pending {
+    uint64_t number = 0;    ///< name in the temporary directory
+    StatIdentity identity;  ///< when it was whole
+  };
+
+  ObjectStore::State* store = nullptr;
+  std::atomic<uint64_t> next_number{0};
+
+  std::mutex mutex;  ///< protects what follows
+  UniqueFd temporary_directory;
+  std::string temporary_name;
+  std::unordered_map<verity::Digest, Pending> pending;
+  bool committed = false;
+
+  ~State();
+
+  /// Is the object in the batch, or good in the store?
+  Result<bool> has(const verity::Digest& digest);
+  Result<TemporaryObject> create_temporary();
+  /// Makes a finished temporary file an object of the batch.
+  Result<> adopt(const verity::Digest& digest, TemporaryObject object);
+  Result<> add_bytes(const verity::Digest& digest, Bytes content);
+  /// put_stream and put_expected. `expected` may be null.
+  Result<FileDigest> add_stream(const Source& source, const verity::Digest* expected);
+
+  Result<> remove_stale();
+  Result<int> open_temporary_directory();
+  Result<> publish(const verity::Digest& digest, const Pending& object, bool& verity_works);
+  void record_published(bool verity_works);
+};
+
+Batch::State::~State() {
+  if (!temporary_directory.valid()) return;
+  (void)remove_tree(store->directory.get(),
+                    std::string(kTemporaryDirectory) + "/" + temporary_name);
+}
+
+/// Temporary directories whose owner is gone are those that can be locked.
+Result<> Batch::State::remove_stale() {
+  Result<std::vector<std::string>> names =
+      list_directory(store->directory.get(), kTemporaryDirectory);
+  if (!names) {
+    if (names.error().code == ErrorCode::kNotFound) return {};
+    return std::move(names).error();
+  }
+  for (const std::string& name : *names) {
+    std::string path = std::string(kTemporaryDirectory) + "/" + name;
+    Result<UniqueFd> directory =
+        open_at(store->directory.get(), path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (!directory && directory.error().code == ErrorCode::kNotFound) continue;  // just removed
+    if (!directory) return std::move(directory).error();
+    if (!CFS_TRY(lock_directory(directory->get()))) continue;
+    CFS_TRY(remove_tree(store->directory.get(), path));
+  }
+  return {};
+}
+
+Result<int> Batch::State::open_temporary_directory() {
+  std::lock_guard lock(mutex);
+  if (temporary_directory.valid()) return temporary_directory.get();
+  int store_fd = store->directory.get();
+  for (;;) {
+    CFS_TRY(make_directories(store_fd, kPrivateDirectory, 0700));
+    CFS_TRY(make_directories(store_fd, kTemporaryDirectory, 0700));
+    std::string name = random_name();
+    std::string path = std::string(kTemporaryDirectory) + "/" + name;
+    CFS_TRY(make_directories(store_fd, path, 0700));
+    UniqueFd directory = CFS_TRY(open_at(store_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+    // Another process's remove_stale() may have come between: then the directory is locked, or
+    // gone, and a new name is tried.
+    if (!CFS_TRY(lock_directory(directory.get()))) continue;
+    struct stat ours = CFS_TRY(fstat_fd(directory.get()));
+    Result<struct stat> named = stat_at(store_fd, path, AT_SYMLINK_NOFOLLOW);
+    if (!named || named->st_ino != ours.st_ino) continue;
+    temporary_name = std::move(name);
+    temporary_directory = std::move(directory);
+    return temporary_directory.get();
+  }
+}
+
+Result<TemporaryObject> Batch::State::create_temporary() {
+  int directory = CFS_TRY(open_temporary_directory());
+  return TemporaryObject::create(directory, next_number++, store->options.object_mode);
+}
+
+Result<bool> Batch::State::has(const verity::Digest& digest) {
+  {
+    std::lock_guard lock(mutex);
+    CFS_CHECK(!committed);
+    if (pending.contains(digest)) return true;
+  }
+  return CFS_TRY(store->prove(digest, nullptr)) == Proof::kGood;
+}
+
+Result<> Batch::State::adopt(const verity::Digest& digest, TemporaryObject object) {
+  struct stat status = CFS_TRY(fstat_fd(object.fd()));
+  Pending entry{.number = object.number(), .identity = identity_of(status)};
+  std::lock_guard lock(mutex);
+  if (pending.try_emplace(digest, entry).second) object.keep();
+  return {};
+}
+
+Result<> Batch::State::add_bytes(const verity::Digest& digest, Bytes content) {
+  if (CFS_TRY(has(digest))) return {};
+  TemporaryObject object = CFS_TRY(create_temporary());
+  CFS_TRY_WITH("while writing " + in_quotes(digest), write_full(object.fd(), content));
+  return adopt(digest, std::move(object));
+}
+
+Result<FileDigest> Batch::State::add_stream(const Source& source, const verity::Digest* expected) {
+  auto check_expected = [&](const verity::Digest& found) -> Result<> {
+    if (expected == nullptr || *expected == found) return {};
+    return make_error(
+        ErrorCode::kDigestMismatch,
+        in_quotes(*expected) + " was expected, the data has the digest '" + found.hex() + "'");
+  };
+  Workspace workspace;
+  std::span<std::byte> buffer = workspace.buffer();
+  verity::MerkleHasher& hasher = workspace.hasher();
+  std::optional<TemporaryObject> object;
+  for (;;) {
+    size_t used = 0;
+    while (used < buffer.size()) {
+      CFS_TRY(check_interrupted());  // a network may yield single bytes
+      size_t count = CFS_TRY(source(buffer.subspan(used)));
+      CFS_CHECK(count <= buffer.size() - used);
+      if (count == 0) break;
+      used += count;
+    }
+    Bytes piece = buffer.first(used);
+    hasher.update(piece);
+    bool ended = used < buffer.size();
+    if (ended && !object) {  // the usual case: nothing is written unless it has to be
+      FileDigest result{.digest = {}, .size_bytes = hasher.size_bytes()};
+      result.digest = hasher.finish();
+      CFS_TRY(check_expected(result.digest));
+      CFS_TRY(add_bytes(result.digest, piece));
+      return result;
+    }
+    if (!object) object.emplace(CFS_TRY(create_temporary()));
+    CFS_TRY_WITH("while writing an object", write_full(object->fd(), piece));
+    if (ended) break;
+  }
+  FileDigest result{.digest = {}, .size_bytes = hasher.size_bytes()};
+  result.digest = hasher.finish();
+  CFS_TRY(check_expected(result.digest));
+  if (!CFS_TRY(has(result.digest))) CFS_TRY(adopt(result.digest, *std::move(object)));
+  return result;
+}
+
+Result<> Batch::State::publish(const verity::Digest& digest, const Pending& object,
+                               bool& verity_works) {
+  std::string name = TemporaryObject::name_of(object.number);
+  if (verity_works) {
+    // The descriptor that wrote it is closed: a file open for writing cannot get fs-verity.
+    UniqueFd file = CFS_TRY(open_at(temporary_directory.get(), name, O_RDONLY));
+    Result<> enabled = verity::enable(file.get());
+    if (enabled) {
+      if (CFS_TRY(verity::measure(file.get())) != digest) {
+        return make_error(ErrorCode::kDigestMismatch,
+                          in_quotes(digest) + " changed on the disk before it got its name");
+      }
+    } else if (enabled.error().code == ErrorCode::kUnsupported &&
+               store->options.verity == VerityPolicy::kIfSupported) {
+      verity_works = false;
+    } else {
+      return std::move(enabled).error();
+    }
+  }
+  std::string path = digest.object_path();
+  int failed =
+      ::renameat(temporary_directory.get(), name.c_str(), store->directory.get(), path.c_str());
+  if (failed != 0 && errno == ENOENT) {
+    CFS_TRY(
+        make_directories(store->directory.get(), path.substr(0, kFanOutDigits), kDirectoryMode));
+    failed =
+        ::renameat(temporary_directory.get(), name.c_str(), store->directory.get(), path.c_str());
+  }
+  if (failed != 0) return errno_error("cannot rename an object into place");
+  return {};
+}
+
+/// Lets the next run trust, without hashing them, objects that are still the files written here.
+void Batch::State::record_published(bool verity_works) {
+  if (verity_works) return;  // measuring is as cheap
+  uint64_t now_ns = file_clock_ns();
+  for (const auto& [digest, object] : pending) {
+    Result<struct stat> status =
+        stat_at(store->directory.get(), digest.object_path(), AT_SYMLINK_NOFOLLOW);
+    if (!status) continue;
+    StatIdentity named = identity_of(*status);
+    StatIdentity written = object.identity;
+    written.ctime_ns = named.ctime_ns;  // moved by the rename
+    if (named == written && !is_recent(named, now_ns)) store->cache_record(digest, named);
+  }
+}
+
+Batch::Batch(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Batch::Batch(Batch&&) noexcept = default;
+Batch& Batch::operator=(Batch&&) noexcept = default;
+Batch::~Batch() = default;
+
+Result<Batch> ObjectStore::begin() {
+  auto state = std::make_unique<Batch::State>();
+  state->store = state_.get();
+  CFS_TRY(state->remove_stale());
+  return Batch(std::move(state));
+}
+
+Result<FileDigest> Batch::put_stream(const Source& source) {
+  return state_->add_stream(source, nullptr);
+}
+
+Result<FileDigest> Batch::put_bytes(Bytes content) {
+  CFS_TRY(check_interrupted());
+  FileDigest result{verity::digest_of(content), content.size()};
+  CFS_TRY(state_->add_bytes(result.digest, content));
+  return result;
+}
+
+Result<> Batch::put_expected(const verity::Digest& expected, const Source& source) {
+  if (CFS_TRY(state_->has(expected))) return {};
+  CFS_TRY(state_->add_stream(source, &expected));
+  return {};
+}
+
+Result<FileDigest> Batch::put_file(int fd, const struct stat& status) {
+  auto size_bytes = static_cast<uint64_t>(status.st_size);
+  if (size_bytes <= Workspace::kBufferBytes) {
+    // Small enough to be kept: what is hashed and what is written are the same bytes in memory.
+    Workspace workspace;
+    std::span<std::byte> content = workspace.buffer().first(static_cast<size_t>(size_bytes));
+    FileDigest result = CFS_TRY(read_and_digest(fd, status, workspace.hasher(), content));
+    CFS_TRY(state_->add_bytes(result.digest, content));
+    return result;
+  }
+  // Larger: hashed first, since most are there already; then copied, and the copy is hashed.
+  FileDigest result = CFS_TRY(digest_file(fd, status));
+  if (CFS_TRY(state_->has(result.digest))) return result;
+  TemporaryObject object = CFS_TRY(state_->create_temporary());
+  CFS_TRY_WITH("while writing " + in_quotes(result.digest),
+               copy_content(fd, object.fd(), size_bytes));
+  CFS_TRY(check_unchanged(fd, status));
+  struct stat copied = CFS_TRY(fstat_fd(object.fd()));
+  if (CFS_TRY(digest_file(object.fd(), copied)).digest != result.digest) return source_changed();
+  CFS_TRY(state_->adopt(result.digest, std::move(object)));
+  return result;
+}
+
+Result<> Batch::commit() {
+  State& state = *state_;
+  CFS_CHECK(!state.committed);
+  state.committed = true;
+  if (!state.pending.empty()) {
+    bool verity_works = state.store->options.verity != VerityPolicy::kOffline;
+    int store_fd = state.store->directory.get();
+    CFS_TRY_WITH("while writing objects", sync_filesystem(store_fd));
+    for (const auto& [digest, object] : state.pending) {
+      CFS_TRY(check_interrupted());
+      CFS_TRY_WITH("while publishing " + in_quotes(digest),
+                   state.publish(digest, object, verity_works));
+    }
+    CFS_TRY_WITH("while publishing objects", sync_filesystem(store_fd));
+    state.record_published(verity_works);
+    state.pending.clear();
+  }
+  state.store->save_cache();
+  return {};
+}
+
+}  // namespace cfs::store

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <charconv>
+#include <string>
+
+#include "lib/tree/dump.h"
+
+namespace cfs::tree {
+namespace {
+
+constexpr size_t kBufferBytes = 64 * 1024;
+constexpr size_t kMaxSharedXattrs = 128;  // an inode's, composefs-format.md §7.3
+
+enum class Escape { kPlain, kEquals };
+
+/// Spec: composefs-format.md §14, "Output escapes".
+void append_escaped(std::string& out, std::string_view text, Escape escape) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  for (char c : text) {
+    bool plain = c > ' ' && c <= '~' && c != '\\' && !(c == '=' && escape == Escape::kEquals);
+    if (plain) {
+      out.push_back(c);
+    } else if (c == '\\') {
+      out += "\\\\";
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (c == '\r') {
+      out += "\\r";
+    } else if (c == '\t') {
+      out += "\\t";
+    } else {
+      auto byte = static_cast<unsigned char>(c);
+      out += "\\x";
+      out.push_back(kDigits[byte >> 4]);
+      out.push_back(kDigits[byte & 15]);
+    }
+  }
+}
+
+/// A field whose absence is written as `-`.
+void append_optional(std::string& out, std::string_view text) {
+  if (text.empty()) {
+    out += "-";
+  } else if (text == "-") {
+    out += "\\x2d";
+  } else {
+    append_escaped(out, text, Escape::kPlain);
+  }
+}
+
+template <typename T>
+void append_number(std::string& out, T value, int base = 10) {
+  char text[24];
+  auto result = std::to_chars(text, text + sizeof(text), value, base);
+  out.append(text, result.ptr);
+}
+
+class DumpWriter {
+ public:
+  DumpWriter(const DumpOptions& options, const TextSink& sink) : options_(options), sink_(sink) {}
+
+  Result<> add(const Node& entry, std::string_view path) {
+    const Node& node = entry.inode();
+    append_escaped(out_, path, Escape::kPlain);
+    out_ += ' ';
+    append_number(out_, size_of(node));
+    out_ += entry.is_link() ? " @" : " ";
+    append_number(out_, node.attributes.mode, 8);
+    out_ += ' ';
+    append_number(out_, node.attributes.nlink);
+    out_ += ' ';
+    append_number(out_, node.attributes.uid);
+    out_ += ' ';
+    append_number(out_, node.attributes.gid);
+    out_ += ' ';
+    append_number(out_, node.rdev);
+    out_ += ' ';
+    append_number(out_, node.attributes.mtime.seconds);
+    out_ += '.';
+    append_number(out_, node.attributes.mtime.nanoseconds);
+    out_ += ' ';
+    append_optional(out_, payload_of(entry));
+    out_ += ' ';
+    append_optional(out_, node.content());
+    out_ += ' ';
+    out_ += node.is_external() && node.digest() != nullptr ? node.digest()->hex() : "-";
+    append_xattrs(node);
+    out_ += '\n';
+    return out_.size() >= kBufferBytes ? flush() : Result<>();
+  }
+
+  Result<> flush() {
+    CFS_TRY(sink_(out_));
+    out_.clear();
+    return {};
+  }
+
+ private:
+  static uint64_t size_of(const Node& node) {
+    return node.is_symlink() ? node.symlink_target().size() : node.size_bytes;
+  }
+  static std::string payload_of(const Node& entry) {
+    const Node& node = entry.inode();
+    if (entry.is_link()) return node.path();
+    if (node.is_symlink()) return std::string(node.symlink_target());
+    return node.is_external() ? node.payload() : "";
+  }
+
+  void append_xattr(const Xattr& xattr) {
+    out_ += ' ';
+    append_escaped(out_, xattr.key, Escape::kEquals);
+    out_ += '=';
+    append_escaped(out_, xattr.value, Escape::kEquals);
+  }
+  void append_xattrs(const Node& node) {
+    std::vector<const Xattr*> shared;
+    for (const Xattr* xattr : node.xattrs()) {
+      if (options_.shared_xattrs != nullptr && options_.shared_xattrs->contains(xattr) &&
+          shared.size() < kMaxSharedXattrs) {
+        shared.push_back(xattr);
+      } else {
+        append_xattr(*xattr);
+      }
+    }
+    for (const Xattr* xattr : shared) append_xattr(*xattr);
+  }
+
+  const DumpOptions& options_;
+  const TextSink& sink_;
+  std::string out_;
+};
+
+}  // namespace
+
+Result<> write_dump(const Tree& tree, const DumpOptions& options, const TextSink& sink) {
+  DumpWriter writer(options, sink);
+  std::span<const std::string> top_level = options.top_level;
+  CFS_TRY(writer.add(tree.root(), "/"));
+  auto selected = [&](const Node& node) {
+    return top_level.empty() ||
+           std::find(top_level.begin(), top_level.end(), node.name()) != top_level.end();
+  };
+  // The path grows and shrinks with the walk instead of being made anew for each node.
+  struct Level {
+    std::span<Node* const> children;
+    size_t next;
+    size_t path_size;
+  };
+  std::string path;
+  std::vector<Level> levels{{tree.root().children(), 0, 0}};
+  while (!levels.empty()) {
+    Level& level = levels.back();
+    path.resize(level.path_size);
+    if (level.next == level.children.size()) {
+      levels.pop_back();
+      continue;
+    }
+    const Node& node = *level.children[level.next++];
+    if (levels.size() == 1 && !selected(node)) continue;
+    path += '/';
+    path += node.name();
+    CFS_TRY(writer.add(node, path));
+    if (!node.children().empty()) levels.push_back({node.children(), 0, path.size()});
+  }
+  return writer.flush();
+}
+
+}  // namespace cfs::tree

@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The client workflow of The Update Framework (TUF 1.0.34 §5).
+//
+// Four roles vouch for each other: root names the keys of all; timestamp says which snapshot is the
+// latest; snapshot says which targets metadata belongs to it; targets names files by length and
+// hash. Each file is signed by its own role's keys, and each is bound by hash and version to the
+// one before it, so that a mirror can neither invent (signatures), go back (versions against what
+// we saved), stand still (expiry of the short-lived timestamp), combine (hashes and versions), nor
+// send without end (a limit on every fetch).
+//
+// The price is state: what was verified last is saved after every step and read again, and verified
+// again, at the next run. A saved file that does not verify counts as absent, so that neither a bad
+// disk nor a rotation of keys locks a device out.
+#include "lib/trust/client.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "lib/release/layout.h"
+#include "lib/trust/metadata.h"
+#include "lib/trust/verified_maker.h"
+#include "lib/verity/merkle.h"
+
+namespace cfs::trust {
+
+using release::Json;
+using release::JsonReader;
+
+namespace {
+
+constexpr unsigned kMaxRootUpdates = 256;  // in one run; the next run goes on
+
+// Bytes of a file that must have a known hash (and length).
+Result<> check_bytes(std::string_view what, std::string_view content,
+                     std::optional<uint64_t> length_bytes,
+                     const std::optional<verity::Sha256Digest>& sha256) {
+  if (length_bytes && content.size() != *length_bytes) {
+    return make_error(ErrorCode::kDigestMismatch, fmt::format("{}: has {} bytes, {} were announced",
+                                                              what, content.size(), *length_bytes));
+  }
+  if (sha256 && verity::sha256(as_bytes(content)) != *sha256) {
+    return make_error(ErrorCode::kDigestMismatch,
+                      fmt::format("{}: content has another SHA-256 than announced", what));
+  }
+  return {};
+}
+
+Result<std::string> fetch_bounded(const Fetch& fetch, const std::string& path, size_t limit_bytes) {
+  std::string content = std::move(CFS_TRY(fetch(path, limit_bytes))).untrusted();
+  if (content.size() > limit_bytes) {
+    return make_error(ErrorCode::kCorrupt,
+                      fmt::format("'{}' is larger than {} bytes", path, limit_bytes));
+  }
+  return content;
+}
+
+Result<> check_not_expired(Role role, const CommonFields& common, release::UnixTime now) {
+  if (common.expires > now) return {};
+  return make_error(ErrorCode::kExpired,
+                    fmt::format("{} expired at {}, and it is {}", role_file(role),
+                                release::format_time(common.expires), release::format_time(now)))
+      .with_hint("publish the repository again, or check the clock of this machine");
+}
+
+Result<> check_not_older(std::string_view what, uint64_t version, uint64_t seen) {
+  if (version >= seen) return {};
+  return make_error(ErrorCode::kRollback, fmt::format("{}: version {} is offered, version {} was "
+                                                      "seen before",
+                                                      what, version, seen));
+}
+
+// The root in the store, checked against its own keys: guards against a damaged file only.
+Result<RootMetadata> load_root(MetadataStore& store) {
+  std::optional<Unverified<std::string>> content =
+      CFS_TRY(store.load(role_file(Role::kRoot), max_size_bytes(Role::kRoot)));
+  if (!content) {
+    return make_error(ErrorCode::kNotFound, "there is no trusted root metadata yet")
+        .with_hint("initialise the device with the root.json of its repository");
+  }
+  SignedDocument document = CFS_TRY(parse_document(Role::kRoot, content->untrusted()));
+  RootMetadata root = CFS_TRY(parse_root(document));
+  CFS_TRY(check_signatures(root, document));
+  return root;
+}
+
+Targets make_targets(const RootMetadata& root, TargetsMetadata targets) {
+  Targets result;
+  result.root_version = root.version;
+  result.targets_version = targets.version;
+  result.expires = std::min(root.expires, targets.expires);
+  result.entries = std::move(targets.entries);
+  return result;
+}
+
+// One run of the workflow.
+class Update {
+ public:
+  Update(MetadataStore& store, const Fetch& fetch, release::UnixTime now)
+      : store_(store), fetch_(fetch), now_(now) {}
+
+  Result<Targets> run() {
+    root_ = CFS_TRY(load_root(store_));                               // §5.2
+    CFS_TRY(update_root());                                           // §5.3
+    TimestampMetadata timestamp = CFS_TRY(update_timestamp());        // §5.4
+    SnapshotMetadata snapshot = CFS_TRY(update_snapshot(timestamp));  // §5.5
+    TargetsMetadata targets = CFS_TRY(update_targets(snapshot));      // §5.6
+    Targets result = make_targets(root_, std::move(targets));
+    result.timestamp_version = timestamp.version;
+    result.snapshot_version = snapshot.version;
+    result.expires = std::min({result.expires, timestamp.expires, snapshot.expires});
+    return result;
+  }
+
+ private:
+  Result<> update_root() {
+    for (unsigned count = 0; count < kMaxRootUpdates; ++count) {
+      Result<std::string> content = fetch_bounded(
+          fetch_, release::metadata_path("root", root_.version + 1), max_size_bytes(Role::kRoot));
+      if (!content && content.error().code == ErrorCode::kNotFound) break;
+      if (!content) return std::move(content).error();
+
+      SignedDocument document = CFS_TRY(parse_document(Role::kRoot, *content));
+      CFS_TRY_WITH("checking against the trusted root", check_signatures(root_, document));
+      RootMetadata next = CFS_TRY(parse_root(document));
+      if (next.version != root_.version + 1) {
+        return make_error(ErrorCode::kRollback,
+                          fmt::format("root.json: version {} is offered as version {}",
+                                      next.version, root_.version + 1));
+      }
+      CFS_TRY_WITH("checking against its own keys", check_signatures(next, document));
+
+      // §5.3.11, fast-forward recovery: versions that a stolen key drove up must not outlive it.
+      // Done for each root and before it is saved: after a failure or a power cut the old root is
+      // still there and the next run comes here again.
+      if (next.roles.at(Role::kTimestamp) != root_.roles.at(Role::kTimestamp) ||
+          next.roles.at(Role::kSnapshot) != root_.roles.at(Role::kSnapshot)) {
+        CFS_TRY(store_.remove(role_file(Role::kTimestamp)));
+        CFS_TRY(store_.remove(role_file(Role::kSnapshot)));
+      }
+      CFS_TRY(store_.save(role_file(Role::kRoot), *content));
+      root_ = std::move(next);
+    }
+    return check_not_expired(Role::kRoot, root_, now_);
+  }
+
+  // What the store has for `role`, signed by the role's present keys, with its text.
+  struct Saved {
+    std::string text;
+    SignedDocument document;
+  };
+  Result<std::optional<Saved>> load_saved(Role role) {
+    Result<std::optional<Unverified<std::string>>> content =
+        store_.load(role_file(role), max_size_bytes(role));
+    if (!content && content.error().code != ErrorCode::kCorrupt) return std::move(content).error();
+    if (!content || !*content) return std::optional<Saved>();
+    Result<SignedDocument> document = parse_document(role, (*content)->untrusted());
+    if (!document || !check_signatures(root_, *document)) return std::optional<Saved>();
+    return std::optional(Saved{std::move(**content).untrusted(), std::move(*document)});
+  }
+
+  Result<TimestampMetadata> update_timestamp() {
+    std::optional<TimestampMetadata> saved;
+    if (std::optional<Saved> found = CFS_TRY(load_saved(Role::kTimestamp))) {
+      Result<TimestampMetadata> parsed = parse_timestamp(found->document);
+      if (parsed) saved = std::move(*parsed);
+    }
+    std::string content = CFS_TRY(fetch_bounded(fetch_, std::string(release::kTimestampPath),
+                                                max_size_bytes(Role::kTimestamp)));
+    SignedDocument document = CFS_TRY(parse_document(Role::kTimestamp, content));
+    CFS_TRY(check_signatures(root_, document));
+    TimestampMetadata timestamp = CFS_TRY(parse_timestamp(document));
+    if (saved) {
+      CFS_TRY(check_not_older("timestamp.json", timestamp.version, saved->version));
+      if (timestamp.version == saved->version) {
+        CFS_TRY(check_not_expired(Role::kTimestamp, *saved, now_));
+        return *saved;
+      }
+      CFS_TRY(check_not_older("snapshot.json in timestamp.json", timestamp.snapshot.version,
+                              saved->snapshot.version));
+    }
+    CFS_TRY(check_not_expired(Role::kTimestamp, timestamp, now_));
+    CFS_TRY(store_.save(role_file(Role::kTimestamp), content));
+    return timestamp;
+  }
+
+  // Is this the very file that `meta` speaks of?
+  static bool is_same_file(const FileMeta& meta, uint64_t version, std::string_view text) {
+    return version == meta.version && check_bytes("", text, meta.length_bytes, meta.sha256);
+  }
+
+  // Fetches, checks against `meta` and the keys of `role`. Freshness is up to the caller.
+  Result<Saved> fetch_announced(Role role, const FileMeta& meta) {
+    size_t limit_bytes = max_size_bytes(role);
+    if (meta.length_bytes) limit_bytes = std::min<uint64_t>(limit_bytes, *meta.length_bytes);
+    std::string text = CFS_TRY(
+        fetch_bounded(fetch_, release::metadata_path(role_name(role), meta.version), limit_bytes));
+    CFS_TRY(check_bytes(role_file(role), text, meta.length_bytes, meta.sha256));
+    SignedDocument document = CFS_TRY(parse_document(role, text));
+    CFS_TRY(check_signatures(root_, document));
+    return Saved{std::move(text), std::move(document)};
+  }
+
+  static Result<> check_version(Role role, uint64_t version, const FileMeta& meta) {
+    if (version == meta.version) return {};
+    return make_error(ErrorCode::kDigestMismatch,
+                      fmt::format("{}: has version {}, {} was announced", role_file(role), version,
+                                  meta.version));
+  }
+
+  Result<SnapshotMetadata> update_snapshot(const TimestampMetadata& timestamp) {
+    const FileMeta& meta = timestamp.snapshot;
+    std::optional<SnapshotMetadata> saved;
+    if (std::optional<Saved> found = CFS_TRY(load_saved(Role::kSnapshot))) {
+      if (Result<SnapshotMetadata> parsed = parse_snapshot(found->document)) {
+        if (is_same_file(meta, parsed->version, found->text)) {
+          CFS_TRY(check_not_expired(Role::kSnapshot, *parsed, now_));
+          return std::move(*parsed);
+        }
+        saved = std::move(*parsed);
+      }
+    }
+    Saved fetched = CFS_TRY(fetch_announced(Role::kSnapshot, meta));
+    SnapshotMetadata snapshot = CFS_TRY(parse_snapshot(fetched.document));
+    CFS_TRY(check_version(Role::kSnapshot, snapshot.version, meta));
+    if (saved) {
+      for (const auto& [name, file] : saved->files) {
+        auto now_listed = snapshot.files.find(name);
+        if (now_listed == snapshot.files.end()) {
+          return make_error(ErrorCode::kRollback,
+                            fmt::format("snapshot.json: no longer has '{}'", name));
+        }
+        CFS_TRY(check_not_older(fmt::format("{} in snapshot.json", name),
+                                now_listed->second.version, file.version));
+      }
+    }
+    CFS_TRY(check_not_expired(Role::kSnapshot, snapshot, now_));
+    CFS_TRY(store_.save(role_file(Role::kSnapshot), fetched.text));
+    return snapshot;
+  }
+
+  Result<TargetsMetadata> update_targets(const SnapshotMetadata& snapshot) {
+    const FileMeta& meta = snapshot.files.at(role_file(Role::kTargets));
+    if (std::optional<Saved> found = CFS_TRY(load_saved(Role::kTargets))) {
+      Result<TargetsMetadata> parsed = parse_targets(found->document);
+      if (parsed && is_same_file(meta, parsed->version, found->text)) {
+        CFS_TRY(check_not_expired(Role::kTargets, *parsed, now_));
+        return std::move(*parsed);
+      }
+    }
+    Saved fetched = CFS_TRY(fetch_announced(Role::kTargets, meta));
+    TargetsMetadata targets = CFS_TRY(parse_targets(fetched.document));
+    CFS_TRY(check_version(Role::kTargets, targets.version, meta));
+    CFS_TRY(check_not_expired(Role::kTargets, targets, now_));
+    CFS_TRY(store_.save(role_file(Role::kTargets), fetched.text));
+    return targets;
+  }
+
+  MetadataStore& store_;
+  const Fetch& fetch_;
+  release::UnixTime now_;
+  RootMetadata root_;
+};
+
+// The "cfs" member of a target's custom, or nothing when it has none.
+Result<std::optional<ReleaseTarget>> parse_release_target(const TargetEntry& entry) {
+  if (entry.custom.as<Json::Object>() == nullptr) return std::optional<ReleaseTarget>();
+  JsonReader custom(entry.custom, fmt::format("targets.json: custom of '{}'", entry.name));
+  std::optional<JsonReader> reader = CFS_TRY(custom.optional_member("cfs"));
+  if (!reader) return std::optional<ReleaseTarget>();
+  ReleaseTarget target;
+  target.target = entry.name;
+  target.name = CFS_TRY(CFS_TRY(reader->member("name")).text(64));
+  target.version = CFS_TRY(CFS_TRY(reader->member("version")).text(64));
+  target.channel = CFS_TRY(CFS_TRY(reader->member("channel")).text(32));
+  target.epoch = CFS_TRY(CFS_TRY(reader->member("epoch")).integer());
+  return std::optional(std::move(target));
+}
+
+Result<const TargetEntry*> find_entry(const Targets& targets, std::string_view name) {
+  auto found = targets.entries.find(name);
+  if (found == targets.entries.end()) {
+    return make_error(ErrorCode::kNotFound, fmt::format("the repository has no target '{}'", name));
+  }
+  return &found->second;
+}
+
+}  // namespace
+
+Result<> trust_root(MetadataStore& store, const Unverified<std::string>& root) {
+  SignedDocument document = CFS_TRY(parse_document(Role::kRoot, root.untrusted()));
+  RootMetadata parsed = CFS_TRY(parse_root(document));
+  CFS_TRY(check_signatures(parsed, document));
+  for (Role role : {Role::kTimestamp, Role::kSnapshot, Role::kTargets}) {
+    CFS_TRY(store.remove(role_file(role)));
+  }
+  return store.save(role_file(Role::kRoot), root.untrusted());
+}
+
+Result<Verified<Targets>> refresh(MetadataStore& store, const Fetch& fetch, release::UnixTime now) {
+  return internal::VerifiedMaker::make(CFS_TRY(Update(store, fetch, now).run()));
+}
+
+Result<Verified<Targets>> load_trusted(MetadataStore& store) {
+  RootMetadata root = CFS_TRY(load_root(store));
+  std::optional<Unverified<std::string>> content =
+      CFS_TRY(store.load(role_file(Role::kTargets), max_size_bytes(Role::kTargets)));
+  if (!content) {
+    return make_error(ErrorCode::kNotFound, "no metadata of the repository has been fetched yet")
+        .with_hint("update first");
+  }
+  SignedDocument document = CFS_TRY(parse_document(Role::kTargets, content->untrusted()));
+  CFS_TRY(check_signatures(root, document));
+  return internal::VerifiedMaker::make(make_targets(root, CFS_TRY(parse_targets(document))));
+}
+
+Result<std::vector<ReleaseTarget>> list_releases(const Verified<Targets>& targets) {
+  std::vector<ReleaseTarget> releases;
+  for (const auto& [name, entry] : targets->entries) {
+    if (std::optional<ReleaseTarget> target = CFS_TRY(parse_release_target(entry))) {
+      releases.push_back(std::move(*target));
+    }
+  }
+  auto order = [](const ReleaseTarget& release) {
+    return std::tie(release.name, release.channel, release.epoch);
+  };
+  std::ranges::sort(releases, {}, order);
+  auto twins = std::ranges::adjacent_find(releases, {}, order);
+  if (twins != releases.end()) {
+    return make_error(ErrorCode::kCorrupt,
+                      fmt::format("targets.json: '{}' and '{}' both have epoch {}", twins->target,
+                                  std::next(twins)->target, twins->epoch));
+  }
+  return releases;
+}
+
+Result<ReleaseTarget> newest_release(const Verified<Targets>& targets, std::string_view name,
+                                     std::string_view channel) {
+  std::optional<ReleaseTarget> newest;
+  for (ReleaseTarget& release : CFS_TRY(list_releases(targets))) {
+    if (release.name == name && release.channel == channel) newest = std::move(release);
+  }
+  if (!newest) {
+    return make_error(
+        ErrorCode::kNotFound,
+        fmt::format("the repository has no release of '{}' in channel '{}'", name, channel));
+  }
+  return std::move(*newest);
+}
+
+Result<Verified<std::string>> verify_target(const Verified<Targets>& targets, std::string_view name,
+                                            Unverified<std::string> content) {
+  const TargetEntry* entry = CFS_TRY(find_entry(*targets, name));
+  CFS_TRY(check_bytes(name, content.untrusted(), entry->size_bytes, entry->sha256));
+  return internal::VerifiedMaker::make(std::move(content).untrusted());
+}
+
+Result<Verified<release::ReleaseDescription>> verify_release(const Verified<Targets>& targets,
+                                                             std::string_view name,
+                                                             Unverified<std::string> content) {
+  Verified<std::string> text = CFS_TRY(verify_target(targets, name, std::move(content)));
+  const TargetEntry* entry = CFS_TRY(find_entry(*targets, name));
+  std::optional<ReleaseTarget> target = CFS_TRY(parse_release_target(*entry));
+  if (!target) {
+    return make_error(ErrorCode::kCorrupt, fmt::format("target '{}' is not a release", name));
+  }
+  release::ReleaseDescription description = CFS_TRY(release::parse_description(*text));
+  if (target->name != description.name || target->version != description.version ||
+      target->channel != description.channel || target->epoch != description.epoch) {
+    return make_error(ErrorCode::kCorrupt,
+                      fmt::format("target '{}' is another release than targets.json says", name));
+  }
+  return internal::VerifiedMaker::make(std::move(description));
+}
+
+Result<Verified<release::ReleaseDescription>> fetch_release(const Verified<Targets>& targets,
+                                                            std::string_view name,
+                                                            const Fetch& fetch) {
+  const TargetEntry* entry = CFS_TRY(find_entry(*targets, name));
+  if (entry->size_bytes > release::kMaxDescriptionBytes) {
+    return make_error(ErrorCode::kCorrupt,
+                      fmt::format("target '{}' is too large for a release description", name));
+  }
+  std::string content =
+      CFS_TRY(fetch_bounded(fetch, release::target_path(entry->sha256, name), entry->size_bytes));
+  return verify_release(targets, name, Unverified(std::move(content)));
+}
+
+Result<Verified<release::TransportManifest>> verify_transport(
+    const Verified<release::ReleaseDescription>& description,
+    const Unverified<std::string>& content) {
+  constexpr std::string_view kWhat = "transport manifest";
+  if (!description->transport) {
+    return make_error(ErrorCode::kNotFound, "the release description names no transport manifest");
+  }
+  CFS_TRY(check_bytes(kWhat, content.untrusted(), description->transport->size_bytes,
+                      description->transport->sha256));
+  release::TransportManifest manifest = CFS_TRY(release::parse_transport(content.untrusted()));
+  uint64_t size_bytes = 0;
+  for (const release::TransportEntry& object : manifest.objects) {
+    size_bytes = std::min<uint64_t>(size_bytes + object.size_bytes, release::kMaxInteger);
+  }
+  if (manifest.image.digest != description->image.digest ||
+      manifest.image.size_bytes != description->image.size_bytes ||
+      manifest.objects.size() != description->objects.count ||
+      size_bytes != description->objects.size_bytes) {
+    return make_error(ErrorCode::kCorrupt,
+                      fmt::format("{}: does not belong to the release description", kWhat));
+  }
+  return internal::VerifiedMaker::make(std::move(manifest));
+}
+
+Result<Verified<release::TransportManifest>> fetch_transport(
+    const Verified<release::ReleaseDescription>& description, const Fetch& fetch) {
+  if (!description->transport) {
+    return make_error(ErrorCode::kNotFound, "the release description names no transport manifest");
+  }
+  std::string content =
+      CFS_TRY(fetch_bounded(fetch, release::transport_path(description->image.digest),
+                            description->transport->size_bytes));
+  return verify_transport(description, Unverified(std::move(content)));
+}
+
+}  // namespace cfs::trust

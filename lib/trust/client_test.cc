@@ -1,0 +1,756 @@
+// SPDX-License-Identifier: Apache-2.0
+// The attacks of TUF 1.0.34 §1.5.2, one by one, against a repository in memory; the attacker owns
+// the repository and the network, and the keys that a test gives him.
+#include "lib/trust/client.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lib/trust/fake_repository.h"
+
+namespace cfs::trust {
+namespace {
+
+using release::Json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class ClientTest : public ::testing::Test {
+ protected:
+  ClientTest() { start_anew(); }
+
+  // A device that knows nothing but 1.root.json.
+  void start_anew() {
+    ASSERT_TRUE(trust_root(store_, Unverified(repository_.files["metadata/1.root.json"])));
+  }
+
+  Result<Verified<Targets>> update(release::UnixTime now = FakeRepository::kNow) {
+    repository_.fetched.clear();
+    return refresh(store_, repository_.fetch(), now);
+  }
+  void expect_good() {
+    Result<Verified<Targets>> targets = update();
+    ASSERT_TRUE(targets) << targets.error().describe();
+  }
+  void expect_refused(ErrorCode code, const std::string& message,
+                      release::UnixTime now = FakeRepository::kNow) {
+    Result<Verified<Targets>> targets = update(now);
+    ASSERT_FALSE(targets);
+    EXPECT_EQ(error_name(targets.error().code), error_name(code)) << targets.error().describe();
+    EXPECT_THAT(targets.error().describe(), HasSubstr(message));
+  }
+
+  FakeRepository repository_;
+  FakeMetadataStore store_;
+  const FakeKey attacker_{99};
+};
+
+TEST_F(ClientTest, GoodRepository) {
+  repository_.add_target("file_1.efi", "content");
+  repository_.publish();
+  Result<Verified<Targets>> targets = update();
+  ASSERT_TRUE(targets) << targets.error().describe();
+  EXPECT_EQ((*targets)->root_version, 1u);
+  EXPECT_EQ((*targets)->timestamp_version, 1u);
+  EXPECT_EQ((*targets)->snapshot_version, 1u);
+  EXPECT_EQ((*targets)->targets_version, 1u);
+  EXPECT_EQ((*targets)->expires, FakeRepository::kNow + 86400);
+  EXPECT_EQ((*targets)->entries.at("file_1.efi").size_bytes, 7u);
+  EXPECT_THAT(repository_.fetched,
+              ElementsAre("metadata/2.root.json", "metadata/timestamp.json",
+                          "metadata/1.snapshot.json", "metadata/1.targets.json"));
+  EXPECT_EQ(store_.files.size(), 4u);
+
+  // Nothing new: nothing more is fetched than is needed to know that.
+  expect_good();
+  EXPECT_THAT(repository_.fetched, ElementsAre("metadata/2.root.json", "metadata/timestamp.json"));
+
+  repository_.publish_next();
+  targets = update();
+  ASSERT_TRUE(targets) << targets.error().describe();
+  EXPECT_EQ((*targets)->targets_version, 2u);
+  EXPECT_EQ((*load_trusted(store_))->targets_version, 2u);
+}
+
+TEST_F(ClientTest, WorksWithoutHashesInMeta) {
+  repository_.hashes_in_meta = false;
+  repository_.publish();
+  expect_good();
+  repository_.publish_next();
+  expect_good();
+}
+
+TEST_F(ClientTest, NeedsATrustedRoot) {
+  store_.files.clear();
+  expect_refused(ErrorCode::kNotFound, "no trusted root");
+  EXPECT_EQ(load_trusted(store_).error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(ClientTest, ADamagedTrustedRootIsNotUsed) {
+  store_.files["root.json"].replace(store_.files["root.json"].find("1.0.34"), 6, "1.0.35");
+  expect_refused(ErrorCode::kSignature, "root.json: valid signatures by 0 of the 1");
+}
+
+TEST_F(ClientTest, TrustRootForgetsTheRest) {
+  expect_good();
+  EXPECT_TRUE(trust_root(store_, Unverified(repository_.files["metadata/1.root.json"])));
+  EXPECT_EQ(store_.files.size(), 1u);
+  Result<> unsigned_root =
+      trust_root(store_, Unverified(FakeRepository::sign(repository_.root_content(), {attacker_})));
+  EXPECT_EQ(unsigned_root.error().code, ErrorCode::kSignature);
+}
+
+// Arbitrary software: files changed on the way.
+
+TEST_F(ClientTest, ArbitraryAnyChangedByteIsRefused) {
+  repository_.add_target("file", "content");
+  repository_.publish();
+  for (const std::string path : {"metadata/timestamp.json", "metadata/1.snapshot.json",
+                                 "metadata/1.targets.json", "metadata/2.root.json"}) {
+    ++repository_.roles["root"].version;
+    repository_.publish_root();
+    const std::string good = repository_.files[path];
+    for (size_t at = 0; at < good.size(); at += 7) {
+      repository_.files[path][at] ^= 1;
+      start_anew();
+      EXPECT_FALSE(update()) << path << " byte " << at;
+      repository_.files[path] = good;
+    }
+    repository_.files.erase("metadata/2.root.json");
+    repository_.roles["root"].version = 1;
+  }
+  expect_good();
+}
+
+TEST_F(ClientTest, GarbageAndTruncationAreRefused) {
+  for (const std::string path :
+       {"metadata/timestamp.json", "metadata/1.snapshot.json", "metadata/1.targets.json"}) {
+    const std::string good = repository_.files[path];
+    std::vector<std::string> bad = {"",
+                                    "{}",
+                                    "[]",
+                                    "null",
+                                    "\xff\xfe",
+                                    good + "x",
+                                    R"({"signatures":[],"signed":{}})",
+                                    R"({"signatures":{},"signed":[]})",
+                                    std::string(9000, '[')};
+    for (size_t length = 1; length < good.size(); length += 41)
+      bad.push_back(good.substr(0, length));
+    for (const std::string& text : bad) {
+      repository_.files[path] = text;
+      EXPECT_FALSE(update()) << path << ": " << text.substr(0, 60);
+    }
+    repository_.files[path] = good;
+  }
+  expect_good();
+}
+
+// Wrong keys: the attacker writes consistent metadata but has one key of his own.
+
+TEST_F(ClientTest, WrongKeyOfEachRole) {
+  for (const char* role : {"timestamp", "snapshot", "targets"}) {
+    FakeRepository good = repository_;
+    start_anew();
+    repository_.roles[role].keys = {attacker_};
+    repository_.publish_targets();
+    repository_.publish_snapshot();
+    repository_.publish_timestamp();
+    expect_refused(ErrorCode::kSignature, std::string(role) + ".json: valid signatures by 0");
+    repository_ = good;
+  }
+}
+
+TEST_F(ClientTest, AKeyOfOneRoleDoesNotSignForAnother) {
+  repository_.roles["targets"].keys = repository_.roles["snapshot"].keys;
+  repository_.publish_targets();
+  repository_.publish_snapshot();
+  repository_.publish_timestamp();
+  expect_refused(ErrorCode::kSignature, "targets.json");
+}
+
+TEST_F(ClientTest, OneRolesFileIsNotAnothers) {
+  // All roles share one key, so that only the type tells the files apart.
+  for (auto& [name, role] : repository_.roles) role.keys = {FakeKey(1)};
+  repository_.publish();
+  start_anew();
+  repository_.files["metadata/timestamp.json"] = repository_.files["metadata/1.snapshot.json"];
+  expect_refused(ErrorCode::kCorrupt, "'_type' must be 'timestamp'");
+}
+
+// Thresholds.
+
+class ThresholdTest : public ClientTest {
+ protected:
+  // Targets need two of three keys.
+  ThresholdTest() {
+    repository_.roles["targets"].keys = {FakeKey(11), FakeKey(12), FakeKey(13)};
+    repository_.roles["targets"].threshold = 2;
+    repository_.publish();
+    start_anew();
+  }
+  void sign_targets(const std::vector<FakeKey>& signers) {
+    start_anew();
+    Json::Object content = repository_.common("targets");
+    content["targets"] = repository_.targets;
+    repository_.files["metadata/1.targets.json"] = FakeRepository::sign(content, signers);
+    repository_.publish_snapshot();
+    repository_.publish_timestamp();
+  }
+};
+
+TEST_F(ThresholdTest, EnoughKeysInAnyOrder) {
+  sign_targets({FakeKey(13), attacker_, FakeKey(11)});
+  expect_good();
+}
+
+TEST_F(ThresholdTest, BelowThreshold) {
+  sign_targets({FakeKey(12)});
+  expect_refused(ErrorCode::kSignature, "1 of the 2");
+  sign_targets({});
+  expect_refused(ErrorCode::kSignature, "0 of the 2");
+  sign_targets({FakeKey(12), attacker_});
+  expect_refused(ErrorCode::kSignature, "1 of the 2");
+}
+
+TEST_F(ThresholdTest, DuplicateSignaturesCountOnce) {
+  sign_targets({FakeKey(12), FakeKey(12), FakeKey(12)});
+  expect_refused(ErrorCode::kSignature, "1 of the 2");
+}
+
+TEST_F(ThresholdTest, OneKeyUnderTwoIdsCountsOnce) {
+  Json other = FakeKey(11).object();
+  (*other.as<Json::Object>())["note"] = "the same key, another id";
+  Json::Object root = repository_.root_content();
+  (*root["keys"].as<Json::Object>())[key_id(other)] = other;
+  Json::Object& targets_role = *(*root["roles"].as<Json::Object>())["targets"].as<Json::Object>();
+  targets_role["keyids"].as<Json::Array>()->emplace_back(key_id(other));
+  ASSERT_TRUE(
+      trust_root(store_, Unverified(FakeRepository::sign(root, repository_.roles["root"].keys))));
+
+  Json::Object content = repository_.common("targets");
+  content["targets"] = repository_.targets;
+  std::string sig = to_hex(FakeKey(11).sign(release::to_signing_form(content)));
+  repository_.files["metadata/1.targets.json"] = release::to_canonical_json(Json::Object{
+      {"signatures", Json::Array{Json::Object{{"keyid", FakeKey(11).id()}, {"sig", sig}},
+                                 Json::Object{{"keyid", key_id(other)}, {"sig", sig}}}},
+      {"signed", content}});
+  repository_.publish_snapshot();
+  repository_.publish_timestamp();
+  expect_refused(ErrorCode::kSignature, "1 of the 2");
+}
+
+TEST_F(ThresholdTest, AFalseSignatureBeforeTheRightOneDoesNoHarm) {
+  sign_targets({FakeKey(11), FakeKey(12)});
+  std::string text = repository_.files["metadata/1.targets.json"];
+  Json json = *release::parse_json(text, {}, "test");
+  Json::Array& signatures = *(*json.as<Json::Object>())["signatures"].as<Json::Array>();
+  for (const char* sig : {"", "00", "no hex"}) {
+    signatures.insert(signatures.begin(), Json::Object{{"keyid", FakeKey(11).id()}, {"sig", sig}});
+  }
+  signatures.insert(signatures.begin(),
+                    Json::Object{{"keyid", FakeKey(12).id()}, {"sig", std::string(128, '0')}});
+  repository_.files["metadata/1.targets.json"] = release::to_canonical_json(json);
+  repository_.publish_snapshot();
+  repository_.publish_timestamp();
+  expect_good();
+}
+
+// Rollback of each role.
+
+TEST_F(ClientTest, RollbackOfTimestamp) {
+  std::string old = repository_.files["metadata/timestamp.json"];
+  repository_.publish_next();
+  expect_good();
+  repository_.files["metadata/timestamp.json"] = old;
+  expect_refused(ErrorCode::kRollback, "timestamp.json: version 1 is offered, version 2");
+}
+
+TEST_F(ClientTest, RollbackOfSnapshotByAStolenTimestampKey) {
+  repository_.publish_next();
+  expect_good();
+  repository_.roles["snapshot"].version = 1;
+  repository_.roles["timestamp"].version = 3;
+  repository_.publish_timestamp();
+  expect_refused(ErrorCode::kRollback, "snapshot.json in timestamp.json: version 1");
+}
+
+TEST_F(ClientTest, RollbackOfTargetsByStolenSnapshotAndTimestampKeys) {
+  repository_.publish_next();
+  expect_good();
+  repository_.roles["targets"].version = 1;
+  repository_.roles["snapshot"].version = 3;
+  repository_.roles["timestamp"].version = 3;
+  repository_.publish_snapshot();
+  repository_.publish_timestamp();
+  expect_refused(ErrorCode::kRollback, "targets.json in snapshot.json: version 1");
+}
+
+TEST_F(ClientTest, SnapshotMayNotDropAFile) {
+  Json::Object content = repository_.common("snapshot");
+  content["meta"] = Json::Object{{"targets.json", repository_.meta("targets")},
+                                 {"stable.json", Json::Object{{"version", 4}}}};
+  repository_.write("snapshot", content);
+  repository_.publish_timestamp();
+  expect_good();
+  repository_.publish_next();
+  expect_refused(ErrorCode::kRollback, "no longer has 'stable.json'");
+}
+
+TEST_F(ClientTest, ExpiredSavedMetadataStillGuardsAgainstRollback) {
+  repository_.roles["root"].expires += 86400 * 10;
+  repository_.publish();
+  start_anew();
+  std::string old = repository_.files["metadata/timestamp.json"];
+  repository_.publish_next();
+  expect_good();
+  repository_.files["metadata/timestamp.json"] = old;
+  expect_refused(ErrorCode::kRollback, "timestamp.json", FakeRepository::kNow + 86400 * 5);
+}
+
+// Freeze.
+
+TEST_F(ClientTest, FreezeOfEachRole) {
+  for (const char* role : {"root", "timestamp", "snapshot", "targets"}) {
+    FakeRepository good = repository_;
+    repository_.roles[role].expires = FakeRepository::kNow;
+    repository_.publish();
+    start_anew();
+    expect_refused(ErrorCode::kExpired,
+                   std::string(role) + ".json expired at 2027-01-15T08:00:00Z");
+    expect_refused(ErrorCode::kExpired, std::string(role) + ".json expired");
+    Result<Verified<Targets>> a_second_earlier = update(FakeRepository::kNow - 1);
+    EXPECT_TRUE(a_second_earlier) << a_second_earlier.error().describe();
+    // What was saved while it was fresh is refused as well once it has expired.
+    expect_refused(ErrorCode::kExpired, std::string(role) + ".json expired");
+    repository_ = good;
+  }
+}
+
+TEST_F(ClientTest, LoadTrustedDoesNotLookAtTheClock) {
+  EXPECT_EQ(load_trusted(store_).error().code, ErrorCode::kNotFound);
+  repository_.roles["targets"].expires = FakeRepository::kNow - 5;
+  repository_.publish();
+  ASSERT_TRUE(update(FakeRepository::kNow - 10));
+  ASSERT_TRUE(load_trusted(store_));
+  store_.files["targets.json"].back() = ' ';
+  EXPECT_EQ(load_trusted(store_).error().code, ErrorCode::kCorrupt);
+  store_.files["targets.json"] = FakeRepository::sign(repository_.common("targets"), {attacker_});
+  EXPECT_EQ(load_trusted(store_).error().code, ErrorCode::kSignature);
+}
+
+// Mix and match: files that were all signed, but not together.
+
+TEST_F(ClientTest, MixAndMatchOfTargetsAndSnapshot) {
+  for (bool hashes : {true, false}) {
+    repository_.hashes_in_meta = hashes;
+    repository_.publish_next();
+    std::string old_targets =
+        repository_.files[release::metadata_path("targets", repository_.roles["targets"].version)];
+    std::string old_snapshot =
+        repository_
+            .files[release::metadata_path("snapshot", repository_.roles["snapshot"].version)];
+    repository_.add_target("new", "new");
+    repository_.publish_next();
+    FakeRepository good = repository_;
+
+    // The snapshot first: the targets are looked at only when it is right.
+    repository_.files[release::metadata_path("snapshot", repository_.roles["snapshot"].version)] =
+        old_snapshot;
+    expect_refused(ErrorCode::kDigestMismatch, "snapshot.json");
+    repository_ = good;
+    repository_.files[release::metadata_path("targets", repository_.roles["targets"].version)] =
+        old_targets;
+    expect_refused(ErrorCode::kDigestMismatch, "targets.json");
+    repository_ = good;
+    expect_good();
+  }
+}
+
+TEST_F(ClientTest, SameVersionOtherContentIsRefused) {
+  // The targets key signs two files with one version; the snapshot announces only one of them.
+  expect_good();
+  store_.files.erase("targets.json");
+  ++repository_.roles["targets"].expires;
+  repository_.publish_targets();
+  expect_refused(ErrorCode::kDigestMismatch, "targets.json");
+}
+
+// Endless data.
+
+TEST_F(ClientTest, EndlessDataIsCutOffAtEveryFile) {
+  expect_good();
+  const std::vector<std::string> paths = {"metadata/2.root.json", "metadata/timestamp.json",
+                                          "metadata/2.snapshot.json", "metadata/2.targets.json"};
+  repository_.publish_next();
+  for (const std::string& endless : paths) {
+    size_t limit_seen = 0;
+    Fetch good = repository_.fetch();
+    Fetch fetch = [&](const std::string& path, size_t limit) -> Result<Unverified<std::string>> {
+      if (path != endless) return good(path, limit);
+      limit_seen = limit;
+      return Unverified(std::string(limit + 1, ' '));  // breaks the contract of Fetch
+    };
+    Result<Verified<Targets>> targets = refresh(store_, fetch, FakeRepository::kNow);
+    ASSERT_FALSE(targets);
+    EXPECT_EQ(targets.error().code, ErrorCode::kCorrupt) << endless;
+    EXPECT_GT(limit_seen, 0u);
+    EXPECT_LE(limit_seen, 512u << 10);
+    // What an earlier role announced is the limit.
+    if (endless == paths[3]) {
+      EXPECT_EQ(limit_seen, repository_.files[endless].size());
+    }
+  }
+}
+
+TEST_F(ClientTest, EndlessRootsAreCutOff) {
+  for (uint64_t version = 2; version <= 300; ++version) {
+    repository_.roles["root"].version = version;
+    repository_.publish_root();
+  }
+  Result<Verified<Targets>> targets = update();
+  ASSERT_TRUE(targets);
+  EXPECT_EQ((*targets)->root_version, 257u);
+  targets = update();
+  ASSERT_TRUE(targets);
+  EXPECT_EQ((*targets)->root_version, 300u);
+}
+
+// Root rotation.
+
+TEST_F(ClientTest, RootChain) {
+  for (uint8_t i = 2; i <= 4; ++i) {
+    std::vector<FakeKey> before = repository_.roles["root"].keys;
+    repository_.roles["root"].keys = {FakeKey(static_cast<uint8_t>(100 + i))};
+    repository_.roles["root"].version = i;
+    // Intermediate roots may have expired; the last may not.
+    repository_.roles["root"].expires = i < 4 ? 1 : FakeRepository::kNow + 1;
+    repository_.publish_root(before);
+  }
+  Result<Verified<Targets>> targets = update();
+  ASSERT_TRUE(targets) << targets.error().describe();
+  EXPECT_EQ((*targets)->root_version, 4u);
+  EXPECT_EQ(store_.files["root.json"], repository_.files["metadata/4.root.json"]);
+}
+
+TEST_F(ClientTest, RootMustBeSignedByTheOldKeys) {
+  repository_.roles["root"].keys = {attacker_};
+  repository_.roles["root"].version = 2;
+  repository_.publish_root();
+  expect_refused(ErrorCode::kSignature, "checking against the trusted root");
+  EXPECT_EQ(store_.files["root.json"], repository_.files["metadata/1.root.json"]);
+}
+
+TEST_F(ClientTest, RootMustBeSignedByItsOwnKeys) {
+  FakeKey old = repository_.roles["root"].keys[0];
+  repository_.roles["root"].keys = {FakeKey(50), FakeKey(51)};
+  repository_.roles["root"].threshold = 2;
+  repository_.roles["root"].version = 2;
+  for (const std::vector<FakeKey>& signers :
+       {std::vector{old}, std::vector{old, FakeKey(50)}, std::vector{old, FakeKey(51), old}}) {
+    repository_.files["metadata/2.root.json"] =
+        FakeRepository::sign(repository_.root_content(), signers);
+    expect_refused(ErrorCode::kSignature, "checking against its own keys");
+  }
+  repository_.publish_root({old});
+  expect_good();
+}
+
+TEST_F(ClientTest, RootMustMeetTheOldThreshold) {
+  repository_.roles["root"].keys = {FakeKey(50), FakeKey(51)};
+  repository_.roles["root"].threshold = 2;
+  repository_.publish_root();
+  start_anew();
+  repository_.roles["root"].keys = {FakeKey(52)};
+  repository_.roles["root"].threshold = 1;
+  repository_.roles["root"].version = 2;
+  repository_.publish_root({FakeKey(50)});
+  expect_refused(ErrorCode::kSignature, "1 of the 2 trusted keys needed (root version 1)");
+  repository_.publish_root({FakeKey(50), FakeKey(51)});
+  expect_good();
+}
+
+TEST_F(ClientTest, RootVersionsCannotBeSkippedOrRepeated) {
+  for (uint64_t version : {uint64_t{1}, uint64_t{3}}) {
+    repository_.roles["root"].version = version;
+    repository_.files["metadata/2.root.json"] =
+        FakeRepository::sign(repository_.root_content(), repository_.roles["root"].keys);
+    expect_refused(ErrorCode::kRollback, "is offered as version 2");
+  }
+}
+
+TEST_F(ClientTest, AMissingRootEndsTheChain) {
+  // An unsigned gap cannot be jumped: 3.root.json alone is never looked at.
+  repository_.roles["root"].version = 3;
+  repository_.publish_root();
+  Result<Verified<Targets>> targets = update();
+  ASSERT_TRUE(targets);
+  EXPECT_EQ((*targets)->root_version, 1u);
+}
+
+TEST_F(ClientTest, RevokedKeyNoLongerSigns) {
+  expect_good();
+  repository_.roles["root"].version = 2;
+  repository_.roles["targets"].keys = {FakeKey(60)};
+  repository_.publish_root();
+  // The repository still has what the old key signed.
+  expect_refused(ErrorCode::kSignature, "targets.json");
+  EXPECT_EQ(load_trusted(store_).error().code, ErrorCode::kSignature);
+  repository_.publish_next();
+  expect_good();
+}
+
+TEST_F(ClientTest, FastForwardRecovery) {
+  for (bool power_cut : {false, true}) {
+    // A thief of the timestamp and snapshot keys drives the versions up.
+    repository_.roles["timestamp"].version = 1'000'000;
+    repository_.roles["snapshot"].version = 1'000'000;
+    repository_.publish_snapshot();
+    repository_.publish_timestamp();
+    expect_good();
+    // The owner takes new keys beside nothing else and goes on with small versions.
+    ++repository_.roles["root"].version;
+    repository_.roles["timestamp"] = {{FakeKey(power_cut ? 71 : 70)}};
+    repository_.roles["snapshot"].version = 5;
+    repository_.publish_root();
+    repository_.publish_snapshot();
+    repository_.publish_timestamp();
+    if (power_cut) {
+      for (int changes = 0; changes < 3; ++changes) {
+        store_.changes_until_failure = changes;
+        EXPECT_FALSE(update());
+      }
+      store_.changes_until_failure = -1;
+    }
+    expect_good();
+    EXPECT_FALSE(store_.files["timestamp.json"].empty());
+  }
+}
+
+TEST_F(ClientTest, RootWithoutRotationKeepsTheGuardAgainstRollback) {
+  std::string old = repository_.files["metadata/timestamp.json"];
+  repository_.publish_next();
+  expect_good();
+  repository_.roles["root"].version = 2;
+  repository_.publish_root();
+  repository_.files["metadata/timestamp.json"] = old;
+  expect_refused(ErrorCode::kRollback, "timestamp.json");
+}
+
+// Documents that are signed but wrong.
+
+TEST_F(ClientTest, WhatARootMustBe) {
+  auto root_with = [&](auto change) {
+    Json::Object root = repository_.root_content();
+    change(root);
+    return trust_root(store_,
+                      Unverified(FakeRepository::sign(root, repository_.roles["root"].keys)));
+  };
+  auto roles = [](Json::Object& root) -> Json::Object& {
+    return *root["roles"].as<Json::Object>();
+  };
+  auto role = [&](Json::Object& root, const char* name) -> Json::Object& {
+    return *roles(root)[name].as<Json::Object>();
+  };
+  EXPECT_TRUE(root_with([](Json::Object&) {}));
+  EXPECT_TRUE(root_with([](Json::Object& root) { root["unknown"] = "member"; }));
+  EXPECT_TRUE(root_with([](Json::Object& root) {  // a key that we cannot use is no error
+    (*root["keys"].as<Json::Object>())["abc"] = Json::Object{
+        {"keytype", "ecdsa"}, {"scheme", "ecdsa-sha2-nistp256"}, {"keyval", Json::Object{}}};
+  }));
+  EXPECT_EQ(root_with([](Json::Object& root) { root["consistent_snapshot"] = false; }).error().code,
+            ErrorCode::kUnsupported);
+  for (const char* version : {"2.0.0", "0.9", "1", "x", "1.0.0x", ""}) {
+    EXPECT_EQ(root_with([&](Json::Object& root) { root["spec_version"] = version; }).error().code,
+              ErrorCode::kUnsupported);
+  }
+  for (const char* name : {"root", "timestamp", "snapshot", "targets"}) {
+    EXPECT_FALSE(root_with([&](Json::Object& root) { roles(root).erase(name); }));
+    EXPECT_FALSE(root_with([&](Json::Object& root) { role(root, name)["threshold"] = 0; }));
+    EXPECT_FALSE(root_with([&](Json::Object& root) { role(root, name)["threshold"] = 2; }));
+    EXPECT_FALSE(root_with([&](Json::Object& root) {
+      Json::Array& ids = *role(root, name)["keyids"].as<Json::Array>();
+      ids.push_back(ids[0]);
+    }));
+  }
+  EXPECT_FALSE(root_with([](Json::Object& root) { root["version"] = 0; }));
+  EXPECT_FALSE(root_with([](Json::Object& root) { root["expires"] = "never"; }));
+  EXPECT_FALSE(root_with([&](Json::Object& root) {  // a key under a name that is not its id
+    (*root["keys"].as<Json::Object>())["abc"] = attacker_.object();
+  }));
+}
+
+TEST_F(ClientTest, TargetNamesAreFileNames) {
+  for (const char* name : {"../x", "a/b", ".hidden", "", "a b", "a\n", "a%2fb", "-x"}) {
+    FakeRepository good = repository_;
+    start_anew();
+    repository_.add_target(name, "x");
+    repository_.publish();
+    expect_refused(ErrorCode::kCorrupt, "is no target name");
+    repository_ = good;
+  }
+}
+
+// Failures on the way: whatever breaks at whatever step, the next run works.
+
+TEST_F(ClientTest, AnyFailureLeavesAUsableStore) {
+  expect_good();
+  ++repository_.roles["root"].version;
+  repository_.roles["timestamp"].keys = {FakeKey(80)};
+  repository_.publish_root();
+  repository_.publish_next();
+  FakeMetadataStore start = store_;
+  int fetches = 0;
+  for (int fail_at = 0;; ++fail_at) {
+    store_ = start;
+    fetches = 0;
+    Fetch good = repository_.fetch();
+    Fetch fetch = [&](const std::string& path, size_t limit) -> Result<Unverified<std::string>> {
+      if (fetches++ == fail_at) return make_error(ErrorCode::kNetwork, "cable pulled");
+      return good(path, limit);
+    };
+    Result<Verified<Targets>> targets = refresh(store_, fetch, FakeRepository::kNow);
+    if (targets) break;
+    EXPECT_EQ(targets.error().code, ErrorCode::kNetwork);
+    expect_good();
+  }
+  EXPECT_EQ(fetches, 5);
+  for (int changes = 0;; ++changes) {
+    store_ = start;
+    store_.changes_until_failure = changes;
+    bool whole = update().has_value();
+    store_.changes_until_failure = -1;
+    expect_good();
+    if (whole) {
+      EXPECT_EQ(changes, 6);
+      break;
+    }
+  }
+}
+
+TEST_F(ClientTest, DamagedSavedMetadataIsFetchedAgain) {
+  expect_good();
+  for (const char* name : {"timestamp.json", "snapshot.json", "targets.json"}) {
+    std::string good = store_.files[name];
+    for (const std::string& bad :
+         {std::string(), std::string("{"), std::string(20 << 20, 'x'), good.substr(0, 50)}) {
+      store_.files[name] = bad;
+      expect_good();
+      EXPECT_EQ(store_.files[name], good);
+    }
+  }
+}
+
+// Targets.
+
+class ReleaseTest : public ClientTest {
+ protected:
+  static Json custom(const char* name, const char* version, const char* channel, uint64_t epoch) {
+    return Json::Object{
+        {"cfs", Json::Object{
+                    {"name", name}, {"version", version}, {"channel", channel}, {"epoch", epoch}}}};
+  }
+  release::ReleaseDescription description() {
+    release::ReleaseDescription result;
+    result.name = "os";
+    result.version = "1";
+    result.epoch = 1;
+    result.arch = "amd64";
+    result.channel = "stable";
+    result.image = {*verity::Digest::parse(std::string(64, 'a')), 8192};
+    result.objects = {1, 7};
+    manifest_ = "cfs-transport 1\nimage " + std::string(64, 'a') + " 8192 100\nobject " +
+                std::string(64, '1') + " 7 9\n";
+    result.transport = {verity::sha256(as_bytes(manifest_)), manifest_.size()};
+    return result;
+  }
+  void publish(const std::string& text, const Json& custom) {
+    repository_.add_target("os_1.release.json", text, custom);
+    repository_.files[release::transport_path(description().image.digest)] = manifest_;
+    repository_.publish_next();
+  }
+  std::string manifest_;
+};
+
+TEST_F(ReleaseTest, FromTargetsToTransport) {
+  publish(*serialise_description(description()), custom("os", "1", "stable", 1));
+  Verified<Targets> targets = *update();
+  Result<ReleaseTarget> newest = newest_release(targets, "os", "stable");
+  ASSERT_TRUE(newest) << newest.error().describe();
+  Result<Verified<release::ReleaseDescription>> release =
+      fetch_release(targets, newest->target, repository_.fetch());
+  ASSERT_TRUE(release) << release.error().describe();
+  EXPECT_EQ(**release, description());
+  Result<Verified<release::TransportManifest>> manifest =
+      fetch_transport(*release, repository_.fetch());
+  ASSERT_TRUE(manifest) << manifest.error().describe();
+  EXPECT_EQ((*manifest)->objects.size(), 1u);
+
+  EXPECT_EQ(fetch_release(targets, "os_2.release.json", repository_.fetch()).error().code,
+            ErrorCode::kNotFound);
+  EXPECT_EQ(newest_release(targets, "os", "edge").error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(ReleaseTest, AChangedFileIsRefused) {
+  publish(*serialise_description(description()), custom("os", "1", "stable", 1));
+  Verified<Targets> targets = *update();
+  Verified<release::ReleaseDescription> release =
+      *fetch_release(targets, "os_1.release.json", repository_.fetch());
+  for (auto& [path, content] : repository_.files) {
+    if (!path.starts_with("metadata/")) content[content.size() / 2] ^= 1;
+  }
+  EXPECT_EQ(fetch_release(targets, "os_1.release.json", repository_.fetch()).error().code,
+            ErrorCode::kDigestMismatch);
+  EXPECT_EQ(fetch_transport(release, repository_.fetch()).error().code, ErrorCode::kDigestMismatch);
+  EXPECT_EQ(
+      verify_target(targets, "os_1.release.json", Unverified(std::string("short"))).error().code,
+      ErrorCode::kDigestMismatch);
+}
+
+TEST_F(ReleaseTest, DescriptionMustBeWhatTheTargetSays) {
+  std::string text = *serialise_description(description());
+  for (const Json& wrong : {custom("ox", "1", "stable", 1), custom("os", "2", "stable", 1),
+                            custom("os", "1", "edge", 1), custom("os", "1", "stable", 2), Json(),
+                            Json(Json::Object{{"cfs", 1}})}) {
+    publish(text, wrong);
+    Result<Verified<release::ReleaseDescription>> release =
+        fetch_release(*update(), "os_1.release.json", repository_.fetch());
+    ASSERT_FALSE(release);
+    EXPECT_EQ(release.error().code, ErrorCode::kCorrupt);
+  }
+}
+
+TEST_F(ReleaseTest, TransportMustBelongToTheRelease) {
+  for (int change = 0; change < 4; ++change) {
+    release::ReleaseDescription wrong = description();
+    if (change == 0) wrong.image.digest = *verity::Digest::parse(std::string(64, 'b'));
+    if (change == 1) wrong.image.size_bytes = 4096;
+    if (change == 2) wrong.objects.count = 2;
+    if (change == 3) wrong.objects.size_bytes = 8;
+    publish(*serialise_description(wrong), custom("os", "1", "stable", 1));
+    Result<Verified<release::ReleaseDescription>> release =
+        fetch_release(*update(), "os_1.release.json", repository_.fetch());
+    ASSERT_TRUE(release);
+    EXPECT_EQ(verify_transport(*release, Unverified(manifest_)).error().code, ErrorCode::kCorrupt);
+  }
+}
+
+TEST_F(ReleaseTest, NewestIsTheHighestEpoch) {
+  repository_.add_target("a", "1", custom("os", "10", "stable", 9));
+  repository_.add_target("b", "2", custom("os", "9", "stable", 10));
+  repository_.add_target("c", "3", custom("os", "99", "edge", 99));
+  repository_.add_target("d", "4", custom("other", "99", "stable", 99));
+  repository_.add_target("e", "5", Json::Object{{"note", "no release"}});
+  repository_.publish_next();
+  Verified<Targets> targets = *update();
+  EXPECT_EQ(newest_release(targets, "os", "stable")->version, "9");
+  EXPECT_EQ(newest_release(targets, "os", "edge")->version, "99");
+  EXPECT_EQ(list_releases(targets)->size(), 4u);
+
+  repository_.add_target("f", "6", custom("os", "twin", "stable", 10));
+  repository_.publish_next();
+  EXPECT_EQ(newest_release(*update(), "os", "stable").error().code, ErrorCode::kCorrupt);
+}
+
+}  // namespace
+}  // namespace cfs::trust

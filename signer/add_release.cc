@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "signer/add_release.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "lib/base/interrupt.h"
+#include "lib/base/io.h"
+#include "lib/base/progress.h"
+#include "lib/base/thread_pool.h"
+#include "lib/erofs/reader.h"
+#include "lib/release/layout.h"
+#include "lib/release/transport.h"
+#include "lib/trust/client.h"
+#include "lib/verity/merkle.h"
+#include "signer/encoded_object.h"
+
+namespace cfs::signer {
+
+using release::Json;
+using release::ReleaseDescription;
+
+namespace {
+
+constexpr const char* kStaging = ".cfs-sign.staging";
+
+// New files on their way into the repository: written below kStaging, synced together, renamed.
+// What an interrupted run left there goes with the next one.
+class Staging {
+ public:
+  static Result<Staging> begin(int repository_fd) {
+    CFS_TRY(remove_tree(repository_fd, kStaging));
+    CFS_TRY(make_directories(repository_fd, kStaging));
+    return Staging(repository_fd);
+  }
+  Staging(Staging&& other) noexcept
+      : repository_fd_(std::exchange(other.repository_fd_, -1)), files_(std::move(other.files_)) {}
+  Staging& operator=(Staging&&) = delete;
+  ~Staging() {
+    if (repository_fd_ < 0) return;
+    // An error here leaves files that begin() removes.
+    Result<> removed = remove_tree(repository_fd_, kStaging);
+    static_cast<void>(removed);
+  }
+
+  // Opens the file that will be `path`. Thread-safe.
+  [[nodiscard]] Result<UniqueFd> create(const std::string& path) const {
+    return open_at(repository_fd_, staged_name(path), O_WRONLY | O_CREAT | O_EXCL, 0644);
+  }
+  void add(std::string path) { files_.push_back(std::move(path)); }
+
+  [[nodiscard]] Result<> commit() {
+    CFS_TRY(sync_filesystem(repository_fd_));
+    CFS_TRY(check_interrupted());
+    for (const std::string& path : files_) {
+      CFS_TRY(make_directories(repository_fd_, path.substr(0, path.rfind('/'))));
+      CFS_TRY(rename_at(repository_fd_, staged_name(path), repository_fd_, path));
+    }
+    return sync_filesystem(repository_fd_);
+  }
+
+ private:
+  explicit Staging(int repository_fd) : repository_fd_(repository_fd) {}
+  static std::string staged_name(std::string path) {
+    std::ranges::replace(path, '/', '_');
+    return fmt::format("{}/{}", kStaging, path);
+  }
+
+  int repository_fd_;
+  std::vector<std::string> files_;
+};
+
+struct Object {
+  verity::Digest digest;
+  uint64_t size_bytes = 0;
+  std::string source;  ///< below the build output
+  uint64_t encoded_size_bytes = 0;
+  bool is_new = false;
+};
+
+// The distinct objects that the image refers to, sorted by digest.
+Result<std::vector<Object>> objects_of(const tree::Tree& tree) {
+  std::map<verity::Digest, uint64_t> sizes;
+  CFS_TRY(tree.for_each([&](const tree::Node& node) -> Result<> {
+    if (node.is_link() || !node.is_regular()) return {};
+    if (!node.has_payload() && !node.is_external()) return {};
+    if (node.digest() == nullptr || !node.payload_is_digest()) {
+      return make_error(
+                 ErrorCode::kInvalidInput,
+                 fmt::format("image: '{}' is not bound to an object by a digest", node.path()))
+          .with_hint("such an image cannot be verified: build it with fs-verity digests");
+    }
+    auto [known, is_new] = sizes.emplace(*node.digest(), node.size_bytes);
+    if (!is_new && known->second != node.size_bytes) {
+      return make_error(ErrorCode::kInvalidInput,
+                        fmt::format("image: '{}' has {} bytes, another file with its digest has {}",
+                                    node.path(), node.size_bytes, known->second));
+    }
+    return {};
+  }));
+  std::vector<Object> objects;
+  for (const auto& [digest, size_bytes] : sizes) {
+    objects.push_back({digest, size_bytes, fmt::format("objects/{}", digest.object_path())});
+  }
+  return objects;
+}
+
+// The image as the first object, then those that it refers to; all as the description says.
+Result<std::vector<Object>> read_image(int build_fd, const ReleaseDescription& description) {
+  UniqueFd image = CFS_TRY(open_at(build_fd, "image.cfs", O_RDONLY | O_NOFOLLOW));
+  struct stat status = CFS_TRY(fstat_fd(image.get()));
+  if (static_cast<uint64_t>(status.st_size) != description.image.size_bytes ||
+      CFS_TRY(verity::digest_of_fd(image.get())) != description.image.digest) {
+    return make_error(ErrorCode::kDigestMismatch,
+                      "'image.cfs' is not the image that 'release.json' names")
+        .with_hint("the build output is damaged: build again");
+  }
+  erofs::Image parsed = CFS_TRY_WITH("reading 'image.cfs'", erofs::read_image_file(image.get()));
+  std::vector<Object> objects = CFS_TRY(objects_of(parsed.tree));
+  uint64_t size_bytes = 0;
+  for (const Object& object : objects) size_bytes += object.size_bytes;
+  if (objects.size() != description.objects.count || size_bytes != description.objects.size_bytes) {
+    return make_error(
+        ErrorCode::kInvalidInput,
+        fmt::format("the image refers to {} objects with {} bytes, 'release.json' says {} with {}",
+                    objects.size(), size_bytes, description.objects.count,
+                    description.objects.size_bytes));
+  }
+  objects.insert(objects.begin(),
+                 Object{description.image.digest, description.image.size_bytes, "image.cfs"});
+  return objects;
+}
+
+// Makes sure that the repository has (or will have, by `staging`) this object.
+Result<> import_object(int repository_fd, int build_fd, int objects_fd, Object& object,
+                       const Staging& staging) {
+  const std::string path = release::encoded_object_path(object.digest);
+  Result<UniqueFd> present = open_at(repository_fd, path, O_RDONLY | O_NOFOLLOW);
+  if (present) {
+    Result<> good = check_encoded_object(present->get(), object.digest, object.size_bytes);
+    if (good) {
+      object.encoded_size_bytes = static_cast<uint64_t>(CFS_TRY(fstat_fd(present->get())).st_size);
+      return {};
+    }
+    if (good.error().code != ErrorCode::kDigestMismatch) return good;
+  } else if (present.error().code != ErrorCode::kNotFound) {
+    return std::move(present).error();
+  }
+
+  constexpr std::string_view kObjects = "objects/";
+  bool in_store = object.source.starts_with(kObjects);
+  Result<UniqueFd> source =
+      in_store ? open_beneath(objects_fd, object.source.substr(kObjects.size()), O_RDONLY)
+               : open_at(build_fd, object.source, O_RDONLY | O_NOFOLLOW);
+  if (!source && source.error().code == ErrorCode::kNotFound) {
+    return make_error(
+               ErrorCode::kNotFound,
+               fmt::format("the build output lacks '{}', which the image refers to", object.source))
+        .with_hint("build again");
+  }
+  if (!source) return std::move(source).error();
+  UniqueFd staged = CFS_TRY(staging.create(path));
+  object.encoded_size_bytes =
+      CFS_TRY(encode_object(source->get(), staged.get(), object.digest, object.size_bytes));
+  object.is_new = true;
+  return {};
+}
+
+Result<> import_objects(int repository_fd, int build_fd, std::vector<Object>& objects,
+                        Staging& staging) {
+  // May be a link to a store elsewhere; what lies in it may not.
+  UniqueFd objects_fd = CFS_TRY(open_at(build_fd, "objects", O_RDONLY | O_DIRECTORY));
+  uint64_t total_bytes = 0;
+  for (const Object& object : objects) total_bytes += object.size_bytes;
+  Progress progress("compressing", total_bytes);
+  ThreadPool pool(available_cpus());
+  // The largest first, so that the threads end together.
+  std::vector<Object*> order;
+  for (Object& object : objects) order.push_back(&object);
+  std::ranges::sort(order, std::ranges::greater(), &Object::size_bytes);
+  for (Object* object : order) {
+    pool.submit([&, object]() -> Result<> {
+      CFS_TRY(import_object(repository_fd, build_fd, objects_fd.get(), *object, staging));
+      progress.add(object->size_bytes);
+      return {};
+    });
+  }
+  CFS_TRY(pool.finish());
+  for (const Object& object : objects) {
+    if (object.is_new) staging.add(release::encoded_object_path(object.digest));
+  }
+  return {};
+}
+
+// Stages one of the release's files, unless the repository has it.
+Result<> import_file(int repository_fd, int build_fd, const release::ReleaseFile& file,
+                     Staging& staging) {
+  CFS_TRY(check_interrupted());
+  const std::string path = release::target_path(file.sha256, file.name);
+  // A unified kernel image is a few tens of megabytes; it is held in memory.
+  if (file.size_bytes > size_t{1} << 30) {
+    return make_error(ErrorCode::kInvalidInput,
+                      fmt::format("'{}' is larger than 1 GiB", file.name));
+  }
+  auto is_right = [&](std::string_view content) {
+    return content.size() == file.size_bytes && verity::sha256(as_bytes(content)) == file.sha256;
+  };
+  Result<std::string> present = read_file(repository_fd, path, file.size_bytes);
+  if (present && is_right(*present)) return {};
+  UniqueFd source = CFS_TRY(open_beneath(build_fd, file.name, O_RDONLY));
+  std::string content = CFS_TRY(read_fd(source.get(), file.size_bytes));
+  if (!is_right(content)) {
+    return make_error(ErrorCode::kDigestMismatch,
+                      fmt::format("'{}' is not the file that 'release.json' names", file.name))
+        .with_hint("the build output is damaged: build again");
+  }
+  UniqueFd staged = CFS_TRY(staging.create(path));
+  CFS_TRY(write_full(staged.get(), as_bytes(content)));
+  staging.add(path);
+  return {};
+}
+
+// Stages a small immutable file; one of that name with other content must not be there.
+Result<> import_text(int repository_fd, const std::string& path, std::string_view text,
+                     Staging& staging) {
+  Result<std::string> present = read_file(repository_fd, path, release::kMaxTransportBytes);
+  if (present && *present == text) return {};
+  if (present) {
+    return make_error(ErrorCode::kExists,
+                      fmt::format("'{}' is in the repository with other content", path))
+        .with_hint(
+            "published files are never replaced; was this image added by another version "
+            "of cfs-sign?");
+  }
+  if (present.error().code != ErrorCode::kNotFound) return std::move(present).error();
+  UniqueFd staged = CFS_TRY(staging.create(path));
+  CFS_TRY(write_full(staged.get(), as_bytes(text)));
+  staging.add(path);
+  return {};
+}
+
+Result<ReleaseDescription> read_description(int build_fd) {
+  std::string text = CFS_TRY(read_file(build_fd, "release.json", release::kMaxDescriptionBytes));
+  return release::parse_description(text);
+}
+
+// May `description` follow on what the repository has?
+Result<> check_succession(const Repository& repository,
+                          const trust::Verified<trust::Targets>& targets,
+                          const ReleaseDescription& description) {
+  const std::string target = release::release_target_name(description.name, description.version);
+  auto same = targets->entries.find(target);
+  if (same != targets->entries.end()) {
+    std::string text = CFS_TRY(read_file(repository.directory_fd(),
+                                         release::target_path(same->second.sha256, target),
+                                         release::kMaxDescriptionBytes));
+    trust::Verified<ReleaseDescription> there =
+        CFS_TRY(trust::verify_release(targets, target, Unverified(std::move(text))));
+    ReleaseDescription as_built = *there;
+    as_built.transport.reset();
+    if (as_built == description) {
+      return make_error(ErrorCode::kNothingToDo,
+                        fmt::format("'{}' version '{}' is in the repository already",
+                                    description.name, description.version))
+          .with_hint("'cfs-sign publish' publishes it if that has not been done");
+    }
+    return make_error(ErrorCode::kExists,
+                      fmt::format("the repository has another release '{}' version '{}'",
+                                  description.name, description.version))
+        .with_hint("raise version and epoch in the manifest");
+  }
+  for (const trust::ReleaseTarget& release : CFS_TRY(trust::list_releases(targets))) {
+    if (release.name == description.name && release.channel == description.channel &&
+        release.epoch >= description.epoch) {
+      return make_error(
+                 ErrorCode::kRollback,
+                 fmt::format(
+                     "epoch {} of '{}' is not above epoch {} of version '{}' in channel '{}'",
+                     description.epoch, description.name, release.epoch, release.version,
+                     release.channel))
+          .with_hint(fmt::format("raise the epoch in the manifest above {}", release.epoch));
+    }
+  }
+  for (const release::ReleaseFile& file : description.files) {
+    if (file.name.ends_with(".release.json")) {
+      return make_error(ErrorCode::kInvalidInput,
+                        fmt::format("'{}' has a release description's name", file.name));
+    }
+    auto there = targets->entries.find(file.name);
+    if (there != targets->entries.end() && there->second.sha256 != file.sha256) {
+      return make_error(ErrorCode::kExists,
+                        fmt::format("the repository has another file '{}'", file.name))
+          .with_hint("put the version into the file's name");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<AddedRelease> add_release(Repository& repository, const KeyDirectory& keys,
+                                 const std::string& build_output, release::UnixTime now) {
+  int repository_fd = repository.directory_fd();
+  UniqueFd build = CFS_TRY(open_at(AT_FDCWD, build_output, O_RDONLY | O_DIRECTORY));
+  AddedRelease added;
+  ReleaseDescription& description = added.description;
+  description = CFS_TRY_WITH(fmt::format("reading the build output '{}'", build_output),
+                             read_description(build.get()));
+  description.transport.reset();  // ours to say
+  trust::Verified<trust::Targets> targets = CFS_TRY(repository.staged_targets());
+  CFS_TRY(check_succession(repository, targets, description));
+  CFS_TRY(keys.load(trust::Role::kTargets));  // before the long work
+
+  Staging staging = CFS_TRY(Staging::begin(repository_fd));
+  std::vector<Object> objects = CFS_TRY(read_image(build.get(), description));
+  CFS_TRY(import_objects(repository_fd, build.get(), objects, staging));
+
+  release::TransportManifest manifest;
+  for (const Object& object : objects) {
+    release::TransportEntry entry{object.digest, object.size_bytes, object.encoded_size_bytes};
+    if (object.digest == description.image.digest) {
+      manifest.image = entry;
+    } else {
+      manifest.objects.push_back(entry);
+    }
+    added.download_bytes += object.encoded_size_bytes;
+    if (object.is_new) {
+      ++added.new_objects;
+      added.new_bytes += object.encoded_size_bytes;
+    }
+  }
+  std::string transport;
+  CFS_TRY(release::write_transport(manifest, [&](std::string_view piece) -> Result<> {
+    transport += piece;
+    return {};
+  }));
+  CFS_TRY(import_text(repository_fd, release::transport_path(description.image.digest), transport,
+                      staging));
+  description.transport = {verity::sha256(as_bytes(transport)), transport.size()};
+
+  std::vector<trust::TargetEntry> entries;
+  for (const release::ReleaseFile& file : description.files) {
+    CFS_TRY(import_file(repository_fd, build.get(), file, staging));
+    entries.push_back({.name = file.name, .size_bytes = file.size_bytes, .sha256 = file.sha256});
+  }
+  std::string text = CFS_TRY(release::serialise_description(description));
+  const std::string target = release::release_target_name(description.name, description.version);
+  verity::Sha256Digest sha256 = verity::sha256(as_bytes(text));
+  CFS_TRY(import_text(repository_fd, release::target_path(sha256, target), text, staging));
+  entries.push_back({.name = target,
+                     .size_bytes = text.size(),
+                     .sha256 = sha256,
+                     .custom = Json::Object{{"cfs", Json::Object{{"name", description.name},
+                                                                 {"version", description.version},
+                                                                 {"channel", description.channel},
+                                                                 {"epoch", description.epoch}}}}});
+  CFS_TRY(staging.commit());
+  added.targets_version = CFS_TRY(repository.stage(keys, entries, now));
+  return added;
+}
+
+}  // namespace cfs::signer

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "signer/command.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ostream.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "lib/base/progress.h"
+#include "signer/add_release.h"
+#include "signer/key_file.h"
+#include "signer/repository.h"
+
+namespace cfs::signer {
+namespace {
+
+constexpr const char* kAbout =
+    "cfs-sign makes and signs release repositories: plain files that any web server can serve.\n"
+    "\n"
+    "  cfs-sign init REPO --keys KEYS               a new repository with new keys\n"
+    "  cfs-sign release add REPO --keys KEYS BUILD  import what cfs-build made\n"
+    "  cfs-sign publish REPO --keys KEYS            let devices see it\n"
+    "\n"
+    "Devices need REPO/metadata/1.root.json once; everything else they verify from there.\n"
+    "Publish again before the published metadata expires (7 days by default), also when there is\n"
+    "nothing new: devices refuse a repository that has stood still for longer.";
+
+void print(std::ostream& out, const Published& published) {
+  fmt::print(out, "published: root {}, targets {}, snapshot {}, timestamp {}; expires {}\n",
+             published.root_version, published.targets_version, published.snapshot_version,
+             published.timestamp_version, release::format_time(published.expires));
+}
+
+struct Arguments {
+  std::string key_file;
+  std::string repository;
+  std::string keys;
+  std::string build_output;
+  Lifetimes lifetimes;
+};
+
+Result<> keygen(const Arguments& arguments, std::ostream& out) {
+  PrivateKey key = CFS_TRY(PrivateKey::generate());
+  CFS_TRY(key.save_new(AT_FDCWD, arguments.key_file));
+  fmt::print(out, "private key: {0}\npublic key: {0}.pub\nkey id: {1}\n", arguments.key_file,
+             trust::key_id(trust::to_key_object(key.public_key())));
+  return {};
+}
+
+Result<> init(const Arguments& arguments, std::ostream& out) {
+  KeyDirectory keys(arguments.keys);
+  for (const std::string& path : CFS_TRY(keys.create_missing())) {
+    fmt::print(out, "new key: {}\n", path);
+  }
+  Published published = CFS_TRY(
+      Repository::create(arguments.repository, keys, arguments.lifetimes, release::current_time()));
+  fmt::print(out, "new repository: {0}\nroot for devices: {0}/metadata/1.root.json\n",
+             arguments.repository);
+  print(out, published);
+  return {};
+}
+
+Result<> add(const Arguments& arguments, std::ostream& out) {
+  Repository repository = CFS_TRY(Repository::open(arguments.repository));
+  AddedRelease added = CFS_TRY(add_release(repository, KeyDirectory(arguments.keys),
+                                           arguments.build_output, release::current_time()));
+  const release::ReleaseDescription& description = added.description;
+  fmt::print(out,
+             "added {} {}: channel {}, epoch {}, image {}\n"
+             "objects: {}, {} to download at most; {} new, {}\n"
+             "staged in targets {}: 'cfs-sign publish' lets devices see it\n",
+             description.name, description.version, description.channel, description.epoch,
+             description.image.digest.hex(), description.objects.count,
+             format_bytes(added.download_bytes), added.new_objects, format_bytes(added.new_bytes),
+             added.targets_version);
+  return {};
+}
+
+Result<> publish(const Arguments& arguments, std::ostream& out) {
+  Repository repository = CFS_TRY(Repository::open(arguments.repository));
+  print(out, CFS_TRY(repository.publish(KeyDirectory(arguments.keys), arguments.lifetimes,
+                                        release::current_time())));
+  return {};
+}
+
+}  // namespace
+
+Result<> run(const std::vector<std::string>& arguments, std::ostream& out) {
+  Arguments parsed;
+  CLI::App app(kAbout, "cfs-sign");
+  app.require_subcommand(1);
+  auto repository_option = [&](CLI::App* command) {
+    command->add_option("REPO", parsed.repository, "directory of the repository")->required();
+    command
+        ->add_option("--keys", parsed.keys,
+                     "directory with root.pem, targets.pem, snapshot.pem, timestamp.pem")
+        ->required();
+  };
+  auto expires_option = [&](CLI::App* command) {
+    command
+        ->add_option("--expires-days", parsed.lifetimes.published_days,
+                     "how long devices accept what is published (default 7)")
+        ->check(CLI::Range(0, 36500));
+  };
+
+  CLI::App* keygen_command = app.add_subcommand(
+      "keygen", "Make an Ed25519 key pair: FILE (private, PEM, mode 0600) and FILE.pub.");
+  keygen_command->add_option("--out", parsed.key_file, "FILE; never overwritten")->required();
+  CLI::App* init_command = app.add_subcommand(
+      "init", "Make an empty repository; keys that are missing in --keys are made.");
+  repository_option(init_command);
+  expires_option(init_command);
+  CLI::App* release_command = app.add_subcommand("release", "Work on releases.");
+  release_command->require_subcommand(1);
+  CLI::App* add_command = release_command->add_subcommand(
+      "add",
+      "Check and import the output of cfs-build and stage it as a release.\n"
+      "Needs targets.pem. Ends with status 10 when that release is there already.");
+  repository_option(add_command);
+  add_command->add_option("BUILD", parsed.build_output, "output directory of cfs-build")
+      ->required();
+  CLI::App* publish_command = app.add_subcommand(
+      "publish",
+      "Let devices see what is staged; without anything staged, prolong what they see.\n"
+      "Needs targets.pem, snapshot.pem and timestamp.pem; with root.pem, root is renewed in time.");
+  repository_option(publish_command);
+  expires_option(publish_command);
+
+  try {
+    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+    app.parse(reversed);
+  } catch (const CLI::CallForHelp& /*call*/) {
+    // CLI11 asks the innermost subcommand that was named.
+    out << app.help();
+    return {};
+  } catch (const CLI::ParseError& error) {
+    return make_error(ErrorCode::kUsage, error.what()).with_hint("see 'cfs-sign --help'");
+  }
+  if (keygen_command->parsed()) return keygen(parsed, out);
+  if (init_command->parsed()) return init(parsed, out);
+  if (add_command->parsed()) return add(parsed, out);
+  return publish(parsed, out);
+}
+
+}  // namespace cfs::signer

@@ -1,0 +1,471 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command as its user sees it: run in-process on small build outputs, looked at with the code
+// that devices run.
+#include "signer/command.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/file.h>
+
+#include <sstream>
+
+#include "lib/base/subprocess.h"
+#include "lib/release/layout.h"
+#include "lib/trust/client.h"
+#include "lib/trust/metadata.h"
+#include "signer/encoded_object.h"
+#include "signer/fake_build.h"
+#include "signer/repository.h"
+
+namespace cfs::signer {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class CommandTest : public ::testing::Test {
+ protected:
+  Result<> sign(const std::vector<std::string>& arguments) {
+    out_.str("");
+    return run(arguments, out_);
+  }
+  void expect_ok(const std::vector<std::string>& arguments) {
+    Result<> result = sign(arguments);
+    ASSERT_TRUE(result) << result.error().describe();
+  }
+  void expect_error(ErrorCode code, const std::string& message,
+                    const std::vector<std::string>& arguments) {
+    Result<> result = sign(arguments);
+    ASSERT_FALSE(result);
+    EXPECT_EQ(error_name(result.error().code), error_name(code)) << result.error().describe();
+    EXPECT_THAT(result.error().describe(), HasSubstr(message));
+  }
+  std::vector<std::string> init() { return {"init", repository_, "--keys", keys_}; }
+  std::vector<std::string> add() {
+    return {"release", "add", repository_, "--keys", keys_, build_};
+  }
+  std::vector<std::string> publish() { return {"publish", repository_, "--keys", keys_}; }
+
+  trust::Fetch fetch() {
+    return [this](const std::string& path, size_t limit) -> Result<Unverified<std::string>> {
+      return Unverified(CFS_TRY(read_file(AT_FDCWD, repository_ + "/" + path, limit)));
+    };
+  }
+  /// What a device that knows 1.root.json sees.
+  Result<trust::Verified<trust::Targets>> device() {
+    trust::MetadataInMemory store;
+    CFS_TRY(trust::trust_root(
+        store,
+        Unverified(CFS_TRY(read_file(AT_FDCWD, repository_ + "/metadata/1.root.json", 1 << 20)))));
+    return trust::refresh(store, fetch(), release::current_time());
+  }
+  std::string repository_file(const std::string& path) {
+    Result<std::string> text = read_file(AT_FDCWD, repository_ + "/" + path, 1 << 26);
+    EXPECT_TRUE(text) << text.error().describe();
+    return text ? *text : "";
+  }
+  /// Every file of the repository with its content.
+  std::map<std::string, std::string> snapshot(const std::string& below = "") {
+    std::map<std::string, std::string> files;
+    for (const std::string& name : *list_directory(AT_FDCWD, repository_ + "/" + below)) {
+      std::string path = below + name;
+      if (S_ISDIR(stat_at(AT_FDCWD, repository_ + "/" + path, AT_SYMLINK_NOFOLLOW)->st_mode)) {
+        files.merge(snapshot(path + "/"));
+      } else {
+        files[path] = repository_file(path);
+      }
+    }
+    return files;
+  }
+  void write_build() { fake_.write(build_); }
+  std::string object_path(const std::string& content) {
+    return build_ + "/objects/" + verity::digest_of(as_bytes(content)).object_path();
+  }
+
+  TemporaryDirectory directory_ = *TemporaryDirectory::create();
+  std::string repository_ = directory_.path() + "/repository";
+  std::string keys_ = directory_.path() + "/keys";
+  std::string build_ = directory_.path() + "/build";
+  FakeBuild fake_;
+  std::ostringstream out_;
+};
+
+TEST_F(CommandTest, HelpAndUsage) {
+  expect_ok({"--help"});
+  EXPECT_THAT(out_.str(),
+              AllOf(HasSubstr("keygen"), HasSubstr("publish"), HasSubstr("1.root.json")));
+  expect_ok({"release", "add", "--help"});
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("BUILD"), Not(HasSubstr("keygen"))));
+  for (const std::vector<std::string>& wrong : std::vector<std::vector<std::string>>{
+           {},
+           {"unknown"},
+           {"init"},
+           {"init", "x"},
+           {"release"},
+           {"publish", "--keys", "x"},
+           {"publish", "x", "--keys", "y", "z"},
+           {"publish", "x", "--keys", "y", "--expires-days", "-1"}}) {
+    Result<> result = sign(wrong);
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, ErrorCode::kUsage);
+  }
+}
+
+TEST_F(CommandTest, KeygenNeverOverwrites) {
+  std::string file = directory_.path() + "/my.pem";
+  expect_ok({"keygen", "--out", file});
+  EXPECT_THAT(out_.str(), HasSubstr(file + ".pub"));
+  std::string key = *read_file(AT_FDCWD, file, 1000);
+  expect_error(ErrorCode::kExists, "my.pem' exists", {"keygen", "--out", file});
+  EXPECT_EQ(*read_file(AT_FDCWD, file, 1000), key);
+}
+
+TEST_F(CommandTest, FromInitToDevice) {
+  expect_ok(init());
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("new key: " + keys_ + "/root.pem"),
+                                HasSubstr("published: root 1, targets 1")));
+  EXPECT_EQ(stat_at(AT_FDCWD, keys_, 0)->st_mode & 07777u, 0700u);
+  EXPECT_TRUE((*device())->entries.empty());
+
+  write_build();
+  expect_ok(add());
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("added os 1: channel stable, epoch 1"),
+                                HasSubstr("objects: 2"), HasSubstr("3 new")));
+  EXPECT_TRUE((*device())->entries.empty());  // not published yet
+  EXPECT_THAT(*list_directory(AT_FDCWD, repository_), Not(Contains(".cfs-sign.staging")));
+
+  expect_ok(publish());
+  EXPECT_THAT(out_.str(), HasSubstr("published: root 1, targets 2, snapshot 2, timestamp 2"));
+  trust::Verified<trust::Targets> targets = *device();
+  trust::ReleaseTarget newest = *trust::newest_release(targets, "os", "stable");
+  EXPECT_EQ(newest.target, "os_1.release.json");
+  trust::Verified<release::ReleaseDescription> description =
+      *trust::fetch_release(targets, newest.target, fetch());
+  release::ReleaseDescription expected = fake_.description;
+  expected.transport = description->transport;
+  EXPECT_EQ(*description, expected);
+  trust::Verified<release::TransportManifest> manifest =
+      *trust::fetch_transport(description, fetch());
+  ASSERT_EQ(manifest->objects.size(), 2u);
+  std::vector<release::TransportEntry> all = manifest->objects;
+  all.push_back(manifest->image);
+  for (const release::TransportEntry& entry : all) {
+    std::string path = repository_ + "/" + release::encoded_object_path(entry.digest);
+    UniqueFd file = *open_at(AT_FDCWD, path, O_RDONLY);
+    EXPECT_TRUE(check_encoded_object(file.get(), entry.digest, entry.size_bytes));
+    EXPECT_EQ(static_cast<uint64_t>(fstat_fd(file.get())->st_size), entry.encoded_size_bytes);
+  }
+  EXPECT_EQ(repository_file(
+                release::target_path(verity::sha256(as_bytes(fake_.kernel_image)), "os_1.efi")),
+            fake_.kernel_image);
+}
+
+TEST_F(CommandTest, OpensslVerifiesTheMetadata) {
+  expect_ok(init());
+  for (trust::Role role : trust::kRoles) {
+    std::string path = role == trust::Role::kTimestamp
+                           ? std::string(release::kTimestampPath)
+                           : release::metadata_path(trust::role_name(role), 1);
+    std::string text = repository_file(path);
+    trust::SignedDocument document = *trust::parse_document(role, text);
+    // Plain text processing finds the signed bytes: our files are canonical.
+    size_t start = text.find("\"signed\":") + 9;
+    std::string message = text.substr(start, text.size() - start - 2);
+    std::vector<std::byte> signature(64);
+    ASSERT_TRUE(from_hex(document.signatures.at(0).hex, signature));
+    write_test_file(directory_.path() + "/message", message);
+    write_test_file(directory_.path() + "/signature", as_text(signature));
+    std::string key = keys_ + "/" + std::string(trust::role_name(role)) + ".pem.pub";
+    Result<std::string> verdict =
+        run_command({.arguments = {"openssl", "pkeyutl", "-verify", "-pubin", "-inkey", key,
+                                   "-rawin", "-in", directory_.path() + "/message", "-sigfile",
+                                   directory_.path() + "/signature"}});
+    EXPECT_TRUE(verdict) << path << ": " << verdict.error().describe();
+  }
+}
+
+TEST_F(CommandTest, ASecondReleaseSharesObjects) {
+  expect_ok(init());
+  write_build();
+  expect_ok(add());
+  std::map<std::string, std::string> before = snapshot();
+  fake_.version = "2";
+  fake_.epoch = 2;
+  fake_.files["world"] = std::string(300000, 'v');
+  fake_.kernel_image = "another kernel";
+  build_ += "2";
+  write_build();
+  expect_ok(add());
+  EXPECT_THAT(out_.str(), HasSubstr("2 new"));  // one object and the image
+  std::map<std::string, std::string> after = snapshot();
+  for (const auto& [path, content] : before) EXPECT_EQ(after[path], content) << path;
+  expect_ok(publish());
+  EXPECT_THAT(out_.str(), HasSubstr("targets 3, snapshot 2"));
+  EXPECT_EQ(trust::list_releases(*device())->size(), 2u);
+  EXPECT_EQ(trust::newest_release(*device(), "os", "stable")->version, "2");
+}
+
+TEST_F(CommandTest, EqualBuildsGiveEqualRepositories) {
+  expect_ok(init());
+  write_build();
+  expect_ok(add());
+  std::map<std::string, std::string> first = snapshot();
+  repository_ += "2";
+  expect_ok(init());
+  expect_ok(add());
+  for (const auto& [path, content] : snapshot()) {
+    if (!path.starts_with("metadata/")) EXPECT_EQ(first[path], content) << path;
+  }
+}
+
+TEST_F(CommandTest, AddingTwiceIsNothingToDo) {
+  expect_ok(init());
+  write_build();
+  expect_ok(add());
+  std::map<std::string, std::string> before = snapshot();
+  expect_error(ErrorCode::kNothingToDo, "in the repository already", add());
+  expect_ok(publish());
+  expect_error(ErrorCode::kNothingToDo, "in the repository already", add());
+  before.erase(std::string(release::kTimestampPath));
+  std::map<std::string, std::string> after = snapshot();
+  for (const auto& [path, content] : before) EXPECT_EQ(after[path], content) << path;
+}
+
+TEST_F(CommandTest, EpochMustGrow) {
+  expect_ok(init());
+  fake_.epoch = 5;
+  write_build();
+  expect_ok(add());
+  std::map<std::string, std::string> before = snapshot();
+  for (uint64_t epoch : {uint64_t{5}, uint64_t{4}, uint64_t{0}}) {
+    fake_.version = "2";
+    fake_.epoch = epoch;
+    write_build();
+    expect_error(ErrorCode::kRollback, "is not above epoch 5 of version '1'", add());
+  }
+  EXPECT_EQ(snapshot(), before);
+  // Channels and names have epochs of their own.
+  fake_.channel = "edge";
+  write_build();
+  expect_ok(add());
+  fake_.name = "other";
+  fake_.channel = "stable";
+  write_build();
+  expect_ok(add());
+}
+
+TEST_F(CommandTest, OneVersionOneRelease) {
+  expect_ok(init());
+  write_build();
+  expect_ok(add());
+  fake_.epoch = 2;
+  write_build();
+  expect_error(ErrorCode::kExists, "another release 'os' version '1'", add());
+}
+
+TEST_F(CommandTest, DamagedBuildsAreRefusedAndLeaveNothing) {
+  expect_ok(init());
+  std::map<std::string, std::string> before = snapshot();
+  const std::string hello = fake_.files["hello"];
+  const std::string digest_path = verity::digest_of(as_bytes(hello)).object_path();
+
+  write_build();
+  ASSERT_TRUE(remove_file(AT_FDCWD, object_path(hello)));
+  expect_error(ErrorCode::kNotFound, "lacks 'objects/" + digest_path, add());
+
+  write_build();
+  write_test_file(object_path(hello), std::string(4999, 'h') + "x");
+  expect_error(ErrorCode::kDigestMismatch, digest_path, add());
+
+  write_build();
+  write_test_file(object_path(hello), hello + "h");
+  expect_error(ErrorCode::kDigestMismatch, digest_path, add());
+
+  write_build();  // a link out of the store is not followed
+  write_test_file(directory_.path() + "/elsewhere", hello);
+  ASSERT_TRUE(remove_file(AT_FDCWD, object_path(hello)));
+  ASSERT_EQ(symlink((directory_.path() + "/elsewhere").c_str(), object_path(hello).c_str()), 0);
+  EXPECT_FALSE(sign(add()));
+  ASSERT_TRUE(remove_file(AT_FDCWD, object_path(hello)));
+
+  write_build();
+  std::string image = *read_file(AT_FDCWD, build_ + "/image.cfs", 1 << 20);
+  image[image.size() - 1] ^= 1;
+  write_test_file(build_ + "/image.cfs", image);
+  expect_error(ErrorCode::kDigestMismatch, "'image.cfs' is not the image", add());
+
+  write_build();
+  write_test_file(build_ + "/os_1.efi", "not reallY a PE file");
+  expect_error(ErrorCode::kDigestMismatch, "'os_1.efi' is not the file", add());
+  ASSERT_TRUE(remove_file(AT_FDCWD, build_ + "/os_1.efi"));
+  expect_error(ErrorCode::kNotFound, "os_1.efi", add());
+
+  for (bool count : {true, false}) {
+    write_build();
+    release::ReleaseDescription wrong = fake_.description;
+    ++(count ? wrong.objects.count : wrong.objects.size_bytes);
+    write_test_file(build_ + "/release.json", *release::serialise_description(wrong));
+    expect_error(ErrorCode::kInvalidInput, "the image refers to 2 objects", add());
+  }
+
+  write_build();
+  write_test_file(build_ + "/release.json", "{}");
+  expect_error(ErrorCode::kCorrupt, "release.json: 'schema' is missing", add());
+  expect_error(ErrorCode::kNotFound, "nowhere",
+               {"release", "add", repository_, "--keys", keys_, directory_.path() + "/nowhere"});
+
+  EXPECT_EQ(snapshot(), before);
+  write_build();
+  expect_ok(add());
+}
+
+TEST_F(CommandTest, AnImageThatCannotBeVerifiedIsRefused) {
+  expect_ok(init());
+  write_build();
+  tree::Tree tree;
+  tree::Node* node = *tree.add(tree.root(), "file", {.mode = S_IFREG | 0644});
+  ASSERT_TRUE(tree.set_external(*node, "some/path", nullptr, 5000));
+  UniqueFd image = *open_at(AT_FDCWD, build_ + "/image.cfs", O_WRONLY | O_TRUNC);
+  erofs::ImageInfo info = *erofs::write_image(tree, {}, image.get());
+  release::ReleaseDescription description = fake_.description;
+  description.image = {info.digest, info.size_bytes};
+  description.kernel.cmdline = "";
+  write_test_file(build_ + "/release.json", *release::serialise_description(description));
+  expect_error(ErrorCode::kInvalidInput, "'/file' is not bound to an object", add());
+}
+
+TEST_F(CommandTest, DamagedObjectsInTheRepositoryAreRepaired) {
+  expect_ok(init());
+  write_build();
+  expect_ok(add());
+  std::string path =
+      release::encoded_object_path(verity::digest_of(as_bytes(fake_.files["world"])));
+  std::string good = repository_file(path);
+  write_test_file(repository_ + "/" + path, good.substr(0, good.size() / 2));
+  fake_.version = "2";
+  fake_.epoch = 2;
+  write_build();
+  expect_ok(add());
+  EXPECT_EQ(repository_file(path), good);
+}
+
+TEST_F(CommandTest, InitDoesNotTouchARepository) {
+  expect_ok(init());
+  std::map<std::string, std::string> before = snapshot();
+  expect_error(ErrorCode::kExists, "is a repository already", init());
+  EXPECT_EQ(snapshot(), before);
+}
+
+TEST_F(CommandTest, NoRepositoryNoKeys) {
+  expect_error(ErrorCode::kNotFound, "repository", publish());
+  ASSERT_TRUE(make_directories(AT_FDCWD, repository_));
+  expect_error(ErrorCode::kNotFound, "is not a release repository", publish());
+  expect_error(ErrorCode::kNotFound, "is not a release repository", add());
+  expect_ok(init());
+  write_build();
+  for (const char* role : {"targets", "snapshot", "timestamp"}) {
+    std::string key = keys_ + "/" + role + ".pem";
+    ASSERT_TRUE(rename_at(AT_FDCWD, key, AT_FDCWD, key + ".away"));
+    expect_error(ErrorCode::kNotFound, "there is no key '" + key, publish());
+    ASSERT_TRUE(rename_at(AT_FDCWD, key + ".away", AT_FDCWD, key));
+  }
+  // Root's key may stay in a safe.
+  ASSERT_TRUE(remove_file(AT_FDCWD, keys_ + "/root.pem"));
+  expect_ok(add());
+  expect_ok(publish());
+}
+
+TEST_F(CommandTest, OtherKeysAreRefusedBeforeAnythingIsWritten) {
+  expect_ok(init());
+  write_build();
+  std::map<std::string, std::string> before = snapshot();
+  for (const char* role : {"targets", "snapshot", "timestamp"}) {
+    std::string key = keys_ + "/" + role + ".pem";
+    std::string good = *read_file(AT_FDCWD, key, 1000);
+    ASSERT_TRUE(remove_file(AT_FDCWD, key));
+    ASSERT_TRUE(remove_file(AT_FDCWD, key + ".pub"));
+    expect_ok({"keygen", "--out", key});
+    if (std::string(role) == "targets") {
+      expect_error(ErrorCode::kSignature, "is this the repository's targets key?", add());
+      // The objects are there, which nobody refers to; metadata is as it was.
+      EXPECT_EQ(list_directory(AT_FDCWD, repository_ + "/metadata")->size(), 4u);
+    } else {
+      expect_error(ErrorCode::kSignature, "are these the repository's keys?", publish());
+    }
+    write_test_file(key, good);
+  }
+  std::map<std::string, std::string> after = snapshot();
+  for (const auto& [path, content] : before) EXPECT_EQ(after[path], content) << path;
+  expect_ok(add());
+  expect_ok(publish());
+}
+
+TEST_F(CommandTest, ForgedStagedTargetsAreNotSigned) {
+  expect_ok(init());
+  std::string forged = repository_file("metadata/1.targets.json");
+  forged.replace(forged.find("\"version\":1"), 11, "\"version\":2");
+  write_test_file(repository_ + "/metadata/2.targets.json", forged);
+  expect_error(ErrorCode::kSignature, "targets.json", publish());
+  write_build();
+  expect_error(ErrorCode::kSignature, "targets.json", add());
+}
+
+TEST_F(CommandTest, OneAtATime) {
+  expect_ok(init());
+  UniqueFd other = *open_at(AT_FDCWD, repository_, O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(flock(other.get(), LOCK_EX), 0);
+  expect_error(ErrorCode::kBusy, "another cfs-sign", publish());
+}
+
+TEST_F(CommandTest, RemainsOfAnInterruptedRunDoNoHarm) {
+  expect_ok(init());
+  write_build();
+  ASSERT_TRUE(make_directories(AT_FDCWD, repository_ + "/.cfs-sign.staging"));
+  write_test_file(repository_ + "/.cfs-sign.staging/half", "half");
+  // A publish that was cut off before the timestamp.
+  write_test_file(repository_ + "/metadata/2.snapshot.json", "never finished");
+  expect_ok(add());
+  expect_ok(publish());
+  EXPECT_THAT(out_.str(), HasSubstr("snapshot 3"));
+  EXPECT_TRUE(device());
+}
+
+TEST_F(CommandTest, ExpiryTimes) {
+  std::vector<std::string> command = init();
+  command.insert(command.end(), {"--expires-days", "0"});
+  expect_ok(command);
+  EXPECT_EQ(device().error().code, ErrorCode::kExpired);
+  command = publish();
+  command.insert(command.end(), {"--expires-days", "30"});
+  expect_ok(command);
+  release::UnixTime now = release::current_time();
+  EXPECT_NEAR(static_cast<double>((*device())->expires), static_cast<double>(now + 30 * 86400), 60);
+  // Longer than targets and root last: they are renewed.
+  command.back() = "1000";
+  expect_ok(command);
+  EXPECT_THAT(out_.str(), HasSubstr("root 2, targets 2,"));
+  EXPECT_NEAR(static_cast<double>((*device())->expires), static_cast<double>(now + 1000 * 86400),
+              60);
+}
+
+TEST_F(CommandTest, RootAndTargetsAreRenewedHalfWay) {
+  expect_ok(init());
+  release::UnixTime now = release::current_time();
+  KeyDirectory keys(keys_);
+  auto publish_at = [&](int days) {
+    Repository repository = *Repository::open(repository_);
+    return repository.publish(keys, {}, now + days * 86400);
+  };
+  EXPECT_EQ(publish_at(44)->targets_version, 1u);
+  EXPECT_EQ(publish_at(46)->targets_version, 2u);
+  EXPECT_EQ(publish_at(181)->root_version, 1u);
+  EXPECT_EQ(publish_at(184)->root_version, 2u);
+  ASSERT_TRUE(remove_file(AT_FDCWD, keys_ + "/root.pem"));
+  EXPECT_EQ(publish_at(500)->root_version, 2u);
+  EXPECT_EQ(publish_at(550).error().code, ErrorCode::kExpired);
+}
+
+}  // namespace
+}  // namespace cfs::signer

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boots the disk of boot_disk.py, whole or damaged, with the built-in initramfs.
+
+    boot_test.py --cache DIR --work DIR --mount-root PROGRAM SCENARIO
+
+A damaged disk must end in its documented FATAL line, or boot with EIO on exactly what is damaged:
+never in wrong data, never in a root that is not verified."""
+
+import argparse
+import hashlib
+import json
+import pathlib
+import re
+
+import boot_disk
+import vm
+
+OTHER_DIGEST = "ab" * 32
+
+
+class Machine:
+    """A copy of the boot disk, and how to boot it."""
+
+    def __init__(self, arguments):
+        self.work = arguments.work / arguments.scenario
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.kernel = vm.kernel(arguments.cache)
+        self.digests = json.loads((arguments.work / "boot.json").read_text())
+        self.image = self.digests["image"]
+        self.disk = vm.copy_disk(arguments.work / "boot.img", self.work / "disk.img")
+        self.initrd = vm.mount_root_initramfs(self.kernel, arguments.mount_root, self.work / "initramfs.cpio")
+
+    def boot(self, options="cfs.on_failure=poweroff", pin=None):
+        """Boots and returns the console text. `pin`: the digest part of the command line."""
+        pin = f"composefs.digest={self.image}" if pin is None else pin
+        with vm.Guest(kernel=self.kernel.vmlinuz, initrd=self.initrd, disks=[self.disk],
+                      cmdline=f"quiet {pin} {options}", log=self.work / "console.log") as guest:
+            return guest.wait()
+
+    def boots(self, **options):
+        """Boots, and fails unless the root's own init ran to its end on a verified root."""
+        text = self.boot(**options)
+        vm.check("cfs: FATAL" not in text, "FATAL on a disk that should boot:\n" + text)
+        vm.check("guest: end" in text, "the root's init did not finish:\n" + text)
+        vm.check(re.search(rf"^guest: booted cfs:{self.image} overlay ro,\S*metacopy=on,verity=require$", text, re.M),
+                 "/ is not the verified root:\n" + text)
+        return text
+
+    def fails(self, code, what, **options):
+        """Boots, and fails unless exactly the FATAL line `code` with the text `what` comes and no init runs."""
+        text = self.boot(**options)
+        vm.check("guest: booted" not in text, "booted:\n" + text)
+        # Once on /dev/console, once by the kernel's log.
+        lines = set(re.findall(r"cfs: FATAL (.*)$", text, re.M))
+        vm.check(len(lines) == 1, f"FATAL lines: {lines}\n{text}")
+        [line] = lines
+        vm.check(line.startswith(code + " ") and re.search(what, line), f"not 'FATAL {code} …{what}…': {line}")
+        return text
+
+    def object(self, name):
+        digest = self.digests[name]
+        return f"/cfs/objects/{digest[:2]}/{digest[2:]}"
+
+    def replace(self, name, content):
+        """Puts a plain file in the place of an object."""
+        plain = self.work / "plain"
+        plain.write_bytes(content)
+        vm.debugfs(self.disk, f"rm {self.object(name)}", write=True)
+        vm.debugfs(self.disk, f"write {plain} {self.object(name)}", write=True)
+
+    def dump(self, name):
+        """The content of an object."""
+        plain = self.work / "dump"
+        vm.debugfs(self.disk, f"dump {self.object(name)} {plain}")
+        return plain.read_bytes()
+
+
+def says(text, line):
+    vm.check(re.search(rf"^guest: {line}$", text, re.M), f"no line '{line}':\n{text}")
+
+
+def reads(text, name):
+    """The guest read the data file rightly."""
+    says(text, f"read /data/{name} " + hashlib.sha256(boot_disk.DATA[name].encode()).hexdigest())
+
+
+def cannot_read(text, name, error):
+    """The guest got an error and no data. (busybox: 'sha256sum: can't open …' cut at the first space)"""
+    says(text, f"read /data/{name} sha256sum:")
+    vm.check(error in text, f"no '{error}' in\n{text}")
+
+
+def happy(machine):
+    text = machine.boots(options="cfs.verify=full -- one two")
+    reads(text, "first")
+    reads(text, "second")
+    says(text, "many 0 / 0")
+    says(text, "arguments one two")
+    says(text, rf'json {{"digest":"{machine.image}","etc":"transient","image":"file","root_device":"/dev/vda",'
+               r'"schema":1,"verify":"full"}')
+    says(text, "volatile-root /dev/block/254:0")
+    says(text, "etc mode 755 0")
+    says(text, "etc kept cfs-guest")
+    says(text, r"etc before \[\]")
+    says(text, r"etc after \[now\]")
+    says(text, r"var before \[\]")
+    says(text, r"var after \[now\]")
+    says(text, "sysroot writable")
+    says(text, "sysroot /dev/vda /sysroot ext4 rw,nosuid,nodev,relatime 0 0")
+    says(text, "root read-only")
+    says(text, r"dmesg .*cfs: the objects of all \d+ files are right")
+    # The next boot: /var stays, /etc is new. Root by UUID, and one value given twice is one value.
+    uuid = re.search(r"UUID:\s+(\S+)", vm.debugfs(machine.disk, "show_super_stats -h")).group(1)
+    text = machine.boots(pin=f"composefs.digest=v1-sha256-12:{machine.image} cfs.verify=boot cfs.verify=boot",
+                         options=f"root=UUID={uuid.upper()}")
+    says(text, r"etc before \[\]")
+    says(text, r"var before \[now\]")
+
+
+def wrong_digest(machine):
+    text = machine.fails("image-missing", OTHER_DIGEST, pin=f"composefs.digest={OTHER_DIGEST}")
+    vm.check("reboot: Power down" in text, "cfs.on_failure=poweroff did not:\n" + text)
+
+
+def wrong_image_under_pinned_name(machine):
+    # The whole image, with verity, where the pinned one should be.
+    directory, name = OTHER_DIGEST[:2], OTHER_DIGEST[2:]
+    vm.debugfs(machine.disk, f"mkdir /cfs/objects/{directory}", write=True)
+    vm.debugfs(machine.disk, f"link {machine.object('image')} /cfs/objects/{directory}/{name}", write=True)
+    vm.debugfs(machine.disk, f"symlink /cfs/images/{OTHER_DIGEST} ../objects/{directory}/{name}", write=True)
+    machine.fails("image-digest", f"has digest {machine.image}, expected {OTHER_DIGEST}",
+                  pin=f"composefs.digest={OTHER_DIGEST}")
+
+
+def image_link_elsewhere(machine):
+    # A link that points to an image of the right digest, but not to the object of its own name.
+    vm.debugfs(machine.disk, f"rm /cfs/images/{machine.image}", write=True)
+    vm.debugfs(machine.disk, f"symlink /cfs/images/{machine.image} /cfs/objects/{machine.image[:2]}/{machine.image[2:]}",
+               write=True)
+    machine.fails("image", "does not point to its object")
+
+
+def no_image(machine):
+    vm.debugfs(machine.disk, f"rm {machine.object('image')}", write=True)
+    machine.fails("image-missing", "cannot open .*No such file")
+
+
+def image_not_listed(machine):
+    vm.debugfs(machine.disk, f"rm /cfs/images/{machine.image}", write=True)
+    machine.fails("image-missing", "cannot read the link .*No such file")
+
+
+def image_without_verity(machine):
+    machine.replace("image", machine.dump("image"))
+    # The default action.
+    text = machine.fails("image-no-verity", "no fs-verity on the file", options="")
+    vm.check("reboot: Restarting system" in text, "no reboot:\n" + text)
+
+
+def flipped_image_start(machine):
+    vm.flip_byte(machine.disk, machine.object("image"), 1024 + 16)  # the EROFS superblock
+    machine.fails("mount", "Input/output error")
+
+
+def flipped_image_directory(machine):
+    # The last block of the image holds the large directory's names.
+    size = len(machine.dump("image"))
+    vm.check(size > 8192, f"the image has only {size} bytes")
+    vm.flip_byte(machine.disk, machine.object("image"), size - 4096 + 100)
+    text = machine.boots()
+    reads(text, "first")
+    says(text, "many 0 / stat: .*Input/output error")
+    vm.check("FILE CORRUPTED" in text, f"the kernel said nothing:\n{text}")
+    machine.fails("objects", "Input/output error.*'?/many'?", options="cfs.verify=full cfs.on_failure=poweroff")
+
+
+def flipped_image_descriptor(machine):
+    # ext4 keeps the Merkle tree at the next multiple of 65536, and the descriptor in the block after
+    # it; 16 bytes into it stands the root hash.
+    size = len(machine.dump("image"))
+    tree_blocks = 0 if size <= 4096 else 1
+    vm.flip_byte(machine.disk, machine.object("image"), (size + 65535) // 65536 * 65536 + tree_blocks * 4096 + 16)
+    machine.fails("image-digest", f"expected {machine.image}")
+
+
+def object_replaced(machine):
+    content = boot_disk.DATA["first"].encode()
+    machine.replace("first", content)  # even the right content: without verity nobody vouches for it
+    text = machine.boots()
+    cannot_read(text, "first", "has no fs-verity digest")
+    reads(text, "second")
+    machine.fails("objects", "'/data/first': Input/output error", options="cfs.verify=full cfs.on_failure=poweroff")
+
+
+def object_swapped(machine):
+    # Another object, with verity, under the name of the first.
+    vm.debugfs(machine.disk, f"rm {machine.object('first')}", write=True)
+    vm.debugfs(machine.disk, f"link {machine.object('second')} {machine.object('first')}", write=True)
+    text = machine.boots()
+    cannot_read(text, "first", "has the wrong fs-verity digest")
+    reads(text, "second")
+
+
+def object_removed(machine):
+    vm.debugfs(machine.disk, f"rm {machine.object('first')}", write=True)
+    text = machine.boots()
+    cannot_read(text, "first", "")
+    reads(text, "second")
+    machine.fails("objects", "'/data/first': No such file", options="cfs.verify=full cfs.on_failure=poweroff")
+
+
+def flipped_object(machine):
+    vm.flip_byte(machine.disk, machine.object("first"), 5000)
+    # cfs.verify=full looks at digests, not at blocks (docs/FORMATS.md): the block fails when it is read.
+    text = machine.boots(options="cfs.verify=full")
+    cannot_read(text, "first", "FILE CORRUPTED")
+    reads(text, "second")
+
+
+def flipped_init(machine):
+    vm.flip_byte(machine.disk, machine.object("init"), 5000)
+    machine.fails("self-test", "'/bin/busybox'|/bin/busybox.*Input/output error")
+
+
+def no_state(machine):
+    vm.debugfs(machine.disk, "rmdir /cfs/state/var", write=True)
+    machine.fails("state", "/var")
+
+
+def partition(machine):
+    # The same file system as the second partition of a GPT disk.
+    whole = machine.work / "whole.img"
+    megabytes = machine.disk.stat().st_size >> 20
+    vm.empty_disk(whole, megabytes + 4)
+    vm.run("sfdisk", "-q", whole, input=f"label: gpt\nstart=1MiB, size=1MiB, name=esp\nstart=2MiB, size={megabytes}MiB, name=\"cfs root\"\n")
+    vm.run("dd", f"if={machine.disk}", f"of={whole}", "bs=1M", "seek=2", "conv=notrunc,sparse", "status=none")
+    machine.disk = whole
+    uuid = vm.run("sfdisk", "--part-uuid", whole, "2").strip()
+    for options in ('"root=PARTLABEL=cfs root"', f"root=PARTUUID={uuid}", "root=/dev/vda2"):
+        text = machine.boots(options=options)
+        reads(text, "first")
+        says(text, "json .*\"root_device\":\"/dev/vda2\".*")
+        says(text, "volatile-root /dev/block/254:2")
+
+
+def no_device(machine):
+    text = machine.fails("device", "'other' appeared within 1 s", options="root=LABEL=other rootdelay=1 cfs.on_failure=poweroff")
+    vm.check("reboot: Power down" in text, "cfs.on_failure=poweroff did not:\n" + text)
+
+
+def no_pin(machine):
+    machine.fails("command-line", "no 'composefs.digest='", pin="")
+
+
+def two_pins(machine):
+    machine.fails("command-line", "'composefs.digest' has two values",
+                  pin=f"composefs.digest={machine.image} composefs.digest={OTHER_DIGEST}")
+
+
+SCENARIOS = {
+    function.__name__: function
+    for function in (happy, wrong_digest, wrong_image_under_pinned_name, image_link_elsewhere, no_image, image_not_listed,
+                     image_without_verity, flipped_image_start, flipped_image_directory, flipped_image_descriptor,
+                     object_replaced, object_swapped, object_removed, flipped_object, flipped_init, no_state, partition, no_device,
+                     no_pin, two_pins)
+}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for option in ("--cache", "--work", "--mount-root"):
+        parser.add_argument(option, required=True, type=pathlib.Path)
+    parser.add_argument("scenario", choices=SCENARIOS)
+    arguments = parser.parse_args()
+    SCENARIOS[arguments.scenario](Machine(arguments))
+
+
+if __name__ == "__main__":
+    vm.main(main)

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A running system of manifests/debian-minimal.yaml, used through its root shell on the serial line."""
+
+import itertools
+import re
+import time
+
+import vm
+
+BOOT_SECONDS = 240
+
+
+def boot(disk, work, **options):
+    """Boots `disk` through UEFI firmware and waits for the shell. `work`: where the firmware keeps its
+    variables and the console its log."""
+    guest = DebianGuest(ovmf=True, variables=work / "variables.fd", disks=[disk], memory_mib=2048, processors=2,
+                        network=True, log=work / "console.log", timeout=BOOT_SECONDS, **options)
+    guest.expect(r"root@\S+:~# ")
+    guest.command("stty -echo; export PS1= PS2= TERM=dumb; dmesg -n 1", first=True)
+    return guest
+
+
+class DebianGuest(vm.Guest):
+    _marks = itertools.count(1)
+
+    def command(self, command, check=True, first=False):
+        """Runs one shell command in the guest and returns what it printed. VmError when it fails."""
+        mark = f"mark-{next(self._marks)}"
+        self._deadline = time.monotonic() + BOOT_SECONDS
+        # Split in the command, so that an echo of what is typed is not taken for the answer.
+        head, tail = mark.split("-")
+        self.send(f"{{ {command}\n}} 2>&1; echo {head}'-'{tail}:$?:")
+        match = self.expect(rf"([\s\S]*?){mark}:(\d+):\n")
+        output = match.group(1).strip("\n")
+        vm.check(not check or first or match.group(2) == "0", f"'{command}' failed with {match.group(2)}:\n{output}")
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", output)
+
+    def power_off(self):
+        self.send("poweroff")
+        self.wait()
+
+    def reboot(self):
+        """Ends this machine; boot() the disk again."""
+        self.send("reboot")
+        self.wait()

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The life of a device, on a real Debian: install release 1, boot, update to release 2 over HTTP from
+inside, reboot into it, roll back, reboot into release 1.
+
+    debian_test.py --build DIR --work DIR      DIR: the build tree with the programs, `programs` built"""
+
+import argparse
+import functools
+import http.server
+import json
+import os
+import pathlib
+import shutil
+import threading
+
+import debian_guest
+import vm
+
+MARKER = "/usr/share/cfs-test/release"
+
+
+class Server:
+    """Serves a directory on the loopback and remembers what was asked for."""
+
+    def __init__(self, directory):
+        requests = self.requests = []
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_request(self, code="-", size="-"):
+                requests.append(self.path)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(Handler, directory=str(directory)))
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+
+class Line:
+    """The programs that make and publish releases, and where their files are."""
+
+    def __init__(self, build, work):
+        self.source = pathlib.Path(__file__).resolve().parents[2]
+        self.work = work
+        self.repository = work / "repository"
+        self.keys = work / "keys"
+        environment = ":".join(str(build / folder) for folder in ("builder", "signer", "deployer"))
+        os.environ["PATH"] = environment + ":" + os.environ["PATH"]
+
+    def build(self, number):
+        """Builds release `number`: the example manifest with one file more."""
+        manifest = (self.source / "manifests/debian-minimal.yaml").read_text()
+        manifest = manifest.replace("../build/device", str(self.source / "build/device"))
+        manifest = manifest.replace('version: "1"', f'version: "{number}"').replace("epoch: 1", f"epoch: {number}")
+        marker = f'\n  - {{path: {MARKER}, content: "{number} {"x" * 200}\\n", parents: true}}\n'
+        manifest = manifest.replace("\nfiles:\n", "\nfiles:" + marker)
+        path = self.work / f"manifest-{number}.yaml"
+        path.write_text(manifest)
+        out = self.work / f"release-{number}"
+        vm.run("cfs-build", "build", path, "-o", out, "--store", self.work / "store")
+        return json.loads((out / "release.json").read_text())
+
+    def publish(self, number):
+        vm.run("cfs-sign", "release", "add", self.repository, "--keys", self.keys, self.work / f"release-{number}")
+        vm.run("cfs-sign", "publish", self.repository, "--keys", self.keys)
+
+
+def objects(line, digest):
+    """Digests of the objects a published release needs."""
+    manifest = (line.repository / "rel" / digest / "manifest").read_text().splitlines()
+    return {row.split()[1] for row in manifest if row.startswith("object ")}
+
+
+def check_release(guest, number, digest):
+    root = guest.command("findmnt -no FSTYPE,OPTIONS /")
+    vm.check(root.startswith("overlay ro,") and "verity=require" in root, f"/ is {root}")
+    vm.check(f"composefs.digest={digest}" in guest.command("cat /proc/cmdline"), "another digest is pinned")
+    state = guest.command("systemctl is-system-running --wait || systemctl --failed --no-legend")
+    vm.check(state == "running", f"the system is {state}")
+    vm.check(guest.command(f"cat {MARKER}").startswith(f"{number} "), "the root is another release's")
+    vm.check("Read-only" in guest.command("echo x > /usr/bin/ls", check=False), "/usr can be written")
+
+
+def scenario():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", type=pathlib.Path, required=True)
+    parser.add_argument("--work", type=pathlib.Path, required=True)
+    arguments = parser.parse_args()
+    work = arguments.work.resolve()
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    line = Line(arguments.build.resolve(), work)
+
+    first = line.build(1)
+    again = work / "release-1-again"
+    (work / "release-1").rename(again)
+    vm.check(line.build(1)["image"] == first["image"], "the same manifest gave another image digest")
+    shutil.rmtree(again)
+    second = line.build(2)
+    vm.run("cfs-sign", "init", line.repository, "--keys", line.keys)
+    line.publish(1)
+    server = Server(line.repository)
+    disk = work / "disk.img"
+    vm.run("cfs-deploy", "install", "--disk", disk, "--url", f"file://{line.repository}",
+           "--device-url", f"http://10.0.2.2:{server.port}",
+           "--root", line.repository / "metadata/1.root.json", "--name", "debian-minimal")
+
+    with debian_guest.boot(disk, work) as guest:
+        check_release(guest, 1, first["image"]["digest"])
+        guest.command("echo kept > /var/lib/kept; echo lost > /etc/lost")
+        vm.check(guest.command("cfs-deploy update >/tmp/said 2>&1; echo $?; cat /tmp/said").startswith("10"), "there is nothing to update to")
+        line.publish(2)
+        server.requests.clear()
+        print(guest.command("cfs-deploy update"))
+        new = objects(line, second["image"]["digest"]) - objects(line, first["image"]["digest"])
+        new.add(second["image"]["digest"])
+        fetched = {path.split("/obj/")[1].removesuffix(".zst").replace("/", "") for path in server.requests if "/obj/" in path}
+        print(f"objects fetched: {len(fetched)}, new in release 2: {len(new)}, requests: {len(server.requests)}")
+        vm.check(fetched == new, f"fetched {fetched}, new are {new}")
+        guest.reboot()
+
+    with debian_guest.boot(disk, work) as guest:
+        check_release(guest, 2, second["image"]["digest"])
+        vm.check(guest.command("cat /var/lib/kept") == "kept", "/var was lost")
+        vm.check(guest.command("test -e /etc/lost; echo $?") == "1", "/etc is not transient")
+        print(guest.command("cfs-deploy rollback"))
+        guest.reboot()
+
+    with debian_guest.boot(disk, work) as guest:
+        check_release(guest, 1, first["image"]["digest"])
+        print(guest.command("cfs-deploy status"))
+        guest.power_off()
+
+
+if __name__ == "__main__":
+    vm.main(scenario)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boots the disk of boot_disk.py with an initramfs made by Debian's mkinitramfs and our hook.
+
+    initramfs_tools_test.py --cache DIR --work DIR --mount-root PROGRAM --hook DIR"""
+
+import argparse
+import os
+import pathlib
+import shutil
+
+import boot_test
+import vm
+
+# In a mount namespace of its own: this machine has neither that kernel nor cfs installed.
+MKINITRAMFS = """
+set -e
+mount -t overlay overlay -o "lowerdir=$EXTRA:/usr/lib" /usr/lib
+mount --bind "$MODULES" "/usr/lib/modules/$VERSION"
+mount --bind "$BOOT" /boot
+exec mkinitramfs -d "$CONFIGURATION" -o "$OUT" "$VERSION"
+"""
+
+
+OTHER_BOOT_METHOD = """
+mountroot() { modprobe virtio_blk; mount -t ext4 /dev/vda "${rootmnt}"; }
+"""
+
+
+def make_initramfs(kernel, mount_root, hook, work):
+    """What update-initramfs makes, with Debian's own configuration and our hook."""
+    extra, configuration, out = work / "extra", work / "configuration", work / "initramfs"
+    for directory in (extra, configuration):
+        shutil.rmtree(directory, ignore_errors=True)
+    (extra / "modules" / kernel.version).mkdir(parents=True)
+    (extra / "cfs").mkdir()
+    shutil.copy(mount_root, extra / "cfs/cfs-mount-root")
+    vm.check(pathlib.Path("/etc/initramfs-tools/initramfs.conf").exists(), "initramfs-tools-core is missing: run scripts/setup")
+    shutil.copytree("/etc/initramfs-tools", configuration)
+    shutil.copytree(hook, configuration, dirs_exist_ok=True)
+    (configuration / "scripts/other").write_text(OTHER_BOOT_METHOD)
+    environment = dict(os.environ, EXTRA=extra, MODULES=kernel.modules, VERSION=kernel.version,
+                       BOOT=kernel.root / "boot", CONFIGURATION=configuration, OUT=out)
+    user_namespace = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    vm.run("unshare", *user_namespace, "--mount", "sh", "-c", MKINITRAMFS, env=environment)
+    listing = vm.run("lsinitramfs", out)
+    for name in ("usr/lib/cfs/cfs-mount-root", "scripts/local-bottom/cfs", "scripts/init-bottom/cfs",
+                 "fs/erofs/erofs.ko", "fs/overlayfs/overlay.ko"):
+        vm.check(name in listing, f"the initramfs lacks {name}")
+    return out
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for option in ("--cache", "--work", "--mount-root", "--hook"):
+        parser.add_argument(option, required=True, type=pathlib.Path)
+    arguments = parser.parse_args()
+    arguments.scenario = "initramfs_tools"
+    machine = boot_test.Machine(arguments)
+    machine.initrd = make_initramfs(machine.kernel, arguments.mount_root, arguments.hook, machine.work)
+
+    text = machine.boots(options="root=LABEL=cfs ro cfs.verify=full")
+    boot_test.reads(text, "first")
+    boot_test.reads(text, "second")
+    boot_test.says(text, "volatile-root /dev/block/254:0")
+    boot_test.says(text, r"etc before \[\]")
+    boot_test.says(text, r"etc after \[now\]")
+    boot_test.says(text, r"var after \[now\]")
+    boot_test.says(text, "sysroot writable")
+    boot_test.says(text, "root read-only")
+
+    text = machine.fails("image-missing", boot_test.OTHER_DIGEST, options="root=LABEL=cfs",
+                         pin=f"composefs.digest={boot_test.OTHER_DIGEST}")
+    vm.check("reboot: Restarting system" in text, "no reboot:\n" + text)
+    # Another boot method, one that never runs local-bottom, does not get around the pin.
+    text = machine.fails("setup", "not mounted by cfs-mount-root", options="root=LABEL=cfs boot=other")
+    vm.check("reboot: Restarting system" in text or "sysrq: Resetting" in text, "no reboot:\n" + text)
+
+
+if __name__ == "__main__":
+    vm.main(main)
