@@ -122,10 +122,11 @@ Result<> make_root(const Target& target, const Extent& extent, const RootSize& s
     CFS_TRY(check_interrupted());
     CFS_TRY(writer.add(entry, plan.on_progress));
   }
-  if (writer.free_bytes() < plan.root_free_bytes) {
+  uint64_t wanted_bytes = plan.root_free_bytes + kernel_reserve_bytes(extent.size_bytes);
+  if (writer.free_bytes() < wanted_bytes) {
     return make_error(ErrorCode::kInternal,
                       fmt::format("the root file system came out {} bytes too small",
-                                  plan.root_free_bytes - writer.free_bytes()));
+                                  wanted_bytes - writer.free_bytes()));
   }
   return writer.close();
 }

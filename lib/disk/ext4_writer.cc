@@ -506,7 +506,7 @@ Result<> Ext4Writer::close() {
   CFS_TRY(state_->finish_directories());
   errcode_t code = ext2fs_close_free(&state_->fs);
   CFS_TRY_EXT2(code, "cannot write the metadata of the ext4 file system");
-  return fsync_fd(state_->file.get());
+  return {};
 }
 
 Ext4Writer::Ext4Writer(std::unique_ptr<State> state) : state_(std::move(state)) {}

@@ -38,7 +38,7 @@ class Ext4Writer {
   /// Bytes that are free for files now.
   [[nodiscard]] uint64_t free_bytes() const;
 
-  /// Writes the metadata. Call once, last.
+  /// Writes the metadata. Call once, last. Syncing the file is the caller's.
   [[nodiscard]] Result<> close();
 
  private:

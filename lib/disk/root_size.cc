@@ -87,10 +87,13 @@ Result<RootSize> size_root(std::span<const RootEntry> entries, uint64_t free_byt
       if (known_parent) break;
       path = std::move(parent);
     }
-    if (S_ISDIR(entry.mode)) directory_bytes[entry.path] += 0;
     if (!entry.link_to.empty()) continue;
-    ++inodes;
     if (!entry.xattrs.empty()) ++blocks;
+    if (S_ISDIR(entry.mode)) {
+      directory_bytes[entry.path] += 0;
+      continue;
+    }
+    ++inodes;
     if (S_ISLNK(entry.mode) && entry.symlink_target.size() >= kMaxFastSymlinkBytes) ++blocks;
     if (S_ISREG(entry.mode)) {
       blocks += file_blocks(CFS_TRY(size_of(entry.content)), entry.verity.has_value());
@@ -111,8 +114,9 @@ Result<RootSize> size_root(std::span<const RootEntry> entries, uint64_t free_byt
     uint64_t inode_table_bytes =
         size.inode_count * kInodeBytes + groups * kBlockBytes * 2;  // rounded up in each group
     uint64_t total = (blocks + group_overhead_blocks(groups)) * kBlockBytes + size.journal_bytes +
-                     inode_table_bytes;
-    uint64_t rounded = align_up(total, kMiB);
+                     inode_table_bytes + kernel_reserve_bytes(size.size_bytes);
+    // A group has as many bits for inodes as for blocks; mke2fs makes groups smaller for more.
+    uint64_t rounded = align_up(std::max(total, size.inode_count * kBlockBytes), kMiB);
     if (rounded <= size.size_bytes) break;
     size.size_bytes = rounded;
   }
