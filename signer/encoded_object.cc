@@ -14,9 +14,9 @@
 namespace cfs::signer {
 namespace {
 
-// Objects are compressed once and fetched by every device, so time is spent here: see the table in
-// docs/decisions/object-compression.md.
-constexpr int kCompressionLevel = 12;
+// Measured on 60 MB of a Debian system, file by file, one core of an AMD EPYC: level 9 leaves 28.4 %
+// at 51 MB/s, 12 leaves 28.3 % at 29 MB/s, 19 leaves 25.5 % at 2.3 MB/s.
+constexpr int kCompressionLevel = 9;
 constexpr size_t kPieceBytes = 128 << 10;
 
 // Contexts hold megabytes of tables: one a thread, not one an object.
