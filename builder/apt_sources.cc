@@ -66,8 +66,11 @@ Result<> add_stanza(const Stanza& stanza, const std::string& file_name, size_t l
     auto found = stanza.find(name);
     return found == stanza.end() ? std::string() : found->second;
   };
+  auto word = [&](const char* name) {
+    return fmt::format("{}", fmt::join(words(field(name)), " "));
+  };
   std::vector<std::string> types = words(field("types"));
-  if (stanza.empty() || says_no(field("enabled")) ||
+  if (stanza.empty() || says_no(word("enabled")) ||
       std::find(types.begin(), types.end(), "deb") == types.end()) {
     return {};
   }
@@ -90,7 +93,7 @@ Result<> add_stanza(const Stanza& stanza, const std::string& file_name, size_t l
                                   .components = words(field("components")),
                                   .architectures = words(field("architectures")),
                                   .signed_by = signed_by,
-                                  .trusted = says_yes(field("trusted"))});
+                                  .trusted = says_yes(word("trusted"))});
     }
   }
   return {};
@@ -167,7 +170,9 @@ Result<std::vector<AptSource>> parse_deb822_sources(std::string_view text,
       *value += "\n" + line;
     } else {
       size_t colon = line.find(':');
-      if (colon == std::string::npos) return at_line(file_name, number, "expected 'Field: value'");
+      if (colon == std::string::npos || line.find_first_of(" \t") < colon) {
+        return at_line(file_name, number, "expected 'Field: value'");
+      }
       value = &stanza[lower(line.substr(0, colon))];
       *value = line.substr(colon + 1);
     }

@@ -220,13 +220,13 @@ INSTANTIATE_TEST_SUITE_P(
                 ErrorCode::kInvalidInput,
                 "directory with entries"},
         Refusal{"BelowAFile", {}, "full/file/x", ErrorCode::kInvalidInput, "is not a directory"},
-        Refusal{"RootIsAFile", {}, "./", ErrorCode::kInvalidInput, "must be a directory"},
+        Refusal{"RootIsAFile", {}, ".", ErrorCode::kInvalidInput, "must be a directory"},
         Refusal{"HugeXattr",
                 {.pax = {{"SCHILY.xattr.user.x", std::string(40000, 'v')}}},
                 "x",
                 ErrorCode::kInvalidInput,
                 "extended attributes"}),
-    [](const testing::TestParamInfo<Refusal>& info) { return std::string(info.param.name); });
+    [](const testing::TestParamInfo<Refusal>& test) { return std::string(test.param.name); });
 
 TEST(Archive, CutShortAtAnyBlockIsCorrupt) {
   TarMaker tar;

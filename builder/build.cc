@@ -204,7 +204,6 @@ Result<> write_boot_files(const Manifest& manifest, const BuildOptions& options,
 
 /// Makes OUT/objects a relative link to the store that the user named.
 Result<> link_store(const std::string& path, const Output& output) {
-  CFS_TRY(make_directories(AT_FDCWD, path));
   std::error_code failure;
   fs::path target = fs::relative(path, output.final_path(), failure);
   if (failure) return errno_error("cannot use the store '" + path + "'", failure.value());
@@ -213,6 +212,7 @@ Result<> link_store(const std::string& path, const Output& output) {
                       "the store '" + path + "' lies inside the output directory")
         .with_hint("leave out --store to have the objects there");
   }
+  CFS_TRY(make_directories(AT_FDCWD, path));
   if (::symlinkat(target.c_str(), output.fd(), "objects") != 0) {
     return errno_error("cannot make the link to the store");
   }

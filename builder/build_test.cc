@@ -113,7 +113,7 @@ TEST(Build, MakesEverythingThatTheFormatSays) {
   EXPECT_EQ(info.cmdline, command_line);
   EXPECT_EQ(info.uname, "6.12-x");
   EXPECT_THAT(info.os_release, HasSubstr("PRETTY_NAME=\"Test OS\"\n"));
-  EXPECT_THAT(info.os_release, HasSubstr("IMAGE_ID=test\nIMAGE_VERSION=1\n"));
+  EXPECT_THAT(info.os_release, HasSubstr("IMAGE_ID=test\nIMAGE_VERSION=1"));
   ASSERT_EQ(release.files.size(), 1U);
   EXPECT_EQ(release.files[0].sha256, verity::sha256(as_bytes(uki)));
   EXPECT_NE(uki.find(project.read("out/initramfs")), std::string::npos);

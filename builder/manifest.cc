@@ -13,12 +13,13 @@
 #include "builder/merge.h"
 #include "builder/yaml.h"
 #include "lib/base/io.h"
+#include "lib/release/json.h"
 
 namespace cfs::builder {
 namespace {
 
 constexpr size_t kMaxManifestBytes = 1 << 20;
-constexpr int64_t kMaxEpoch = int64_t{1} << 53;  // release.json is JSON: exact in every reader
+constexpr int64_t kMaxEpoch = release::kMaxInteger;
 
 constexpr std::array<std::string_view, 1> kArchitectures = {"amd64"};
 // What mmdebstrap calls variants and gives a working system with dpkg.

@@ -164,7 +164,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"NegativeEpoch", "cfs: 1\nimage: {name: n, version: v, epoch: -1}\n",
                 "m.yaml:2:37: image.epoch: -1 is not in the range 0 to 9007199254740991", ""},
         BadCase{"YesIsNoBoolean", with_source("  - {id: a, debian: {suite: s, recommends: yes}}\n"),
-                "m.yaml:4:43: sources[0].debian.recommends: expected true or false, found 'yes'",
+                "m.yaml:4:44: sources[0].debian.recommends: expected true or false, found 'yes'",
                 ""},
         BadCase{
             "OtherSchema", "cfs: 2\n",
@@ -206,8 +206,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "did you mean 'machine-id'?"},
         BadCase{"ShellInPackages",
                 with_source("  - {id: a, debian: {suite: s, packages: ['a;b']}}\n"),
-                "m.yaml:4:41: sources[0].debian.packages[0]: bad value 'a;b'", ""}),
-    [](const testing::TestParamInfo<BadCase>& info) { return std::string(info.param.name); });
+                "m.yaml:4:43: sources[0].debian.packages[0]: bad value 'a;b'", ""}),
+    [](const testing::TestParamInfo<BadCase>& test) { return std::string(test.param.name); });
 
 TEST(Manifest, AnchorsWork) {
   Result<Manifest> manifest =

@@ -49,7 +49,7 @@ std::string join(std::span<const std::string_view> words) {
 
 std::string nearest_word(std::string_view typed, std::span<const std::string_view> words) {
   std::string best;
-  size_t best_distance = 1 + std::max<size_t>(1, typed.size() / 3);
+  size_t best_distance = 2 + typed.size() / 4;  // more edits than this is another word
   for (std::string_view word : words) {
     // Levenshtein distance, one row at a time.
     std::vector<size_t> row(word.size() + 1);

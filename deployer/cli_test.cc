@@ -5,16 +5,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <thread>
 
 #include "deployer/fake_release.h"
 #include "deployer/sysroot.h"
 #include "lib/base/io.h"
+#include "lib/base/subprocess.h"
 #include "lib/boot/esp.h"
 #include "lib/net/fake_server.h"
 #include "lib/verity/kernel.h"
@@ -161,8 +164,21 @@ class CliTest : public ::testing::Test {
   static int in_own_mounts(const std::function<int()>& body) {
     pid_t child = ::fork();
     if (child == 0) {
-      int flags = CLONE_NEWNS | (::geteuid() == 0 ? 0 : CLONE_NEWUSER);
-      if (::unshare(flags) != 0) ::_exit(100);
+      const uid_t uid = ::geteuid();
+      const gid_t gid = ::getegid();
+      if (::unshare(CLONE_NEWNS | (uid == 0 ? 0 : CLONE_NEWUSER)) != 0) ::_exit(100);
+      if (uid != 0) {
+        auto write_proc = [](const char* file, const std::string& text) {
+          UniqueFd fd(::open(file, O_WRONLY | O_CLOEXEC));
+          if (!write_full(fd.get(), as_bytes(text))) ::_exit(100);
+        };
+        auto same = [](unsigned id) {
+          return std::to_string(id) + " " + std::to_string(id) + " 1";
+        };
+        write_proc("/proc/self/setgroups", "deny");
+        write_proc("/proc/self/uid_map", same(uid));
+        write_proc("/proc/self/gid_map", same(gid));
+      }
       if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) ::_exit(100);
       ::_exit(body());
     }
@@ -412,6 +428,34 @@ TEST_F(CliTest, AnInterruptedUpdateGoesOn) {
   EXPECT_EQ(reboot(), "1");
 }
 
+TEST_F(CliTest, AKilledUpdateLeavesNothingHalf) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  std::atomic<int> objects{0};
+  fault_ = [&](const Request& request, Response& response) {
+    if (request.target.starts_with("/obj/") && ++objects > 8) {
+      response.delay_before = std::chrono::seconds(60);
+    }
+  };
+  pid_t child = ::fork();
+  if (child == 0) {
+    (void)update();
+    ::_exit(0);
+  }
+  while (objects < 12) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status));
+  expect_nothing_installed();
+  EXPECT_THAT(names_in("sysroot/cfs/objects/.cfs/tmp"), Not(IsEmpty()));
+  fault_ = [](const Request&, Response&) {};
+  ASSERT_DONE(update());
+  EXPECT_THAT(names_in("sysroot/cfs/objects/.cfs/tmp"), IsEmpty());
+  EXPECT_THAT(names_in("sysroot/cfs/tmp"), IsEmpty());
+  EXPECT_EQ(reboot(), "1");
+}
+
 TEST_F(CliTest, CutsBetweenTheStepsOfActivation) {
   offer(first_release());
   ASSERT_DONE(init());
@@ -526,6 +570,61 @@ TEST_F(CliTest, FetchesFromALocalDirectoryToo) {
   ASSERT_DONE(update({"--url", "file://" + path("repository")}));
   EXPECT_THAT(server_.targets(), IsEmpty());
   EXPECT_EQ(reboot(), "1");
+}
+
+TEST_F(CliTest, InstallMakesADiskOffline) {
+  release::ReleaseDescription one = offer(first_release());
+  auto install = [&](const std::string& disk) {
+    return run_command({"install", "--disk", path(disk), "--url", server_.url(), "--root",
+                        path("root.json"), "--name", "test", "--device-url",
+                        "https://updates.example/os", "--free", "16MiB"});
+  };
+  ASSERT_DONE(install("disk"));
+  EXPECT_THAT(output_, HasSubstr(one.image.digest.hex()));
+  EXPECT_EQ(server_.count("/obj/"), one.objects.count + 1);
+  EXPECT_THAT(names_in(""), ElementsAre("cmdline", "disk", "esp", "root.json", "sysroot"));
+
+  // As other people's programs see it.
+  auto say = [](std::vector<std::string> arguments) {
+    std::vector<std::string> shell = {
+        "sh", "-c", "PATH=$PATH:/usr/sbin:/sbin; \"$@\" 2>&1 || echo failed", "sh"};
+    shell.insert(shell.end(), arguments.begin(), arguments.end());
+    return cfs::run_command({.arguments = shell}).value_or("cannot run a shell");
+  };
+  const std::string entry = "cfs_1_" + one.image.digest.hex().substr(0, 12) + ".efi";
+  const std::string esp = path("disk") + "@@1M";
+  EXPECT_THAT(say({"mtype", "-i", esp, "::/loader/loader.conf"}), HasSubstr("default " + entry));
+  EXPECT_THAT(say({"mdir", "-b", "-i", esp, "::/EFI/Linux"}), HasSubstr(entry));
+  EXPECT_THAT(say({"mdir", "-b", "-i", esp, "::/EFI/BOOT"}), HasSubstr("BOOTX64.EFI"));
+  std::string table = say({"sfdisk", "--dump", path("disk")});
+  size_t second = table.find("start=", table.find("start=") + 1);
+  ASSERT_NE(second, std::string::npos) << table;
+  const std::string root =
+      path("disk") + "?offset=" + std::to_string(std::stoull(table.substr(second + 6)) * 512);
+  auto debugfs = [&](const std::string& command) { return say({"debugfs", "-R", command, root}); };
+  const std::string id = one.image.digest.hex().substr(0, 12) + ".0";
+  EXPECT_THAT(debugfs("cat /cfs/deployments/" + id + "/deployment.json"),
+              AllOf(HasSubstr("\"state\":\"staged\""), HasSubstr(entry)));
+  EXPECT_THAT(debugfs("stat /cfs/refs/staged"), HasSubstr("../deployments/" + id));
+  EXPECT_THAT(debugfs("stat /cfs/images/" + one.image.digest.hex()), HasSubstr("Type: symlink"));
+  EXPECT_THAT(debugfs("cat /cfs/origin.json"), HasSubstr("https://updates.example/os"));
+  EXPECT_THAT(debugfs("cat /cfs/trust/targets.json"), HasSubstr("test_1.release.json"));
+  EXPECT_THAT(debugfs("cat /cfs/state/var/lib/small"), HasSubstr("inline"));
+  EXPECT_THAT(debugfs("cat /cfs/state/var/lib/data"), HasSubstr(random_text(5000, 100)));
+  EXPECT_THAT(debugfs("stat /cfs/state/var/lib/second"), HasSubstr("Links: 2"));
+  const std::string image = debugfs("stat /cfs/objects/" + one.image.digest.object_path());
+  EXPECT_THAT(image, AllOf(HasSubstr("Mode:  0444"), HasSubstr("Flags: 0x180000")));  // and verity
+  EXPECT_THAT(debugfs("ls -p /cfs"), Not(HasSubstr("/lock/")));
+  EXPECT_THAT(debugfs("ls -p /cfs/objects"), Not(HasSubstr("/.cfs/")));
+
+  ASSERT_DONE(install("again"));
+  EXPECT_EQ(say({"cmp", path("disk"), path("again")}), "");
+
+  fault_ = [](const Request& request, Response& response) {
+    if (request.target.starts_with("/obj/")) response = {.status = 404};
+  };
+  expect_exit(install("third"), 8, "404");
+  EXPECT_THAT(names_in(""), ElementsAre("again", "cmdline", "disk", "esp", "root.json", "sysroot"));
 }
 
 TEST_F(CliTest, InitRefusesWhatCannotWork) {

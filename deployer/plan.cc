@@ -58,14 +58,14 @@ Result<> check_space(int dir_fd, std::string_view what, uint64_t bytes, uint64_t
   if (free_bytes < needed) {
     return make_error(ErrorCode::kNoSpace, std::string(what) + " needs " + format_bytes(needed) +
                                                " free and has " + format_bytes(free_bytes))
-        .with_hint("nothing was fetched; free " + format_bytes(needed - free_bytes) + " or more");
+        .with_hint("free " + format_bytes(needed - free_bytes) + " or more and try again");
   }
   // File systems that make inodes as they need them report none at all.
   if (status.f_files > 0 && status.f_favail < inodes + kMarginInodes) {
     return make_error(ErrorCode::kNoSpace,
                       std::string(what) + " needs " + std::to_string(inodes + kMarginInodes) +
                           " free inodes and has " + std::to_string(status.f_favail))
-        .with_hint("nothing was fetched; remove files first");
+        .with_hint("remove files and try again");
   }
   return {};
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 
+#include <unistd.h>
+
 #include <cstring>
 
 #include "initramfs/boot_options.h"
@@ -138,6 +140,56 @@ TEST(SuperblockTest, AnyLengthIsSafe) {
   EXPECT_FALSE(identify_superblock(std::vector<std::byte>(kIdentifyBytes)));
 }
 
+// A GPT with two entries; the id of entry N begins with the bytes N, 1, 2, 3.
+std::vector<std::byte> partition_table(size_t block_bytes) {
+  std::vector<std::byte> disk(kPartitionTableBytes);
+  std::memcpy(&disk[block_bytes], "EFI PART", 8);
+  disk[block_bytes + 72] = std::byte{2};
+  disk[block_bytes + 80] = std::byte{2};
+  disk[block_bytes + 84] = std::byte{128};
+  for (size_t entry = 1; entry <= 2; ++entry) {
+    for (size_t i = 0; i < 16; ++i) {
+      disk[2 * block_bytes + (entry - 1) * 128 + 16 + i] = static_cast<std::byte>(i ? i : entry);
+    }
+  }
+  return disk;
+}
+
+TEST(PartitionUuid, Gpt) {
+  for (size_t block_bytes : {512U, 4096U}) {
+    std::vector<std::byte> disk = partition_table(block_bytes);
+    EXPECT_EQ(partition_uuid(disk, block_bytes, 1), "03020101-0504-0706-0809-0a0b0c0d0e0f");
+    EXPECT_EQ(partition_uuid(disk, block_bytes, 2), "03020102-0504-0706-0809-0a0b0c0d0e0f");
+    EXPECT_EQ(partition_uuid(disk, block_bytes, 3), "");
+    EXPECT_EQ(partition_uuid(disk, block_bytes, 0), "");
+  }
+}
+
+TEST(PartitionUuid, Mbr) {
+  std::vector<std::byte> disk(512);
+  disk[510] = std::byte{0x55};
+  disk[511] = std::byte{0xaa};
+  disk[440] = std::byte{0x0d};
+  disk[443] = std::byte{0xab};
+  EXPECT_EQ(partition_uuid(disk, 512, 2), "ab00000d-02");
+  EXPECT_EQ(partition_uuid(std::vector<std::byte>(512), 512, 2), "");
+}
+
+TEST(PartitionUuid, AnyBytesAreSafe) {
+  std::vector<std::byte> disk = partition_table(512);
+  for (size_t size : {0U, 91U, 511U, 512U, 1023U, 1024U, 1040U, 1151U, 1152U, 1279U}) {
+    (void)partition_uuid(Bytes(disk).first(size), 512, 2);
+  }
+  EXPECT_EQ(partition_uuid(disk, 0, 1), "");
+  EXPECT_EQ(partition_uuid(disk, size_t{1} << 62, 1), "");
+  for (size_t offset : {72U, 79U, 80U, 83U, 84U, 87U}) {
+    std::vector<std::byte> wild = disk;
+    wild[512 + offset] = std::byte{0xff};
+    (void)partition_uuid(wild, 512, 2);
+    (void)partition_uuid(wild, 512, 0xffffffff);
+  }
+}
+
 class BlockDevices : public ::testing::Test {
  protected:
   void add(const std::string& name, const std::string& uevent, Bytes content) {
@@ -146,6 +198,12 @@ class BlockDevices : public ::testing::Test {
     ASSERT_TRUE(write_file_atomically(AT_FDCWD, block_class() + "/" + name + "/uevent",
                                       as_bytes("MAJOR=254\nDEVNAME=" + name + "\n" + uevent)));
     ASSERT_TRUE(write_file_atomically(AT_FDCWD, dev() + "/" + name, content));
+  }
+  void add_partition(const std::string& name, const std::string& uevent, Bytes content) {
+    add(name, uevent, content);
+    std::string below = block_class() + "/vda/" + name;
+    ASSERT_TRUE(rename_at(AT_FDCWD, block_class() + "/" + name, AT_FDCWD, below));
+    ASSERT_EQ(::symlink(below.c_str(), (block_class() + "/" + name).c_str()), 0);
   }
   std::string find(const std::string& text) {
     RootSpec spec = *parse_root_spec(text);
@@ -159,15 +217,20 @@ class BlockDevices : public ::testing::Test {
 };
 
 TEST_F(BlockDevices, AreFoundByEveryKindOfName) {
-  add("vda", "DEVTYPE=disk\n", std::vector<std::byte>(kIdentifyBytes));
-  add("vda1", "PARTN=1\nPARTNAME=esp\nPARTUUID=AAAA-01\n", as_bytes("short"));
-  add("vda2", "PARTN=2\nPARTNAME=cfs root\nPARTUUID=AAAA-02", ext4_superblock("cfs"));
+  // As in sysfs, partitions lie below their disk, and the class directory has links.
+  add("vda", "DEVTYPE=disk\n", partition_table(512));
+  ASSERT_TRUE(make_directories(AT_FDCWD, block_class() + "/vda/queue"));
+  ASSERT_TRUE(write_file_atomically(AT_FDCWD, block_class() + "/vda/queue/logical_block_size",
+                                    as_bytes("512\n")));
+  add_partition("vda1", "PARTN=1\nPARTNAME=esp\n", as_bytes("short"));
+  add_partition("vda2", "PARTN=2\nPARTNAME=cfs root", ext4_superblock("cfs"));
   add("vdb", "DEVTYPE=disk\n", ext4_superblock("data"));
   EXPECT_EQ(find("LABEL=cfs"), "vda2");
   EXPECT_EQ(find("LABEL=data"), "vdb");
   EXPECT_EQ(find("UUID=00010203-0405-0607-0809-0A0B0C0D0E0F"), "vda2") << "the first of two";
   EXPECT_EQ(find("PARTLABEL=cfs root"), "vda2");
-  EXPECT_EQ(find("PARTUUID=aaaa-02"), "vda2");
+  EXPECT_EQ(find("PARTUUID=03020102-0504-0706-0809-0A0B0C0D0E0F"), "vda2");
+  EXPECT_EQ(find("PARTUUID=03020103-0504-0706-0809-0a0b0c0d0e0f"), "");
   EXPECT_EQ(find("/dev/vdb"), "vdb");
   EXPECT_EQ(find("LABEL=cf"), "");
   EXPECT_EQ(find("PARTLABEL=cfs"), "");

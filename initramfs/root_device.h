@@ -34,6 +34,14 @@ inline constexpr size_t kIdentifyBytes = 0x11000;
 /// Spec: Linux Documentation/filesystems/ext4/globals.rst "Super Block"; btrfs-man5, "Superblock".
 [[nodiscard]] std::optional<Superblock> identify_superblock(Bytes start_of_device);
 
+/// How many bytes from the start of a disk partition_uuid() wants.
+inline constexpr size_t kPartitionTableBytes = 256 << 10;
+
+/// The PARTUUID of partition `number` (from 1) in a GPT or MBR, lower case; "": no such partition.
+/// `block_bytes` is the disk's logical block size. Safe on any bytes.
+/// Spec: UEFI 2.10, §5.3 "GUID Partition Table"; MBR: as the kernel makes it, disk id and number.
+[[nodiscard]] std::string partition_uuid(Bytes start_of_disk, size_t block_bytes, size_t number);
+
 struct RootDevice {
   std::string path;  ///< /dev/vda2
   std::string type;  ///< "ext4"

@@ -127,7 +127,7 @@ std::string describe(const Error& error) {
   if (error.code == ErrorCode::kDigestMismatch) {
     return "Image has wrong fs-verity (" + error.describe() + ")";
   }
-  return error.describe();
+  return error.describe() + (error.hint.empty() ? "" : "; " + error.hint);
 }
 
 }  // namespace

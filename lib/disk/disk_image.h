@@ -33,7 +33,7 @@ struct DiskPlan {
   std::vector<EspFile> esp_files;
   std::vector<RootEntry> root_entries;
   uint64_t esp_size_bytes = 512U << 20;       ///< at least 64 MiB; sparse
-  uint64_t root_free_bytes = 1024ULL << 20U;  ///< room left in the root file system; sparse
+  uint64_t root_free_bytes = 1024ULL << 20U;  ///< as `df` will say, or more; sparse
   /// Called with the bytes written since the last call. May be empty.
   std::function<void(uint64_t)> on_progress;
 };

@@ -25,11 +25,12 @@ using Content = std::variant<std::string, HostFile>;
 
 /// One inode, or one more name of an inode, of the root file system of a disk image. Nothing is
 /// taken from the host but content: owner, mode, times and xattrs are what stands here, so an
-/// ordinary user can make any file system.
+/// ordinary user can make any file system. Missing parent directories are made (0755, owner 0:0); a
+/// directory may come twice, the later attributes count; the root itself has the path "".
 struct RootEntry {
-  std::string path;           ///< relative, without "." and "..": "cfs/objects/ab/cd…"
-  uint32_t mode = 0;          ///< st_mode: one of the 7 file types and permissions
-  uint32_t uid = 0;           ///<
+  std::string path;   ///< relative, without "." and "..": "cfs/objects/ab/cd…"
+  uint32_t mode = 0;  ///< st_mode: one of the 7 file types and permissions
+  uint32_t uid = 0;
   uint32_t gid = 0;           ///<
   int64_t mtime_seconds = 0;  ///< ext4: 1901 … 2446
   uint32_t mtime_nanoseconds = 0;

@@ -188,15 +188,22 @@ Result<> mount_overlay(const std::string& image_mount, const std::string& target
   if (!failure->try_old_interface) return std::move(failure->error);
   unsigned long flags = MS_SILENT;
   if (options.access == Access::kReadOnly) flags |= MS_RDONLY;
+  std::string data;
   for (const char* separator : {"::", ":"}) {
-    std::string data = old_overlay_options(image_mount, options, separator);
+    data = old_overlay_options(image_mount, options, separator);
     if (::mount(options.source.c_str(), target.c_str(), "overlay", flags, data.c_str()) == 0) {
       return {};
     }
     if (errno != EINVAL) return errno_error("overlay: cannot mount with '" + data + "'");
   }
-  // Both interfaces refused; only the new one says why.
-  return std::move(failure->error);
+  // Both interfaces refused. If the new one is there at all, it says why.
+  if (failure->error.code != ErrorCode::kUnsupported) return std::move(failure->error);
+  Error error = errno_error("overlay: cannot mount with '" + data + "'", EINVAL);
+  if (options.verity == Verity::kRequired) {
+    error.code = ErrorCode::kUnsupported;
+    error.hint = "checking contents (verity) needs Linux 6.6 or newer";
+  }
+  return error;
 }
 
 }  // namespace

@@ -16,8 +16,8 @@ namespace cfs::verity {
 
 /// Enables fs-verity (SHA-256, 4 KiB, no salt, no signature). `fd` must be read-only and nobody may
 /// have the file open for writing. Already enabled is success.
-/// Errors: kUnsupported (file system or kernel has no fs-verity with 4 KiB blocks); kBusy (a writer is open).
-/// Spec: fsverity.rst, "FS_IOC_ENABLE_VERITY".
+/// Errors: kUnsupported (file system or kernel has no fs-verity with 4 KiB blocks); kBusy (a writer
+/// is open). Spec: fsverity.rst, "FS_IOC_ENABLE_VERITY".
 [[nodiscard]] Result<> enable(int fd);
 
 }  // namespace cfs::verity

@@ -9,6 +9,7 @@
 #include "lib/base/check.h"
 #include "lib/base/io.h"
 #include "lib/base/little_endian.h"
+#include "lib/verity/sha256_pair.h"
 
 namespace cfs::verity {
 namespace {
@@ -82,6 +83,15 @@ void MerkleHasher::update(Bytes data) {
     if (partial_used_ < kBlockSize) return;
     add_hash(0, sha256(partial_));
     partial_used_ = 0;
+  }
+  if (has_sha256_pair()) {
+    for (; data.size() >= 2 * kBlockSize; data = data.subspan(2 * kBlockSize)) {
+      Sha256Digest first;
+      Sha256Digest second;
+      sha256_pair(data.first(kBlockSize), data.subspan(kBlockSize, kBlockSize), first, second);
+      add_hash(0, first);
+      add_hash(0, second);
+    }
   }
   while (data.size() >= kBlockSize) {
     add_hash(0, sha256(data.first(kBlockSize)));

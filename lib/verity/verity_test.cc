@@ -9,6 +9,7 @@
 #include "lib/base/subprocess.h"
 #include "lib/verity/kernel.h"
 #include "lib/verity/merkle.h"
+#include "lib/verity/sha256_pair.h"
 
 namespace cfs::verity {
 namespace {
@@ -125,6 +126,21 @@ TEST(DigestOfFd, AgreesWithTheFsverityProgram) {
   UniqueFd fd = open_at(AT_FDCWD, path, O_RDONLY).value();
   std::string said = run_command({.arguments = {"fsverity", "digest", "--compact", path}}).value();
   EXPECT_EQ(digest_of_fd(fd.get()).value().hex() + "\n", said);
+}
+
+TEST(Sha256Pair, AgreesWithOpenSsl) {
+  if (!has_sha256_pair()) GTEST_SKIP() << "this processor has no SHA instructions";
+  for (size_t size : {size_t{0}, size_t{64}, size_t{128}, kBlockSize, 3 * kBlockSize}) {
+    for (unsigned seed = 0; seed < 50; ++seed) {
+      std::vector<std::byte> data = pattern(2 * size + seed);
+      Bytes first = Bytes(data).first(size);
+      Bytes second = Bytes(data).last(size);
+      Sha256Digest digests[2];
+      sha256_pair(first, second, digests[0], digests[1]);
+      EXPECT_EQ(digests[0], sha256(first)) << size;
+      EXPECT_EQ(digests[1], sha256(second)) << size;
+    }
+  }
 }
 
 TEST(Digest, ParsesExactlyItsOwnHex) {

@@ -227,6 +227,22 @@ def no_state(machine):
     machine.fails("state", "/var")
 
 
+def partition(machine):
+    # The same file system as the second partition of a GPT disk.
+    whole = machine.work / "whole.img"
+    megabytes = machine.disk.stat().st_size >> 20
+    vm.empty_disk(whole, megabytes + 4)
+    vm.run("sfdisk", "-q", whole, input=f"label: gpt\nstart=1MiB, size=1MiB, name=esp\nstart=2MiB, size={megabytes}MiB, name=\"cfs root\"\n")
+    vm.run("dd", f"if={machine.disk}", f"of={whole}", "bs=1M", "seek=2", "conv=notrunc,sparse", "status=none")
+    machine.disk = whole
+    uuid = vm.run("sfdisk", "--part-uuid", whole, "2").strip()
+    for options in ('"root=PARTLABEL=cfs root"', f"root=PARTUUID={uuid}", "root=/dev/vda2"):
+        text = machine.boots(options=options)
+        reads(text, "first")
+        says(text, "json .*\"root_device\":\"/dev/vda2\".*")
+        says(text, "volatile-root /dev/block/254:2")
+
+
 def no_device(machine):
     text = machine.fails("device", "'other' appeared within 1 s", options="root=LABEL=other rootdelay=1 cfs.on_failure=poweroff")
     vm.check("reboot: Power down" in text, "cfs.on_failure=poweroff did not:\n" + text)
@@ -245,7 +261,7 @@ SCENARIOS = {
     function.__name__: function
     for function in (happy, wrong_digest, wrong_image_under_pinned_name, image_link_elsewhere, no_image, image_not_listed,
                      image_without_verity, flipped_image_start, flipped_image_directory, flipped_image_descriptor,
-                     object_replaced, object_swapped, object_removed, flipped_object, flipped_init, no_state, no_device,
+                     object_replaced, object_swapped, object_removed, flipped_object, flipped_init, no_state, partition, no_device,
                      no_pin, two_pins)
 }
 

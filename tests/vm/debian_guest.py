@@ -16,7 +16,7 @@ def boot(disk, work, **options):
     guest = DebianGuest(ovmf=True, variables=work / "variables.fd", disks=[disk], memory_mib=2048, processors=2,
                         network=True, log=work / "console.log", timeout=BOOT_SECONDS, **options)
     guest.expect(r"root@\S+:~# ")
-    guest.command("stty -echo; export PS1= TERM=dumb; dmesg -n 1", first=True)
+    guest.command("stty -echo; export PS1= PS2= TERM=dumb; dmesg -n 1", first=True)
     return guest
 
 

@@ -17,7 +17,7 @@ import threading
 import debian_guest
 import vm
 
-MARKER = "/usr/share/cfs-test/release"
+MARKER = "/usr/share/cfs-test-release"
 
 
 class Server:
@@ -57,7 +57,7 @@ class Line:
         manifest = (self.source / "manifests/debian-minimal.yaml").read_text()
         manifest = manifest.replace("../build/device", str(self.source / "build/device"))
         manifest = manifest.replace('version: "1"', f'version: "{number}"').replace("epoch: 1", f"epoch: {number}")
-        marker = f'\n  - {{path: {MARKER}, content: "{number} {"x" * 200}\\n", parents: true}}\n'
+        marker = f'\n  - {{path: {MARKER}, content: "{number} {"x" * 200}\\n"}}\n'
         manifest = manifest.replace("\nfiles:\n", "\nfiles:" + marker)
         path = self.work / f"manifest-{number}.yaml"
         path.write_text(manifest)
@@ -77,7 +77,7 @@ def objects(line, digest):
 
 
 def check_release(guest, number, digest):
-    root = guest.command("findmnt -no FSTYPE,OPTIONS /")
+    root = guest.command("findmnt -nro FSTYPE,OPTIONS /")
     vm.check(root.startswith("overlay ro,") and "verity=require" in root, f"/ is {root}")
     vm.check(f"composefs.digest={digest}" in guest.command("cat /proc/cmdline"), "another digest is pinned")
     state = guest.command("systemctl is-system-running --wait || systemctl --failed --no-legend")

@@ -13,7 +13,7 @@ import debian_guest
 import vm
 
 COMMANDS = (
-    "findmnt -no SOURCE,FSTYPE,OPTIONS / | fold -w 118",
+    "findmnt -nro FSTYPE,OPTIONS / | fold -w 118",
     "systemctl is-system-running --wait",
     "cfs-deploy status",
     "echo broken > /usr/bin/ls",

@@ -111,14 +111,14 @@ def _module_name(path):
     return pathlib.PurePath(path).name.split(".ko")[0].replace("-", "_")
 
 
-def kernel(cache):
-    """The newest Debian 6.12 cloud kernel, unpacked below `cache` (downloaded with apt when it is not
+def kernel(cache, meta_package=KERNEL_PACKAGE):
+    """The newest of Debian's 6.12 cloud kernels, unpacked below `cache` (downloaded with apt when it is not
     there; nothing is installed on this machine)."""
     cache = pathlib.Path(cache)
     cache.mkdir(parents=True, exist_ok=True)
     with lock(cache / "lock"):
-        match = re.search(r"^Depends:.*?(linux-image-[^ ,]+)", run("apt-cache", "show", KERNEL_PACKAGE), re.M)
-        check(match, f"apt knows no package {KERNEL_PACKAGE}")
+        match = re.search(r"^Depends:.*?(linux-image-[^ ,]+)", run("apt-cache", "show", meta_package), re.M)
+        check(match, f"apt knows no package {meta_package}")
         package = match.group(1)
         root = cache / package
         if not root.exists():
@@ -192,7 +192,7 @@ class Cpio:
         self._out.write(b"\0" * (-self._out.tell() % 4))
 
 
-def mount_root_initramfs(kernel, binary, path, modules=("virtio_blk", "ext4", "erofs", "overlay", "loop")):
+def mount_root_initramfs(kernel, binary, path, modules=("virtio_pci", "virtio_blk", "ext4", "erofs", "overlay", "loop")):
     """The built-in initramfs: cfs-mount-root as /init and the modules it shall load."""
     archive = Cpio()
     archive.file("init", pathlib.Path(binary), 0o755)
@@ -221,7 +221,7 @@ poweroff -f
 """
 
 
-def script_initramfs(kernel, script, path, programs=(), files=(), modules=("virtio_blk", "ext4", "erofs", "overlay", "loop")):
+def script_initramfs(kernel, script, path, programs=(), files=(), modules=("virtio_pci", "virtio_blk", "ext4", "erofs", "overlay", "loop")):
     """An initramfs that runs a shell script (busybox) and powers off.
 
     programs: (path in the guest, program on this machine); files: (path in the guest, content)."""
@@ -229,8 +229,8 @@ def script_initramfs(kernel, script, path, programs=(), files=(), modules=("virt
     archive.file("init", GUEST_INIT, 0o755)
     archive.file("script", script)
     archive.program("bin/busybox", tool("busybox"))
-    check(subprocess.run([tool("busybox"), "insmod"], capture_output=True).returncode != 127
-          and "statically" in run("file", "-L", tool("busybox")), "busybox is not the static one: run scripts/setup")
+    check(not re.search(r"\(0x", subprocess.run([tool("ldd"), tool("busybox")], capture_output=True, text=True).stdout),
+          "busybox is not the static one: run scripts/setup")
     listing = []
     for module in kernel.load_order(modules):
         name = f"modules/{_module_name(module)}.ko"

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/composefs_dump.h"
+
+#include "lib/base/io.h"
+#include "lib/erofs/reader.h"
+#include "lib/erofs/writer.h"
+
+namespace cfs::tools {
+
+Result<> run_composefs_dump(const std::vector<std::string>& arguments, const CommandIo& io) {
+  constexpr std::string_view kUsage =
+      "Usage: composefs-dump SOURCE DESTINATION\n"
+      "Reads a composefs image and writes it again: the same bytes.\n";
+  if (arguments.size() == 1 && (arguments[0] == "--help" || arguments[0] == "-h")) {
+    return write_full(io.out_fd, as_bytes(kUsage));
+  }
+  if (arguments.size() != 2) {
+    return make_error(ErrorCode::kUsage, "two arguments are needed: the image and its copy")
+        .with_hint("see composefs-dump --help");
+  }
+  UniqueFd source = CFS_TRY(open_at(AT_FDCWD, arguments[0], O_RDONLY));
+  erofs::Image image =
+      CFS_TRY_WITH("while reading '" + arguments[0] + "'", erofs::read_image_file(source.get()));
+  OutputFile output = CFS_TRY(OutputFile::create(arguments[1]));
+  CFS_TRY_WITH(
+      "while writing '" + arguments[1] + "'",
+      erofs::write_image(image.tree, {.min = image.version, .max = image.version}, output.fd()));
+  return output.publish();
+}
+
+}  // namespace cfs::tools

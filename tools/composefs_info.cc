@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/composefs_info.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <optional>
+#include <set>
+
+#include "lib/base/io.h"
+#include "lib/erofs/reader.h"
+#include "lib/tree/dump.h"
+#include "lib/verity/kernel.h"
+#include "lib/verity/merkle.h"
+
+namespace cfs::tools {
+namespace {
+
+struct Options {
+  std::string basedir;
+  std::vector<std::string> filter;
+  std::string command;
+  std::vector<std::string> files;
+};
+
+Error usage(const std::string& what) {
+  return make_error(ErrorCode::kUsage, what).with_hint("see composefs-info --help");
+}
+
+/// Nothing when help was asked for and printed.
+Result<std::optional<Options>> parse(const std::vector<std::string>& arguments,
+                                     const CommandIo& io) {
+  Options options;
+  CLI::App app(
+      "Shows what is in composefs images.\n"
+      "  ls               every entry, with its symlink target or its object\n"
+      "  objects          objects that the images use\n"
+      "  missing-objects  those of them that are not below --basedir\n"
+      "  dump             everything, as a composefs dump\n"
+      "  measure-file     fs-verity digests of any files",
+      "composefs-info");
+  app.add_option("COMMAND", options.command)
+      ->required()
+      ->check(CLI::IsMember(
+          std::vector<std::string>{"ls", "objects", "missing-objects", "dump", "measure-file"}));
+  app.add_option("FILE", options.files, "Images, or files to measure")->required();
+  app.add_option("--basedir", options.basedir, "Object store")->take_last();
+  app.add_option("--filter", options.filter,
+                 "Only this name directly below the root (can be repeated)")
+      ->expected(1)
+      ->take_all();
+  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+  try {
+    app.parse(reversed);
+  } catch (const CLI::CallForHelp&) {
+    CFS_TRY(write_full(io.out_fd, as_bytes(app.help())));
+    return std::optional<Options>();
+  } catch (const CLI::ParseError& error) {
+    return usage(error.what());
+  }
+  for (const std::string& name : options.filter) {
+    if (name.find('/') != name.npos)
+      return usage("--filter takes a single name, not '" + name + "'");
+  }
+  return std::optional(std::move(options));
+}
+
+enum class Spaces { kEscape, kKeep };
+
+std::string escaped(std::string_view text, Spaces spaces) {
+  std::string out;
+  for (char c : text) {
+    auto byte = static_cast<unsigned char>(c);
+    switch (c) {
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      default:
+        if ((byte > 0x20 && byte < 0x7f) || (byte == 0x20 && spaces == Spaces::kKeep)) {
+          out += c;
+        } else {
+          out += "\\x" + to_hex(std::as_bytes(std::span(&byte, 1)));
+        }
+    }
+  }
+  return out;
+}
+
+bool is_wanted(const tree::Node& top_level, const Options& options) {
+  return options.filter.empty() || std::find(options.filter.begin(), options.filter.end(),
+                                             top_level.name()) != options.filter.end();
+}
+
+/// Depth-first without the root, only what the filter lets through. `visit(node, path)`.
+template <typename Visit>
+Result<> for_each_entry(const tree::Tree& tree, const Options& options, Visit visit) {
+  struct Level {
+    std::span<tree::Node* const> rest;
+    size_t path_size;
+  };
+  std::string path;
+  std::vector<Level> levels{{tree.root().children(), 0}};
+  while (!levels.empty()) {
+    Level& level = levels.back();
+    path.resize(level.path_size);
+    if (level.rest.empty()) {
+      levels.pop_back();
+      continue;
+    }
+    const tree::Node& node = *level.rest.front();
+    level.rest = level.rest.subspan(1);
+    if (levels.size() == 1 && !is_wanted(node, options)) continue;
+    path += '/';
+    path += node.name();
+    CFS_TRY(visit(node, path));
+    levels.push_back({node.children(), path.size()});
+  }
+  return {};
+}
+
+Result<> list(const erofs::Image& image, const Options& options, TextOutput& output) {
+  return for_each_entry(image.tree, options,
+                        [&](const tree::Node& node, const std::string& path) -> Result<> {
+                          std::string line = escaped(path, Spaces::kKeep);
+                          if (node.is_directory()) {
+                            line += "/\t";
+                          } else if (!node.is_link() && node.is_symlink()) {
+                            line += "\t-> " + escaped(node.symlink_target(), Spaces::kEscape);
+                          } else if (!node.is_link() && node.is_regular() && node.has_payload()) {
+                            line += "\t@ " + escaped(node.payload(), Spaces::kEscape);
+                          }
+                          line += '\n';
+                          return output.write(line);
+                        });
+}
+
+Result<> collect_objects(const erofs::Image& image, const Options& options,
+                         std::set<std::string>& objects) {
+  return for_each_entry(image.tree, options,
+                        [&](const tree::Node& node, const std::string&) -> Result<> {
+                          if (!node.is_link() && node.is_regular() && node.has_payload()) {
+                            objects.insert(node.payload());
+                          }
+                          return {};
+                        });
+}
+
+Result<> dump(const erofs::Image& image, const Options& options, TextOutput& output) {
+  return tree::write_dump(image.tree,
+                          {.top_level = options.filter, .shared_xattrs = &image.shared_xattrs},
+                          [&](std::string_view text) { return output.write(text); });
+}
+
+Result<verity::Digest> measure_file(const std::string& path) {
+  UniqueFd fd = CFS_TRY(open_at(AT_FDCWD, path, O_RDONLY));
+  Result<verity::Digest> measured = verity::measure(fd.get());
+  if (measured || measured.error().code != ErrorCode::kNoVerity) return measured;
+  return CFS_TRY_WITH("while reading '" + path + "'", verity::digest_of_fd(fd.get()));
+}
+
+}  // namespace
+
+Result<> run_composefs_info(const std::vector<std::string>& arguments, const CommandIo& io) {
+  std::optional<Options> parsed = CFS_TRY(parse(arguments, io));
+  if (!parsed) return {};
+  const Options& options = *parsed;
+  TextOutput output(io.out_fd);
+  if (options.command == "measure-file") {
+    for (const std::string& path : options.files) {
+      CFS_TRY(output.write(CFS_TRY(measure_file(path)).hex() + "\n"));
+    }
+    return output.flush();
+  }
+
+  UniqueFd basedir;
+  if (!options.basedir.empty()) {
+    basedir = CFS_TRY(open_at(AT_FDCWD, options.basedir, O_PATH | O_DIRECTORY));
+  }
+  std::set<std::string> objects;
+  for (const std::string& path : options.files) {
+    UniqueFd fd = CFS_TRY(open_at(AT_FDCWD, path, O_RDONLY));
+    erofs::Image image =
+        CFS_TRY_WITH("while reading '" + path + "'", erofs::read_image_file(fd.get()));
+    if (options.command == "ls") {
+      CFS_TRY(list(image, options, output));
+    } else if (options.command == "dump") {
+      CFS_TRY(dump(image, options, output));
+    } else {
+      CFS_TRY(collect_objects(image, options, objects));
+    }
+  }
+  for (const std::string& object : objects) {
+    if (options.command == "missing-objects" && basedir.valid()) {
+      // As the original does: a leading '/' is the store's root.
+      std::string relative = object.substr(std::min(object.find_first_not_of('/'), object.size()));
+      if (open_beneath(basedir.get(), relative, O_PATH)) continue;
+    }
+    CFS_TRY(output.write(object + "\n"));
+  }
+  return output.flush();
+}
+
+}  // namespace cfs::tools

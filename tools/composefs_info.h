@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "tools/output.h"
+
+namespace cfs::tools {
+
+/// composefs-info, compatible with the program of the same name of the composefs project
+/// (composefs-format.md §17): shows what is in images. `arguments`: what follows the program's
+/// name. Every error is exit status 1, as the original has it.
+[[nodiscard]] Result<> run_composefs_info(const std::vector<std::string>& arguments,
+                                          const CommandIo& io);
+
+}  // namespace cfs::tools

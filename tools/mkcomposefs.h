@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "tools/output.h"
+
+namespace cfs::tools {
+
+/// mkcomposefs, compatible with the program of the same name of the composefs project
+/// (composefs-format.md §17): makes an image from a directory or a dump. `arguments`: what follows
+/// the program's name. Every error is exit status 1, as the original has it.
+[[nodiscard]] Result<> run_mkcomposefs(const std::vector<std::string>& arguments,
+                                       const CommandIo& io);
+
+}  // namespace cfs::tools
