@@ -11,6 +11,8 @@
 // Spec: composefs-format.md §2, §7, §9, §11; Linux Documentation/filesystems/erofs.rst.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstddef>
 
 #include "lib/base/little_endian.h"
@@ -140,6 +142,25 @@ enum class FileType : uint8_t {
   kSocket = 6,
   kSymlink = 7,
 };
+
+constexpr FileType file_type_of_mode(uint32_t mode) {
+  switch (mode & S_IFMT) {
+    case S_IFDIR:
+      return FileType::kDirectory;
+    case S_IFLNK:
+      return FileType::kSymlink;
+    case S_IFCHR:
+      return FileType::kCharDevice;
+    case S_IFBLK:
+      return FileType::kBlockDevice;
+    case S_IFIFO:
+      return FileType::kFifo;
+    case S_IFSOCK:
+      return FileType::kSocket;
+    default:
+      return FileType::kRegular;
+  }
+}
 
 // FORMAT BREAK: everything below is part of the image's bytes.
 constexpr uint32_t kXattrFilterSeed = 0x25bbe08f;

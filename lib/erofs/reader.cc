@@ -343,25 +343,6 @@ Result<> Reader::read_group(const PendingDirectory& directory, std::string_view 
   return {};
 }
 
-FileType file_type_of_mode(uint32_t mode) {
-  switch (mode & S_IFMT) {
-    case S_IFDIR:
-      return FileType::kDirectory;
-    case S_IFLNK:
-      return FileType::kSymlink;
-    case S_IFCHR:
-      return FileType::kCharDevice;
-    case S_IFBLK:
-      return FileType::kBlockDevice;
-    case S_IFIFO:
-      return FileType::kFifo;
-    case S_IFSOCK:
-      return FileType::kSocket;
-    default:
-      return FileType::kRegular;
-  }
-}
-
 /// One of the 256 entries that hide an object store in the root. Spec: composefs-format.md §5.7.
 bool is_stub_name(std::string_view name) {
   auto is_lower_hex = [](char c) { return hex_digit(c) >= 0 && !(c >= 'A' && c <= 'F'); };

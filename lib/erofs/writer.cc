@@ -115,23 +115,7 @@ Chunks chunks_of(uint64_t size_bytes) {
 }
 
 FileType file_type_of(const tree::Node& inode) {
-  if (inode.is_whiteout()) return FileType::kRegular;
-  switch (inode.attributes.mode & S_IFMT) {
-    case S_IFDIR:
-      return FileType::kDirectory;
-    case S_IFLNK:
-      return FileType::kSymlink;
-    case S_IFCHR:
-      return FileType::kCharDevice;
-    case S_IFBLK:
-      return FileType::kBlockDevice;
-    case S_IFIFO:
-      return FileType::kFifo;
-    case S_IFSOCK:
-      return FileType::kSocket;
-    default:
-      return FileType::kRegular;
-  }
+  return inode.is_whiteout() ? FileType::kRegular : file_type_of_mode(inode.attributes.mode);
 }
 
 /// An entry of a directory as it is written, `.` and `..` included.
