@@ -3,8 +3,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
+#include <chrono>
 #include <csignal>
 #include <sstream>
 #include <thread>
@@ -190,6 +194,37 @@ TEST(Build, FullDiskLeavesNothing) {
   expect_clean_failure(project, ErrorCode::kNoSpace, "");
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old), 0);
   std::signal(SIGXFSZ, old_handler);
+}
+
+TEST(Build, SignalWhileASourceIsReadLeavesNothing) {
+  Project project;
+  std::string half = project.read("base.tar").substr(0, 12000);
+  must(remove_file(AT_FDCWD, project.path("base.tar")));
+  ASSERT_EQ(::mkfifo(project.path("base.tar").c_str(), 0600), 0);
+  UniqueFd fifo = must(open_at(AT_FDCWD, project.path("base.tar"), O_RDWR));
+  std::vector<std::string> before = project.names(".");
+  for (int signal_number : {SIGINT, SIGTERM}) {
+    std::vector<std::string> arguments = project.arguments("out");
+    arguments.insert(arguments.begin(), CFS_BUILD_PROGRAM);
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    pid_t child = -1;
+    ASSERT_EQ(::posix_spawn(&child, CFS_BUILD_PROGRAM, nullptr, nullptr, argv.data(), environ), 0);
+    must(write_full(fifo.get(), as_bytes(half)));
+    // The half archive is taken out of the pipe, then the build waits for the rest.
+    int waiting = 1;
+    while (waiting > 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      ASSERT_EQ(::ioctl(fifo.get(), FIONREAD, &waiting), 0);
+    }
+    EXPECT_GT(project.names(".").size(), before.size()) << "the output is being made";
+    ASSERT_EQ(::kill(child, signal_number), 0);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == exit_status(ErrorCode::kInterrupted));
+    EXPECT_EQ(project.names("."), before);
+  }
 }
 
 TEST(Build, TwoAtOnceIntoOneStore) {

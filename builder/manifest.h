@@ -69,7 +69,7 @@ struct Kernel {
 };
 
 /// A build manifest, checked, with every relative path resolved against the manifest's folder.
-/// Format: manifests/manifest.schema.json, docs/MANIFEST.md.
+/// Format: docs/MANIFEST.md.
 struct Manifest {
   std::string name;
   std::string version;

@@ -4,6 +4,7 @@
 #include <linux/magic.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -12,9 +13,20 @@
 namespace cfs::deploy {
 namespace {
 
-constexpr const char* kUsualPlaces[] = {"/boot/efi", "/efi", "/boot"};
+constexpr const char* kUsualPlaces[] = {"/efi", "/boot", "/boot/efi"};
 constexpr const char* kBlockDevices = "/sys/class/block";
 constexpr size_t kMaxUeventBytes = 4096;
+
+/// Is a FAT file system mounted on `path`? Looking makes an automount happen. A directory inside
+/// one does not count: where the partition is mounted on /boot, /boot/efi is its folder EFI.
+bool is_mounted_fat(const std::string& path) {
+  struct statfs file_system = {};
+  struct stat here = {};
+  struct stat above = {};
+  return ::statfs(path.c_str(), &file_system) == 0 && file_system.f_type == MSDOS_SUPER_MAGIC &&
+         ::stat(path.c_str(), &here) == 0 && ::stat((path + "/..").c_str(), &above) == 0 &&
+         here.st_dev != above.st_dev;
+}
 
 /// The device of the partition called "cfs-esp", by what the kernel says (no udev needed).
 Result<std::string> find_partition() {
@@ -73,9 +85,7 @@ Result<MountedEsp> MountedEsp::open(const std::string& path) {
   MountedEsp esp;
   std::string found = path;
   for (const char* place : kUsualPlaces) {
-    if (!found.empty()) break;
-    struct statfs status = {};  // also makes an automount happen
-    if (::statfs(place, &status) == 0 && status.f_type == MSDOS_SUPER_MAGIC) found = place;
+    if (found.empty() && is_mounted_fat(place)) found = place;
   }
   if (found.empty()) found = esp.mount_point_ = CFS_TRY(mount_partition());
   esp.directory_ = CFS_TRY(open_at(AT_FDCWD, found, O_RDONLY | O_DIRECTORY));

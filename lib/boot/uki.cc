@@ -8,6 +8,7 @@
 
 #include "lib/base/io.h"
 #include "lib/boot/pe.h"
+#include "lib/mount/command_line.h"
 
 namespace cfs::boot {
 namespace {
@@ -15,8 +16,6 @@ namespace {
 constexpr size_t kMaxTextBytes = 64 * 1024;
 constexpr size_t kMaxEfiProgramBytes = 16U << 20;
 constexpr size_t kMaxCommandLineBytes = 2047;  // COMMAND_LINE_SIZE of x86, less the NUL
-constexpr std::string_view kPinOption = "composefs.digest=";
-constexpr std::string_view kPinPrefix = "v1-sha256-12:";
 
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
@@ -136,28 +135,12 @@ Result<UkiInfo> read_uki(Bytes file) {
 }
 
 Result<verity::Digest> pinned_digest(std::string_view cmdline) {
-  std::optional<verity::Digest> pinned;
-  while (!cmdline.empty()) {
-    std::string_view word = cmdline.substr(0, cmdline.find(' '));
-    cmdline.remove_prefix(std::min(cmdline.size(), word.size() + 1));
-    if (word.substr(0, kPinOption.size()) != kPinOption) continue;
-    std::string_view value = word.substr(kPinOption.size());
-    if (value.substr(0, kPinPrefix.size()) == kPinPrefix) value.remove_prefix(kPinPrefix.size());
-    std::optional<verity::Digest> digest = verity::Digest::parse(value);
-    if (!digest) {
-      return make_error(ErrorCode::kInvalidInput,
-                        "'" + std::string(word) + "' on the kernel command line is not a digest");
-    }
-    if (pinned && *pinned != *digest) {
-      return make_error(ErrorCode::kInvalidInput,
-                        "two different 'composefs.digest=' on one kernel command line");
-    }
-    pinned = digest;
-  }
-  if (!pinned) {
+  std::optional<std::string> value =
+      CFS_TRY(mount::CommandLine::parse(cmdline).only("composefs.digest"));
+  if (!value) {
     return make_error(ErrorCode::kNotFound, "no 'composefs.digest=' on the kernel command line");
   }
-  return *pinned;
+  return mount::parse_pinned_digest(*value);
 }
 
 }  // namespace cfs::boot

@@ -49,8 +49,9 @@ struct UkiInfo {
 /// The same of a file in memory.
 [[nodiscard]] Result<UkiInfo> read_uki(Bytes file);
 
-/// The image digest that a kernel command line pins: `composefs.digest=[v1-sha256-12:]<64 hex>`.
-/// Errors: kNotFound (none); kInvalidInput (not a digest, or two different ones).
+/// The image digest that a kernel command line pins: `composefs.digest=[v1-sha256-12:]<64 hex>`,
+/// read as cfs-mount-root reads it. Errors: kNotFound (none); kInvalidInput (not a digest, or two
+/// different ones).
 [[nodiscard]] Result<verity::Digest> pinned_digest(std::string_view cmdline);
 
 }  // namespace cfs::boot

@@ -216,9 +216,11 @@ Result<Proof> ObjectStore::State::prove(const verity::Digest& digest, UniqueFd* 
   } else if (cache_matches(digest, identity_of(status))) {
     good = true;
   } else {
-    FileDigest found =
-        CFS_TRY_WITH("while checking " + in_quotes(digest), digest_file(file->get(), status));
-    good = found.digest == digest;
+    Result<FileDigest> found = digest_file(file->get(), status);
+    // Another writer has just replaced it (rename moves the old file's ctime): look at the new one.
+    if (!found && found.error().code == ErrorCode::kSourceChanged) return prove(digest, opened);
+    if (!found) return std::move(found).error().with("while checking " + in_quotes(digest));
+    good = found->digest == digest;
     if (good && !is_recent(identity_of(status), now_ns)) {
       cache_record(digest, identity_of(status));
     }
