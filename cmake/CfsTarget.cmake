@@ -10,7 +10,9 @@ add_library(cfs_options INTERFACE)
 target_compile_options(cfs_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${CFS_WARNINGS}>)
 target_compile_definitions(cfs_options INTERFACE
   _GLIBCXX_ASSERTIONS _FILE_OFFSET_BITS=64 $<$<CONFIG:Release>:_FORTIFY_SOURCE=2>)
-target_compile_options(cfs_options INTERFACE -fstack-protector-strong)
+# The same programs wherever the checkout lies.
+target_compile_options(cfs_options INTERFACE
+  -fstack-protector-strong -ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)
 target_link_options(cfs_options INTERFACE -Wl,-z,relro,-z,now)
 target_include_directories(cfs_options INTERFACE ${PROJECT_SOURCE_DIR})
 

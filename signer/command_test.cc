@@ -5,7 +5,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <sstream>
 
@@ -432,6 +436,71 @@ TEST_F(CommandTest, RemainsOfAnInterruptedRunDoNoHarm) {
   expect_ok(publish());
   EXPECT_THAT(out_.str(), HasSubstr("snapshot 3"));
   EXPECT_TRUE(device());
+}
+
+// The process is killed at ever later moments of its work: devices see the old release or the new
+// one, and the work can be done again.
+TEST_F(CommandTest, KilledAtAnyMoment) {
+  expect_ok(init());
+  bool finished = false;
+  for (unsigned step = 0; !finished; ++step) {
+    fake_.version = std::to_string(step);
+    fake_.epoch = step + 1;
+    fake_.files["new"] = "new in " + fake_.version + std::string(20000, 'n');
+    write_build();
+    uint64_t seen = (*device())->entries.size();
+    pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      std::ostringstream ignored;
+      bool done = run(add(), ignored) && run(publish(), ignored);
+      ::_exit(done ? 0 : 1);
+    }
+    ::usleep(step * 4000);
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    finished = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+
+    Result<trust::Verified<trust::Targets>> targets = device();
+    ASSERT_TRUE(targets) << targets.error().describe();
+    bool is_new = (*targets)->entries.size() == seen + 2;
+    EXPECT_TRUE(is_new || (*targets)->entries.size() == seen);
+    Result<> again = sign(add());
+    EXPECT_TRUE(again || again.error().code == ErrorCode::kNothingToDo);
+    expect_ok(publish());
+    trust::Verified<trust::Targets> published = *device();
+    trust::ReleaseTarget newest = *trust::newest_release(published, "os", "stable");
+    EXPECT_EQ(newest.version, fake_.version);
+    trust::Verified<release::ReleaseDescription> description =
+        *trust::fetch_release(published, newest.target, fetch());
+    trust::Verified<release::TransportManifest> manifest =
+        *trust::fetch_transport(description, fetch());
+    for (const release::TransportEntry& entry : manifest->objects) {
+      UniqueFd file = *open_at(
+          AT_FDCWD, repository_ + "/" + release::encoded_object_path(entry.digest), O_RDONLY);
+      EXPECT_TRUE(check_encoded_object(file.get(), entry.digest, entry.size_bytes));
+    }
+  }
+}
+
+TEST_F(CommandTest, AFullDiskLeavesTheRepositoryAsItWas) {
+  expect_ok(init());
+  std::string noise(300000, '\0');
+  uint32_t state = 1;
+  for (char& c : noise) c = static_cast<char>((state = state * 1664525 + 1013904223) >> 24);
+  fake_.files["noise"] = noise;
+  write_build();
+  std::map<std::string, std::string> before = snapshot();
+  struct rlimit old = {};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
+  struct rlimit small = {.rlim_cur = 100000, .rlim_max = old.rlim_max};
+  signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  expect_error(ErrorCode::kNoSpace, "", add());
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &old), 0);
+  EXPECT_EQ(snapshot(), before);
+  expect_ok(add());
 }
 
 TEST_F(CommandTest, ExpiryTimes) {

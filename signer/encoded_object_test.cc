@@ -44,14 +44,14 @@ TEST_F(EncodedObjectTest, RoundTripAtEveryBoundary) {
     std::string plain = noise(size);
     Result<uint64_t> encoded_size = encode(plain, verity::digest_of(as_bytes(plain)), size);
     ASSERT_TRUE(encoded_size) << encoded_size.error().describe();
-    std::string encoded = *read_file(AT_FDCWD, path("encoded"), 2 << 20);
+    std::string encoded = *read_file(AT_FDCWD, path("encoded"), 16 << 20);
     EXPECT_EQ(encoded.size(), *encoded_size);
     EXPECT_TRUE(check(encoded, plain));
     // The zstd program agrees.
     EXPECT_EQ(*run_command({.arguments = {"zstd", "-qdc", path("encoded")}}), plain);
     // The same bytes every time.
     ASSERT_TRUE(encode(plain, verity::digest_of(as_bytes(plain)), size));
-    EXPECT_EQ(*read_file(AT_FDCWD, path("encoded"), 2 << 20), encoded);
+    EXPECT_EQ(*read_file(AT_FDCWD, path("encoded"), 16 << 20), encoded);
   }
 }
 

@@ -7,6 +7,7 @@
 #include "lib/base/io.h"
 #include "lib/base/little_endian.h"
 #include "lib/base/progress.h"
+#include "lib/base/report.h"
 #include "lib/base/result.h"
 #include "lib/base/subprocess.h"
 #include "lib/base/thread_pool.h"
@@ -111,6 +112,16 @@ TEST(FormatBytes, UsesSiUnits) {
   EXPECT_EQ(format_bytes(999), "999 B");
   EXPECT_EQ(format_bytes(1500), "1.5 kB");
   EXPECT_EQ(format_bytes(12'300'000), "12.3 MB");
+}
+
+TEST(ReportTest, NamesCannotDriveTheTerminal) {
+  testing::internal::CaptureStderr();
+  int status = report_error(
+      "cfs",
+      make_error(ErrorCode::kCorrupt, "'a\x1b[2J\x07\x7f\xc2\x9b ' é€\tb").with_hint("line\nline"));
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "cfs: error: 'a?[2J???? ' é€\tb\ncfs: hint: line\nline\n");
+  EXPECT_EQ(status, 7);
 }
 
 }  // namespace
