@@ -95,6 +95,19 @@ Result<> copy_content(int from, int to, uint64_t size_bytes) {
   return {};
 }
 
+/// Tells ext4 to take each directory made in `path` for the start of something new and to give it a
+/// part of the disk of its own. Otherwise all objects ever made share one block group, and where
+/// thousands of them have been deleted in the last minutes, ext4 looks at each of those again for
+/// every new file: three times the time of a whole build. Other file systems refuse; ignoring.
+void spread_on_disk(int dir_fd, const std::string& path) {
+  Result<UniqueFd> directory = open_at(dir_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  int flags = 0;  // the kernel reads and writes an int, whatever the ioctl's number says
+  if (!directory || ::ioctl(directory->get(), FS_IOC_GETFLAGS, &flags) != 0) return;
+  if ((flags & FS_TOPDIR_FL) != 0) return;
+  flags |= FS_TOPDIR_FL;
+  (void)::ioctl(directory->get(), FS_IOC_SETFLAGS, &flags);
+}
+
 enum class Proof { kMissing, kGood, kWrong, kNoVerity };
 
 /// A file under a temporary name; removed unless it is kept.
@@ -392,6 +405,7 @@ Result<int> Batch::State::open_temporary_directory() {
   for (;;) {
     CFS_TRY(make_directories(store_fd, kPrivateDirectory, 0700));
     CFS_TRY(make_directories(store_fd, kTemporaryDirectory, 0700));
+    spread_on_disk(store_fd, kTemporaryDirectory);
     std::string name = random_name();
     std::string path = std::string(kTemporaryDirectory) + "/" + name;
     CFS_TRY(make_directories(store_fd, path, 0700));
