@@ -26,6 +26,7 @@ constexpr size_t kChunkEntries = 32;
 constexpr size_t kMaxOpenDirectories = 128;
 constexpr size_t kDirectoryBufferBytes = 64 << 10;
 constexpr size_t kXattrBytes = 64 << 10;  // the kernel's limit for a list and for a value
+constexpr size_t kFirstXattrBytes = 512;
 constexpr size_t kMaxPathPieceBytes = 3000;
 
 using OpenDirectories = std::counting_semaphore<kMaxOpenDirectories>;
@@ -341,21 +342,27 @@ Result<> Scanner::read_other(const Entry& entry) {
 template <typename List, typename Get>
 Result<> Scanner::read_xattrs(Found& found, List list, Get get) {
   if (options_.xattrs == Xattrs::kNone) return {};
-  char keys[kXattrBytes];
-  ssize_t keys_size = list(keys, sizeof(keys));
+  // The kernel allocates, and may clear, as much as it is offered: a little first.
+  char buffer[kXattrBytes];
+  auto filled = [&buffer](auto call) {
+    ssize_t size = call(buffer, kFirstXattrBytes);
+    return size < 0 && errno == ERANGE ? call(buffer, sizeof(buffer)) : size;
+  };
+  ssize_t keys_size = filled(list);
   if (keys_size == 0 || (keys_size < 0 && errno == EOPNOTSUPP)) return {};
   if (keys_size < 0) return errno_error("cannot list the extended attributes");
-  char value[kXattrBytes];
-  for (const char* key = keys; key < keys + keys_size; key += std::strlen(key) + 1) {
+  std::string keys(buffer, static_cast<size_t>(keys_size));
+  for (size_t start = 0; start < keys.size(); start += std::strlen(keys.c_str() + start) + 1) {
+    const char* key = keys.c_str() + start;
     if (options_.xattrs == Xattrs::kUserOnly && !std::string_view(key).starts_with("user.")) {
       continue;
     }
-    ssize_t size = get(key, value, sizeof(value));
+    ssize_t size = filled([&](char* value, size_t room) { return get(key, value, room); });
     if (size < 0) {
       if (errno == ENODATA) return store::source_changed();
       return errno_error("cannot read the extended attribute '" + std::string(key) + "'");
     }
-    found.xattrs.emplace_back(key, std::string(value, static_cast<size_t>(size)));
+    found.xattrs.emplace_back(key, std::string(buffer, static_cast<size_t>(size)));
   }
   return {};
 }

@@ -134,6 +134,26 @@ TEST_F(ScanTest, OptionsLeaveThingsOut) {
   EXPECT_EQ(epoch.root().attributes.mtime, tree::Timestamp{});
 }
 
+TEST_F(ScanTest, LargeAndManyXattrs) {
+  file("file", "x");
+  std::vector<std::pair<std::string, std::string>> xattrs{{"user.empty", ""}};
+  for (int i = 0; i < 40; ++i) {
+    xattrs.emplace_back("user.number-" + std::to_string(i),
+                        std::string(static_cast<size_t>(i), 'v'));
+  }
+  xattrs.emplace_back("user.large", std::string(1500, 'l'));
+  for (const auto& [key, value] : xattrs) {
+    ASSERT_EQ(::setxattr(absolute("file").c_str(), key.c_str(), value.data(), value.size(), 0), 0)
+        << key;
+  }
+  tree::Tree tree = scan().value();
+  EXPECT_EQ(tree.find("/file")->xattrs().size(), xattrs.size());
+  for (const auto& [key, value] : xattrs) {
+    ASSERT_NE(tree.find("/file")->xattr(key), nullptr) << key;
+    EXPECT_EQ(tree.find("/file")->xattr(key)->value, value);
+  }
+}
+
 TEST_F(ScanTest, DevicesCanBeSkipped) {
   file("file", "x");
   ASSERT_EQ(::mkfifoat(root_.get(), "fifo", 0600), 0);

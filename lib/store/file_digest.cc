@@ -71,7 +71,8 @@ Workspace::Workspace() : memory_(std::move(spare())) {
 }
 
 Workspace::~Workspace() {
-  if (memory_->hasher.size_bytes() != 0) memory_->hasher = verity::MerkleHasher();  // left by an error
+  if (memory_->hasher.size_bytes() != 0)
+    memory_->hasher = verity::MerkleHasher();  // left by an error
   spare() = std::move(memory_);
 }
 

@@ -217,8 +217,13 @@ Result<Proof> ObjectStore::State::prove(const verity::Digest& digest, UniqueFd* 
     good = true;
   } else {
     Result<FileDigest> found = digest_file(file->get(), status);
-    // Another writer has just replaced it (rename moves the old file's ctime): look at the new one.
-    if (!found && found.error().code == ErrorCode::kSourceChanged) return prove(digest, opened);
+    if (!found && found.error().code == ErrorCode::kSourceChanged) {
+      // Another writer has just replaced it, which moves the old file's ctime: look at the new
+      // one. If it is the same file still, somebody writes to the object itself.
+      Result<struct stat> now = stat_at(directory.get(), name, AT_SYMLINK_NOFOLLOW);
+      bool replaced = !now || now->st_ino != status.st_ino;
+      return replaced ? prove(digest, opened) : Proof::kWrong;
+    }
     if (!found) return std::move(found).error().with("while checking " + in_quotes(digest));
     good = found->digest == digest;
     if (good && !is_recent(identity_of(status), now_ns)) {

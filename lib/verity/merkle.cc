@@ -9,7 +9,7 @@
 #include "lib/base/check.h"
 #include "lib/base/io.h"
 #include "lib/base/little_endian.h"
-#include "lib/verity/sha256_pair.h"
+#include "lib/verity/sha256_blocks.h"
 
 namespace cfs::verity {
 namespace {
@@ -84,18 +84,12 @@ void MerkleHasher::update(Bytes data) {
     add_hash(0, sha256(partial_));
     partial_used_ = 0;
   }
-  if (has_sha256_pair()) {
-    for (; data.size() >= 2 * kBlockSize; data = data.subspan(2 * kBlockSize)) {
-      Sha256Digest first;
-      Sha256Digest second;
-      sha256_pair(data.first(kBlockSize), data.subspan(kBlockSize, kBlockSize), first, second);
-      add_hash(0, first);
-      add_hash(0, second);
-    }
-  }
+  std::array<Sha256Digest, kHashesPerBlock> hashes;
   while (data.size() >= kBlockSize) {
-    add_hash(0, sha256(data.first(kBlockSize)));
-    data = data.subspan(kBlockSize);
+    size_t count = std::min(data.size() / kBlockSize, hashes.size());
+    sha256_blocks(data.first(count * kBlockSize), std::span(hashes).first(count));
+    for (size_t i = 0; i < count; ++i) add_hash(0, hashes[i]);
+    data = data.subspan(count * kBlockSize);
   }
   if (!data.empty()) {
     std::memcpy(partial_.data(), data.data(), data.size());

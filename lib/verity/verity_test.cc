@@ -9,7 +9,7 @@
 #include "lib/base/subprocess.h"
 #include "lib/verity/kernel.h"
 #include "lib/verity/merkle.h"
-#include "lib/verity/sha256_pair.h"
+#include "lib/verity/sha256_blocks.h"
 
 namespace cfs::verity {
 namespace {
@@ -128,20 +128,28 @@ TEST(DigestOfFd, AgreesWithTheFsverityProgram) {
   EXPECT_EQ(digest_of_fd(fd.get()).value().hex() + "\n", said);
 }
 
-TEST(Sha256Pair, AgreesWithOpenSsl) {
-  if (!has_sha256_pair()) GTEST_SKIP() << "this processor has no SHA instructions";
-  for (size_t size : {size_t{0}, size_t{64}, size_t{128}, kBlockSize, 3 * kBlockSize}) {
-    for (unsigned seed = 0; seed < 50; ++seed) {
-      std::vector<std::byte> data = pattern(2 * size + seed);
-      Bytes first = Bytes(data).first(size);
-      Bytes second = Bytes(data).last(size);
-      Sha256Digest digests[2];
-      sha256_pair(first, second, digests[0], digests[1]);
-      EXPECT_EQ(digests[0], sha256(first)) << size;
-      EXPECT_EQ(digests[1], sha256(second)) << size;
+class Sha256Blocks : public testing::TestWithParam<Sha256Method> {};
+
+TEST_P(Sha256Blocks, AgreesWithOpenSsl) {
+  if (!is_supported(GetParam())) GTEST_SKIP() << "this processor cannot do it";
+  for (size_t count = 0; count <= 40; ++count) {
+    std::vector<std::byte> data = pattern(count * kBlockSize + 1);
+    Bytes blocks = Bytes(data).subspan(1);  // not aligned
+    std::vector<Sha256Digest> by_method(count);
+    std::vector<Sha256Digest> by_choice(count);
+    sha256_blocks(blocks, by_method, GetParam());
+    sha256_blocks(blocks, by_choice);
+    for (size_t i = 0; i < count; ++i) {
+      Sha256Digest expected = sha256(blocks.subspan(i * kBlockSize, kBlockSize));
+      EXPECT_EQ(by_method[i], expected) << i << " of " << count;
+      EXPECT_EQ(by_choice[i], expected) << i << " of " << count;
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Every, Sha256Blocks,
+                         testing::Values(Sha256Method::kOneByOne, Sha256Method::kPairs,
+                                         Sha256Method::kSixteen));
 
 TEST(Digest, ParsesExactlyItsOwnHex) {
   std::string hex = digest_of({}).hex();
