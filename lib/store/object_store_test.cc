@@ -482,8 +482,7 @@ TEST_F(ObjectStoreTest, TwoProcessesFillOneStoreAtOnce) {
         ObjectStore store = open_store();
         Batch batch = store.begin().value();
         for (int i = 0; i < 40; ++i) {
-          Result<FileDigest> put =
-              batch.put_bytes(as_bytes(content_number(i * (round + 1), 5000)));
+          Result<FileDigest> put = batch.put_bytes(as_bytes(content_number(i * (round + 1), 5000)));
           if (!put) {
             std::fprintf(stderr, "%s\n", put.error().describe().c_str());
             ::_exit(1);

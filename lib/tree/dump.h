@@ -12,8 +12,8 @@ namespace cfs::tree {
 
 enum class DumpRules {
   kUsual,
-  kStrict,  ///< also: a newline at the end, 11 fields, MODE of 16 bits, RDEV only for devices, SIZE of
-            ///< symlinks
+  kStrict,  ///< also: a newline at the end, 11 fields, MODE of 16 bits, RDEV only for devices, SIZE
+            ///< of symlinks
 };
 
 /// Reads a composefs dump from `fd` to its end.
