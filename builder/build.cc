@@ -38,6 +38,7 @@ namespace fs = std::filesystem;
 constexpr size_t kMaxDpkgStatusBytes = 64 << 20;
 constexpr size_t kMaxOsReleaseBytes = 64 << 10;
 constexpr size_t kMaxMountRootBytes = 64 << 20;
+constexpr size_t kMaxReleaseBytes = 64 << 10;
 
 /// The directory that will become OUT. Removed with all it holds unless publish() succeeded.
 class Output {
@@ -85,7 +86,8 @@ class Output {
 
   static Result<> check_replaceable(const std::string& path) {
     if (!stat_at(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)) return {};
-    if (stat_at(AT_FDCWD, path + "/release.json", 0)) return {};
+    Result<std::string> release = read_file(AT_FDCWD, path + "/release.json", kMaxReleaseBytes);
+    if (release && release::parse_description(*release)) return {};
     return make_error(ErrorCode::kExists,
                       "'" + path + "' is there and is not the output of a build")
         .with_hint("remove it, or name another directory with -o");
@@ -182,6 +184,12 @@ Result<> write_boot_files(const Manifest& manifest, const BuildOptions& options,
   std::string command_line = fmt::format("{}", fmt::join(manifest.kernel->command_line, " "));
   if (!command_line.empty()) command_line += ' ';
   command_line += "composefs.digest=" + description.image.digest.hex();
+  Result<verity::Digest> pinned = boot::pinned_digest(command_line);
+  if (!pinned || *pinned != description.image.digest) {
+    return make_error(ErrorCode::kInvalidInput,
+                      "kernel.cmdline keeps the kernel from seeing the pinned digest")
+        .with_hint("look for unpaired quotes and '--' in kernel.cmdline");
+  }
 
   std::string stub = CFS_TRY(boot::read_efi_program(options.efi_stub));
   std::string os_release_text = CFS_TRY(os_release(manifest, tree, contents));
@@ -205,7 +213,8 @@ Result<> write_boot_files(const Manifest& manifest, const BuildOptions& options,
 /// Makes OUT/objects a relative link to the store that the user named.
 Result<> link_store(const std::string& path, const Output& output) {
   std::error_code failure;
-  fs::path target = fs::relative(path, output.final_path(), failure);
+  fs::path target = fs::absolute(path, failure).lexically_normal();
+  target = target.lexically_relative(output.final_path());
   if (failure) return errno_error("cannot use the store '" + path + "'", failure.value());
   if (*target.begin() != "..") {
     return make_error(ErrorCode::kUsage,

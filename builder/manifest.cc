@@ -123,7 +123,14 @@ Result<Source> parse_debian(const YamlValue& value) {
     source.components = CFS_TRY(package_words(*found, "-/"));
     if (source.components.empty()) return found->error("the list is empty");
   }
-  if (auto found = map.find("mirrors")) source.mirrors = CFS_TRY(found->string_list());
+  if (auto found = map.find("mirrors")) {
+    source.mirrors = CFS_TRY(found->string_list());
+    for (const std::string& mirror : source.mirrors) {
+      if (mirror.starts_with('-')) {
+        return found->error(fmt::format("'{}' is not a mirror", mirror));
+      }
+    }
+  }
   source.variant = "essential";
   if (auto found = map.find("variant")) source.variant = CFS_TRY(one_of(*found, kVariants));
   if (auto found = map.find("packages")) {

@@ -122,9 +122,12 @@ Result<Deployment> activate(Sysroot& sysroot, boot::Esp& esp,
   CFS_TRY(sysroot.publish_image(digest));
   CFS_TRY(sysroot.save_release(description));
   Deployment deployment = CFS_TRY(record_for(sysroot, *description, installed));
-  CFS_TRY(sysroot.save(deployment));
   std::optional<Deployment> booted = CFS_TRY(sysroot.reference("booted"));
-  if (booted && booted->id == deployment.id) {
+  bool is_running = booted && booted->id == deployment.id;
+  // Staged again after a rollback, it has to prove itself again; and `rollback` can give it up.
+  if (!is_running) deployment.state = DeploymentState::kStaged;
+  CFS_TRY(sysroot.save(deployment));
+  if (is_running) {
     CFS_TRY(sysroot.remove_reference("staged"));
   } else {
     CFS_TRY(sysroot.set_reference("staged", deployment));

@@ -179,7 +179,10 @@ class CliTest : public ::testing::Test {
         write_proc("/proc/self/uid_map", same(uid));
         write_proc("/proc/self/gid_map", same(gid));
       }
-      if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) ::_exit(100);
+      // EINVAL: / is no mount point (a chroot).
+      if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 && errno != EINVAL) {
+        ::_exit(100);
+      }
       ::_exit(body());
     }
     int status = 0;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/composefs_info.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <optional>
 #include <set>
@@ -11,6 +10,7 @@
 #include "lib/tree/dump.h"
 #include "lib/verity/kernel.h"
 #include "lib/verity/merkle.h"
+#include "tools/getopt.h"
 
 namespace cfs::tools {
 namespace {
@@ -26,41 +26,56 @@ Error usage(const std::string& what) {
   return make_error(ErrorCode::kUsage, what).with_hint("see composefs-info --help");
 }
 
+constexpr std::string_view kHelp =
+    "Usage: composefs-info [--basedir=PATH] [--filter=NAME]... COMMAND FILE...\n"
+    "Shows what is in composefs images.\n\n"
+    "  ls               every entry, with its symlink target or its object\n"
+    "  objects          objects that the images use\n"
+    "  missing-objects  those of them that are not below --basedir\n"
+    "  dump             everything, as a composefs dump\n"
+    "  measure-file     fs-verity digests of any files\n\n"
+    "  --basedir=PATH   object store\n"
+    "  --filter=NAME    only this name directly below the root (can be repeated)\n"
+    "  --help           this text\n";
+constexpr std::string_view kCommands[] = {"ls", "objects", "missing-objects", "dump",
+                                          "measure-file"};
+constexpr option kOptions[] = {{"basedir", required_argument, nullptr, 'b'},
+                               {"filter", required_argument, nullptr, 'f'},
+                               {"help", no_argument, nullptr, 'h'},
+                               {nullptr, 0, nullptr, 0}};
+
 /// Nothing when help was asked for and printed.
 Result<std::optional<Options>> parse(const std::vector<std::string>& arguments,
                                      const CommandIo& io) {
   Options options;
-  CLI::App app(
-      "Shows what is in composefs images.\n"
-      "  ls               every entry, with its symlink target or its object\n"
-      "  objects          objects that the images use\n"
-      "  missing-objects  those of them that are not below --basedir\n"
-      "  dump             everything, as a composefs dump\n"
-      "  measure-file     fs-verity digests of any files",
-      "composefs-info");
-  app.add_option("COMMAND", options.command)
-      ->required()
-      ->check(CLI::IsMember(
-          std::vector<std::string>{"ls", "objects", "missing-objects", "dump", "measure-file"}));
-  app.add_option("FILE", options.files, "Images, or files to measure")->required();
-  app.add_option("--basedir", options.basedir, "Object store")->take_last();
-  app.add_option("--filter", options.filter,
-                 "Only this name directly below the root (can be repeated)")
-      ->expected(1)
-      ->take_all();
-  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
-  try {
-    app.parse(reversed);
-  } catch (const CLI::CallForHelp&) {
-    CFS_TRY(write_full(io.out_fd, as_bytes(app.help())));
+  bool help = false;
+  auto on_option = [&](int option, const char* value) -> Result<> {
+    if (option == 'b') {
+      options.basedir = value;
+    } else if (option == 'f') {
+      if (std::string_view(value).find('/') != std::string_view::npos) {
+        return usage("--filter takes a single name, not '" + std::string(value) + "'");
+      }
+      options.filter.emplace_back(value);
+    } else {
+      help = true;
+    }
+    return {};
+  };
+  std::vector<std::string> operands =
+      CFS_TRY(read_options("composefs-info", arguments, kOptions, on_option));
+  if (help) {
+    CFS_TRY(write_full(io.out_fd, as_bytes(kHelp)));
     return std::optional<Options>();
-  } catch (const CLI::ParseError& error) {
-    return usage(error.what());
   }
-  for (const std::string& name : options.filter) {
-    if (name.find('/') != name.npos)
-      return usage("--filter takes a single name, not '" + name + "'");
+  if (operands.empty()) return usage("no COMMAND is given");
+  options.command = operands[0];
+  if (std::find(std::begin(kCommands), std::end(kCommands), options.command) ==
+      std::end(kCommands)) {
+    return usage("unknown command '" + options.command + "'");
   }
+  if (operands.size() < 2) return usage("no FILE is given");
+  options.files.assign(operands.begin() + 1, operands.end());
   return std::optional(std::move(options));
 }
 
@@ -127,26 +142,31 @@ Result<> for_each_entry(const tree::Tree& tree, const Options& options, Visit vi
 }
 
 Result<> list(const erofs::Image& image, const Options& options, TextOutput& output) {
-  return for_each_entry(image.tree, options,
-                        [&](const tree::Node& node, const std::string& path) -> Result<> {
-                          std::string line = escaped(path, Spaces::kKeep);
-                          if (node.is_directory()) {
-                            line += "/\t";
-                          } else if (!node.is_link() && node.is_symlink()) {
-                            line += "\t-> " + escaped(node.symlink_target(), Spaces::kEscape);
-                          } else if (!node.is_link() && node.is_regular() && node.has_payload()) {
-                            line += "\t@ " + escaped(node.payload(), Spaces::kEscape);
-                          }
-                          line += '\n';
-                          return output.write(line);
-                        });
+  std::set<const tree::Node*> shown;
+  return for_each_entry(
+      image.tree, options, [&](const tree::Node& entry, const std::string& path) -> Result<> {
+        // Of a file with several names, the first that is shown tells all.
+        const tree::Node& node = entry.inode();
+        bool is_again = (entry.is_link() || node.has_links()) && !shown.insert(&node).second;
+        std::string line = escaped(path, Spaces::kKeep);
+        if (node.is_directory()) {
+          line += "/\t";
+        } else if (!is_again && node.is_symlink()) {
+          line += "\t-> " + escaped(node.symlink_target(), Spaces::kEscape);
+        } else if (!is_again && node.is_regular() && node.has_payload()) {
+          line += "\t@ " + escaped(node.payload(), Spaces::kEscape);
+        }
+        line += '\n';
+        return output.write(line);
+      });
 }
 
 Result<> collect_objects(const erofs::Image& image, const Options& options,
                          std::set<std::string>& objects) {
   return for_each_entry(image.tree, options,
-                        [&](const tree::Node& node, const std::string&) -> Result<> {
-                          if (!node.is_link() && node.is_regular() && node.has_payload()) {
+                        [&](const tree::Node& entry, const std::string&) -> Result<> {
+                          const tree::Node& node = entry.inode();
+                          if (node.is_regular() && node.has_payload()) {
                             objects.insert(node.payload());
                           }
                           return {};
@@ -166,18 +186,12 @@ Result<verity::Digest> measure_file(const std::string& path) {
   return CFS_TRY_WITH("while reading '" + path + "'", verity::digest_of_fd(fd.get()));
 }
 
-}  // namespace
-
-Result<> run_composefs_info(const std::vector<std::string>& arguments, const CommandIo& io) {
-  std::optional<Options> parsed = CFS_TRY(parse(arguments, io));
-  if (!parsed) return {};
-  const Options& options = *parsed;
-  TextOutput output(io.out_fd);
+Result<> run_command(const Options& options, TextOutput& output) {
   if (options.command == "measure-file") {
     for (const std::string& path : options.files) {
       CFS_TRY(output.write(CFS_TRY(measure_file(path)).hex() + "\n"));
     }
-    return output.flush();
+    return {};
   }
 
   UniqueFd basedir;
@@ -205,7 +219,19 @@ Result<> run_composefs_info(const std::vector<std::string>& arguments, const Com
     }
     CFS_TRY(output.write(object + "\n"));
   }
-  return output.flush();
+  return {};
+}
+
+}  // namespace
+
+Result<> run_composefs_info(const std::vector<std::string>& arguments, const CommandIo& io) {
+  std::optional<Options> parsed = CFS_TRY(parse(arguments, io));
+  if (!parsed) return {};
+  TextOutput output(io.out_fd);
+  Result<> done = run_command(*parsed, output);
+  // What was found before an error is printed all the same.
+  Result<> flushed = output.flush();
+  return done ? flushed : done;
 }
 
 }  // namespace cfs::tools

@@ -9,6 +9,7 @@
 
 #include "lib/base/check.h"
 #include "lib/base/hex.h"
+#include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 
 namespace cfs::tools {
@@ -23,6 +24,7 @@ Result<> TextOutput::write(std::string_view text) {
 }
 
 Result<> TextOutput::flush() {
+  CFS_TRY(check_interrupted());
   CFS_TRY_WITH("while printing the result", write_full(fd_, as_bytes(buffer_)));
   buffer_.clear();
   return {};
@@ -70,7 +72,8 @@ Result<> OutputFile::publish() {
   CFS_TRY_WITH("while writing '" + path_ + "'", fsync_fd(fd_.get()));
   CFS_TRY(rename_at(AT_FDCWD, temporary_, AT_FDCWD, path_));
   temporary_.clear();
-  return {};
+  size_t slash = path_.rfind('/');
+  return fsync_directory(AT_FDCWD, slash == path_.npos ? "." : path_.substr(0, slash + 1));
 }
 
 }  // namespace cfs::tools

@@ -97,6 +97,9 @@ Error errno_error(std::string message, int error_number, const char* file, int l
     case EEXIST:
       code = ErrorCode::kExists;
       break;
+    case EINTR:
+      code = ErrorCode::kInterrupted;
+      break;
     default:
       break;
   }

@@ -73,7 +73,7 @@ struct Error {
                                const char* file = __builtin_FILE(), int line = __builtin_LINE());
 
 /// Makes an Error from an errno value. ENOENT becomes kNotFound, ENOSPC, EDQUOT and EFBIG kNoSpace,
-/// EACCES, EPERM and EROFS kPermission, EEXIST kExists, everything else kIo.
+/// EACCES, EPERM and EROFS kPermission, EEXIST kExists, EINTR kInterrupted, everything else kIo.
 [[nodiscard]] Error errno_error(std::string message, int error_number = errno,
                                 const char* file = __builtin_FILE(), int line = __builtin_LINE());
 

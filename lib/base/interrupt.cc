@@ -2,6 +2,7 @@
 #include "lib/base/interrupt.h"
 
 #include <signal.h>
+#include <string.h>
 
 #include <atomic>
 
@@ -18,17 +19,22 @@ void on_signal(int signal_number) { received_signal.store(signal_number); }
 void catch_interrupts() {
   struct sigaction action = {};
   action.sa_handler = on_signal;
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
-  ::sigaction(SIGINT, &action, nullptr);
-  ::sigaction(SIGTERM, &action, nullptr);
+  action.sa_flags = static_cast<int>(SA_RESETHAND);  // and no SA_RESTART
+  for (int signal_number : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction old = {};
+    ::sigaction(signal_number, nullptr, &old);
+    if (old.sa_handler != SIG_IGN) ::sigaction(signal_number, &action, nullptr);
+  }
   ::signal(SIGPIPE, SIG_IGN);
 }
+
+bool is_interrupted() { return received_signal.load(std::memory_order_relaxed) != 0; }
 
 Result<> check_interrupted() {
   int signal_number = received_signal.load(std::memory_order_relaxed);
   if (signal_number == 0) return {};
   return make_error(ErrorCode::kInterrupted,
-                    std::string("stopped by ") + (signal_number == SIGINT ? "SIGINT" : "SIGTERM"));
+                    std::string("stopped by SIG") + ::sigabbrev_np(signal_number));
 }
 
 }  // namespace cfs

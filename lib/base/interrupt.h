@@ -5,12 +5,15 @@
 
 namespace cfs {
 
-/// Makes SIGINT and SIGTERM set a flag instead of killing the process; ignores SIGPIPE. Called once
-/// by `main`. A second signal kills at once.
+/// Makes SIGINT, SIGTERM and SIGHUP set a flag instead of killing the process (those that were
+/// ignored stay so); ignores SIGPIPE. Called once by `main`. A second signal kills at once.
 void catch_interrupts();
 
-/// kInterrupted once SIGINT or SIGTERM came. Long loops call it between objects, so that temporary
-/// files are removed and nothing half-made stays. Thread-safe.
+/// Did one of them come? Blocked calls of lib/base/io.h then end with EINTR. Thread-safe.
+[[nodiscard]] bool is_interrupted();
+
+/// kInterrupted once one of them came. Long loops call it between objects, so that temporary files
+/// are removed and nothing half-made stays. Thread-safe.
 [[nodiscard]] Result<> check_interrupted();
 
 }  // namespace cfs

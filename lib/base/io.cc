@@ -12,16 +12,18 @@
 #include <memory>
 
 #include "lib/base/hex.h"
+#include "lib/base/interrupt.h"
 
 namespace cfs {
 namespace {
 
+/// A signal that asks us to stop (lib/base/interrupt.h) ends the call; any other repeats it.
 template <typename Call>
 auto retry(Call call) {
   decltype(call()) result;
   do {
     result = call();
-  } while (result < 0 && errno == EINTR);
+  } while (result < 0 && errno == EINTR && !is_interrupted());
   return result;
 }
 

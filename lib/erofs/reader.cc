@@ -10,10 +10,13 @@
 // image is read into the tree that it was written from, whichever name was the primary.
 #include "lib/erofs/reader.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstring>
 #include <deque>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "lib/base/io.h"
 #include "lib/erofs/format.h"
@@ -128,6 +131,7 @@ class Reader {
   Image result_;
   uint32_t next_ino_ = 0;
   std::unordered_map<uint64_t, tree::Node*> nodes_;  // nid → the node of its primary name
+  std::unordered_set<uint64_t> shared_entries_;      // offsets of those claimed
   std::vector<PendingName> pending_;
   std::deque<PendingDirectory> directories_;
 };
@@ -239,6 +243,7 @@ Result<Reader::XattrList> Reader::read_xattrs(const Inode& inode) {
     le32 id = CFS_TRY(load<le32>(offset));
     uint64_t entry_offset = super_.xattr_block * kBlockSize + 4ULL * id;
     CFS_TRY(read_xattr_entry(entry_offset, image_.size(), list, entry_size));
+    if (shared_entries_.insert(entry_offset).second) CFS_TRY(claim(entry_offset, entry_size));
   }
   list.shared_count = list.items.size();
   while (offset < end) {
@@ -521,10 +526,13 @@ Result<Image> read_image(Bytes image) { return Reader(image).read(); }
 
 Result<Image> read_image_file(int fd) {
   struct stat status = CFS_TRY(fstat_fd(fd));
-  if (!S_ISREG(status.st_mode)) return read_image({});
-  std::vector<std::byte> image(static_cast<size_t>(status.st_size));
-  size_t count = CFS_TRY(pread_full(fd, image, 0));
-  return read_image(Bytes(image).first(count));
+  auto size = static_cast<size_t>(status.st_size);
+  if (!S_ISREG(status.st_mode) || size == 0) return read_image({});
+  void* mapping = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
+  if (mapping == MAP_FAILED) return errno_error("cannot map the image");
+  Result<Image> image = read_image(Bytes(static_cast<const std::byte*>(mapping), size));
+  ::munmap(mapping, size);
+  return image;
 }
 
 }  // namespace cfs::erofs

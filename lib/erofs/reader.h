@@ -22,7 +22,7 @@ struct Image {
 /// version). Spec: composefs-format.md §12. Trust: input is attacker-controlled.
 [[nodiscard]] Result<Image> read_image(Bytes image);
 
-/// Loads the regular file `fd` and reads it.
+/// Maps the regular file `fd` and reads it. Nobody may make the file shorter meanwhile.
 [[nodiscard]] Result<Image> read_image_file(int fd);
 
 /// Checks that `image` is exactly what our writer makes of the tree in it: every byte, padding

@@ -409,9 +409,11 @@ Result<int> Batch::State::open_temporary_directory() {
     std::string name = random_name();
     std::string path = std::string(kTemporaryDirectory) + "/" + name;
     CFS_TRY(make_directories(store_fd, path, 0700));
-    UniqueFd directory = CFS_TRY(open_at(store_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-    // Another process's remove_stale() may have come between: then the directory is locked, or
-    // gone, and a new name is tried.
+    // Another process's remove_stale() may come between any two of these steps: then the directory
+    // is gone or locked, and a new name is tried.
+    Result<UniqueFd> opened = open_at(store_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (!opened && opened.error().code == ErrorCode::kNotFound) continue;
+    UniqueFd directory = CFS_TRY(std::move(opened));
     if (!CFS_TRY(lock_directory(directory.get()))) continue;
     struct stat ours = CFS_TRY(fstat_fd(directory.get()));
     Result<struct stat> named = stat_at(store_fd, path, AT_SYMLINK_NOFOLLOW);

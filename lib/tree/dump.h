@@ -10,15 +10,23 @@
 
 namespace cfs::tree {
 
+enum class DumpRules {
+  kUsual,
+  kStrict,  ///< also: a newline at the end, 11 fields, MODE of 16 bits, RDEV only for devices, SIZE
+            ///< of symlinks
+};
+
 /// Reads a composefs dump from `fd` to its end.
 ///
+/// PAYLOAD, CONTENT and DIGEST may be missing at the end of a line, and MODE may have more than 16
+/// bits, which are ignored: the C reference's own tests hold it to that.
 /// Stricter than the C reference where composefs-format.md §13.3 says it is lax.
 /// Errors: kInvalidInput with the line number; kIo. Time and memory O(input).
 /// Spec: composefs-format.md §14. Trust: input is attacker-controlled.
-[[nodiscard]] Result<Tree> read_dump(int fd);
+[[nodiscard]] Result<Tree> read_dump(int fd, DumpRules rules = DumpRules::kUsual);
 
 /// The same from memory.
-[[nodiscard]] Result<Tree> parse_dump(std::string_view text);
+[[nodiscard]] Result<Tree> parse_dump(std::string_view text, DumpRules rules = DumpRules::kUsual);
 
 /// Receives pieces of output in order.
 using TextSink = std::function<Result<>(std::string_view)>;

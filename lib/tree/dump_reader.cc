@@ -16,6 +16,7 @@ namespace {
 constexpr size_t kReadBytes = 256 * 1024;
 constexpr size_t kMaxXattrTextBytes = 65535;
 constexpr size_t kMaxPathBytes = 1 << 20;
+constexpr size_t kMaxPayloadBytes = 4095;
 
 Error bad(std::string what) { return make_error(ErrorCode::kInvalidInput, std::move(what)); }
 
@@ -83,6 +84,8 @@ Result<std::string_view> unescape(std::string_view text, std::string& out) {
 
 class DumpReader {
  public:
+  explicit DumpReader(DumpRules rules) : rules_(rules) {}
+
   Result<> add_line(std::string_view line) {
     ++line_number_;
     Result<> added = parse_line(line);
@@ -111,12 +114,13 @@ class DumpReader {
 
   Result<> parse_line(std::string_view line);
   Result<> parse_attributes(Node& node, std::string_view (&fields)[kFieldCount]);
-  Result<> parse_file(Node& node, std::string_view (&fields)[kFieldCount], uint64_t size_bytes);
+  Result<> parse_contents(Node& node, std::string_view (&fields)[kFieldCount], uint64_t size_bytes);
   Result<> parse_xattr(Node& node, std::string_view text);
   Result<Node*> find_parent(std::string_view path);
   Result<> resolve_links();
   Result<> resolve(size_t first);
 
+  DumpRules rules_;
   Tree tree_;
   size_t line_number_ = 0;
   std::vector<PendingLink> links_;
@@ -146,12 +150,14 @@ Result<> DumpReader::parse_line(std::string_view line) {
   std::string_view rest = line;
   for (size_t i = 0; i < kFieldCount; ++i) {
     size_t space = rest.find(' ');
-    bool is_last = i + 1 == kFieldCount;
-    if (space == rest.npos && !is_last) {
-      return bad("the line has " + std::to_string(i + 1) + " fields, 11 are needed");
+    size_t needed = rules_ == DumpRules::kStrict ? kFieldCount : size_t{kPayload};
+    if (space == rest.npos && i + 1 < needed) {
+      return bad("the line has " + std::to_string(i + 1) + " fields, " + std::to_string(needed) +
+                 " are needed");
     }
     fields[i] = rest.substr(0, space);
     rest.remove_prefix(space == rest.npos ? rest.size() : space + 1);
+    if (i >= kPayload && fields[i].empty()) fields[i] = "-";
   }
   if (rest.size() > kMaxXattrTextBytes) return bad("more than 65535 bytes of extended attributes");
 
@@ -164,6 +170,7 @@ Result<> DumpReader::parse_line(std::string_view line) {
   if (is_link) mode_text.remove_prefix(1);
   Attributes attributes;
   attributes.mode = CFS_TRY(parse_number<uint32_t>(kMode, mode_text, 8));
+  if (rules_ == DumpRules::kUsual) attributes.mode &= 0xffff;  // as the C reference has it
   if (!is_valid_mode(attributes.mode))
     return bad("MODE has no valid file type: '" + std::string(mode_text) + "'");
 
@@ -218,27 +225,23 @@ Result<> DumpReader::parse_attributes(Node& node, std::string_view (&fields)[kFi
     return bad("MTIME has more than 999999999 nanoseconds");
   }
 
-  if (node.is_symlink()) {
-    if (fields[kPayload] == "-") return bad("a symlink needs its target in PAYLOAD");
-    std::string_view target = CFS_TRY(unescape(fields[kPayload], payload_text_));
-    return tree_.set_symlink_target(node, target);
-  }
-  if (node.is_regular()) return parse_file(node, fields, size_bytes);
-  if (!node.is_directory()) node.size_bytes = size_bytes;
-  return {};
+  bool strict = rules_ == DumpRules::kStrict;
+  if (strict && rdev != 0 && !node.is_device()) return bad("RDEV is only for devices");
+  return parse_contents(node, fields, size_bytes);
 }
 
-Result<> DumpReader::parse_file(Node& node, std::string_view (&fields)[kFieldCount],
-                                uint64_t size_bytes) {
+/// PAYLOAD, CONTENT and DIGEST must be right for every type, also where nothing comes of them.
+Result<> DumpReader::parse_contents(Node& node, std::string_view (&fields)[kFieldCount],
+                                    uint64_t size_bytes) {
+  bool strict = rules_ == DumpRules::kStrict;
   std::optional<verity::Digest> digest;
   if (fields[kDigest] != "-") {
     digest = verity::Digest::parse(fields[kDigest]);
     if (!digest) return bad("DIGEST must be 64 hex digits");
   }
   std::string_view payload;
-  if (fields[kPayload] != "-") {
-    payload = CFS_TRY(unescape(fields[kPayload], payload_text_));
-  }
+  if (fields[kPayload] != "-") payload = CFS_TRY(unescape(fields[kPayload], payload_text_));
+  if (payload.size() > kMaxPayloadBytes) return bad("PAYLOAD is longer than 4095 bytes");
   std::string_view content;
   if (fields[kContent] != "-") {
     content = CFS_TRY(unescape(fields[kContent], content_text_));
@@ -247,9 +250,19 @@ Result<> DumpReader::parse_file(Node& node, std::string_view (&fields)[kFieldCou
                  std::to_string(size_bytes));
     }
   }
-  // The image holds neither payload nor digest of a file that it holds itself.
-  if (!content.empty() || size_bytes == 0) return tree_.set_content(node, content);
-  return tree_.set_external(node, payload, digest ? &*digest : nullptr, size_bytes);
+  if (node.is_symlink()) {
+    if (payload.empty()) return bad("a symlink needs its target in PAYLOAD");
+    if (strict && size_bytes != payload.size()) return bad("SIZE is not the target's length");
+    if (strict && !content.empty()) return bad("a symlink has no CONTENT");
+    return tree_.set_symlink_target(node, payload);
+  }
+  if (node.is_regular()) {
+    // The image holds neither payload nor digest of a file that it holds itself.
+    if (!content.empty() || size_bytes == 0) return tree_.set_content(node, content);
+    return tree_.set_external(node, payload, digest ? &*digest : nullptr, size_bytes);
+  }
+  if (!node.is_directory()) node.size_bytes = size_bytes;
+  return {};
 }
 
 Result<> DumpReader::parse_xattr(Node& node, std::string_view text) {
@@ -303,8 +316,11 @@ Result<> DumpReader::resolve(size_t first) {
 
 }  // namespace
 
-Result<Tree> parse_dump(std::string_view text) {
-  DumpReader reader;
+Result<Tree> parse_dump(std::string_view text, DumpRules rules) {
+  DumpReader reader(rules);
+  if (rules == DumpRules::kStrict && !text.ends_with('\n')) {
+    return bad("the dump does not end with a newline");
+  }
   while (!text.empty()) {
     size_t end = std::min(text.find('\n'), text.size());
     CFS_TRY(reader.add_line(text.substr(0, end)));
@@ -313,8 +329,8 @@ Result<Tree> parse_dump(std::string_view text) {
   return std::move(reader).finish();
 }
 
-Result<Tree> read_dump(int fd) {
-  DumpReader reader;
+Result<Tree> read_dump(int fd, DumpRules rules) {
+  DumpReader reader(rules);
   std::string buffer;  // holds the start of a line that is not complete yet
   std::vector<std::byte> piece(kReadBytes);
   for (;;) {
@@ -333,7 +349,10 @@ Result<Tree> read_dump(int fd) {
     buffer.append(text);
     if (count < piece.size()) break;
   }
-  if (!buffer.empty()) CFS_TRY(reader.add_line(buffer));
+  if (!buffer.empty()) {
+    if (rules == DumpRules::kStrict) return bad("the dump does not end with a newline");
+    CFS_TRY(reader.add_line(buffer));
+  }
   return std::move(reader).finish();
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <charconv>
 #include <string>
+#include <unordered_map>
 
 #include "lib/tree/dump.h"
 
@@ -61,10 +62,19 @@ class DumpWriter {
 
   Result<> add(const Node& entry, std::string_view path) {
     const Node& node = entry.inode();
+    // Where the name that holds the file is not selected, the first name that is stands in for it.
+    std::string target;
+    if (entry.is_link()) {
+      target = node.path();
+      if (!is_selected(node)) {
+        auto [stand_in, is_first] = stand_ins_.try_emplace(&node, path);
+        target = is_first ? "" : stand_in->second;
+      }
+    }
     append_escaped(out_, path, Escape::kPlain);
     out_ += ' ';
     append_number(out_, size_of(node));
-    out_ += entry.is_link() ? " @" : " ";
+    out_ += target.empty() ? " " : " @";
     append_number(out_, node.attributes.mode, 8);
     out_ += ' ';
     append_number(out_, node.attributes.nlink);
@@ -79,7 +89,7 @@ class DumpWriter {
     out_ += '.';
     append_number(out_, node.attributes.mtime.nanoseconds);
     out_ += ' ';
-    append_optional(out_, payload_of(entry));
+    append_optional(out_, target.empty() ? payload_of(node) : target);
     out_ += ' ';
     append_optional(out_, node.content());
     out_ += ' ';
@@ -87,6 +97,15 @@ class DumpWriter {
     append_xattrs(node);
     out_ += '\n';
     return out_.size() >= kBufferBytes ? flush() : Result<>();
+  }
+
+  /// Is the node below one of the selected names?
+  bool is_selected(const Node& node) const {
+    if (options_.top_level.empty()) return true;
+    const Node* top = &node;
+    while (top->parent() != nullptr && top->parent()->parent() != nullptr) top = top->parent();
+    return std::find(options_.top_level.begin(), options_.top_level.end(), top->name()) !=
+           options_.top_level.end();
   }
 
   Result<> flush() {
@@ -99,13 +118,10 @@ class DumpWriter {
   static uint64_t size_of(const Node& node) {
     return node.is_symlink() ? node.symlink_target().size() : node.size_bytes;
   }
-  static std::string payload_of(const Node& entry) {
-    const Node& node = entry.inode();
-    if (entry.is_link()) return node.path();
+  static std::string payload_of(const Node& node) {
     if (node.is_symlink()) return std::string(node.symlink_target());
     return node.is_external() ? node.payload() : "";
   }
-
   void append_xattr(const Xattr& xattr) {
     out_ += ' ';
     append_escaped(out_, xattr.key, Escape::kEquals);
@@ -128,18 +144,14 @@ class DumpWriter {
   const DumpOptions& options_;
   const TextSink& sink_;
   std::string out_;
+  std::unordered_map<const Node*, std::string> stand_ins_;
 };
 
 }  // namespace
 
 Result<> write_dump(const Tree& tree, const DumpOptions& options, const TextSink& sink) {
   DumpWriter writer(options, sink);
-  std::span<const std::string> top_level = options.top_level;
   CFS_TRY(writer.add(tree.root(), "/"));
-  auto selected = [&](const Node& node) {
-    return top_level.empty() ||
-           std::find(top_level.begin(), top_level.end(), node.name()) != top_level.end();
-  };
   // The path grows and shrinks with the walk instead of being made anew for each node.
   struct Level {
     std::span<Node* const> children;
@@ -156,7 +168,7 @@ Result<> write_dump(const Tree& tree, const DumpOptions& options, const TextSink
       continue;
     }
     const Node& node = *level.children[level.next++];
-    if (levels.size() == 1 && !selected(node)) continue;
+    if (levels.size() == 1 && !writer.is_selected(node)) continue;
     path += '/';
     path += node.name();
     CFS_TRY(writer.add(node, path));
