@@ -185,12 +185,4 @@ bool FakeServer::answer(int fd, const Request& request) {
   return whole && !response.endless_after;
 }
 
-FakeServer::Handler serve_directory(std::string directory) {
-  return [directory = std::move(directory)](const FakeServer::Request& request) {
-    Result<std::string> body = read_file(AT_FDCWD, directory + request.target, 1 << 30);
-    if (!body) return FakeServer::Response{.status = 404};
-    return FakeServer::Response{.body = std::move(*body)};
-  };
-}
-
 }  // namespace cfs::net

@@ -74,7 +74,4 @@ class FakeServer {
   std::thread acceptor_;
 };
 
-/// Serves the files below `directory`; 404 for everything else.
-[[nodiscard]] FakeServer::Handler serve_directory(std::string directory);
-
 }  // namespace cfs::net
