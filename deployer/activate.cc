@@ -109,7 +109,7 @@ Result<Deployment> activate(Sysroot& sysroot, boot::Esp& esp,
   if (file == nullptr) {
     return make_error(ErrorCode::kCorrupt, "release '" + description->version + "' has no UKI");
   }
-  UniqueFd uki = CFS_TRY(open_at(sysroot.directory_fd(), uki_path(*description, *file), O_RDONLY));
+  UniqueFd uki = CFS_TRY(open_regular_at(sysroot.directory_fd(), uki_path(*description, *file)));
   boot::UkiInfo info =
       CFS_TRY_WITH("while reading '" + file->name + "'", boot::read_uki(uki.get()));
   Result<verity::Digest> pin = boot::pinned_digest(info.cmdline);

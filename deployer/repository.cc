@@ -148,7 +148,7 @@ Result<> Repository::fetch_file(const release::ReleaseFile& file, int dir_fd,
 }
 
 Result<bool> file_is_there(const release::ReleaseFile& file, int dir_fd, const std::string& path) {
-  Result<UniqueFd> opened = open_at(dir_fd, path, O_RDONLY);
+  Result<UniqueFd> opened = open_regular_at(dir_fd, path);
   if (!opened && opened.error().code == ErrorCode::kNotFound) return false;
   if (!opened) return Error(std::move(opened).error());
   struct stat status = CFS_TRY(fstat_fd(opened->get()));

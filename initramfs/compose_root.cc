@@ -37,7 +37,7 @@ Result<UniqueFd> open_image(int sysroot_fd, const verity::Digest& digest) {
   if (std::string_view(target, static_cast<size_t>(size)) != "../objects/" + digest.object_path()) {
     return make_error(ErrorCode::kCorrupt, "'" + name + "' does not point to its object");
   }
-  return open_beneath(sysroot_fd, "cfs/objects/" + digest.object_path(), O_RDONLY);
+  return open_regular_beneath(sysroot_fd, "cfs/objects/" + digest.object_path());
 }
 
 Result<Backing> mount_root(int image_fd, const std::string& target, const BootOptions& options,

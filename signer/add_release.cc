@@ -110,7 +110,7 @@ Result<std::vector<Object>> objects_of(const tree::Tree& tree) {
 
 // The image as the first object, then those that it refers to; all as the description says.
 Result<std::vector<Object>> read_image(int build_fd, const ReleaseDescription& description) {
-  UniqueFd image = CFS_TRY(open_at(build_fd, "image.cfs", O_RDONLY | O_NOFOLLOW));
+  UniqueFd image = CFS_TRY(open_regular_at(build_fd, "image.cfs", O_NOFOLLOW));
   struct stat status = CFS_TRY(fstat_fd(image.get()));
   if (static_cast<uint64_t>(status.st_size) != description.image.size_bytes ||
       CFS_TRY(verity::digest_of_fd(image.get())) != description.image.digest) {
@@ -138,7 +138,7 @@ Result<std::vector<Object>> read_image(int build_fd, const ReleaseDescription& d
 Result<> import_object(int repository_fd, int build_fd, int objects_fd, Object& object,
                        const Staging& staging) {
   const std::string path = release::encoded_object_path(object.digest);
-  Result<UniqueFd> present = open_at(repository_fd, path, O_RDONLY | O_NOFOLLOW);
+  Result<UniqueFd> present = open_regular_at(repository_fd, path, O_NOFOLLOW);
   if (present) {
     Result<> good = check_encoded_object(present->get(), object.digest, object.size_bytes);
     if (good) {
@@ -153,8 +153,8 @@ Result<> import_object(int repository_fd, int build_fd, int objects_fd, Object& 
   constexpr std::string_view kObjects = "objects/";
   bool in_store = object.source.starts_with(kObjects);
   Result<UniqueFd> source =
-      in_store ? open_beneath(objects_fd, object.source.substr(kObjects.size()), O_RDONLY)
-               : open_at(build_fd, object.source, O_RDONLY | O_NOFOLLOW);
+      in_store ? open_regular_beneath(objects_fd, object.source.substr(kObjects.size()))
+               : open_regular_at(build_fd, object.source, O_NOFOLLOW);
   if (!source && source.error().code == ErrorCode::kNotFound) {
     return make_error(
                ErrorCode::kNotFound,
@@ -210,7 +210,7 @@ Result<> import_file(int repository_fd, int build_fd, const release::ReleaseFile
   };
   Result<std::string> present = read_file(repository_fd, path, file.size_bytes);
   if (present && is_right(*present)) return {};
-  UniqueFd source = CFS_TRY(open_beneath(build_fd, file.name, O_RDONLY));
+  UniqueFd source = CFS_TRY(open_regular_beneath(build_fd, file.name));
   std::string content = CFS_TRY(read_fd(source.get(), file.size_bytes));
   if (!is_right(content)) {
     return make_error(ErrorCode::kDigestMismatch,

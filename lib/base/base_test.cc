@@ -108,6 +108,16 @@ TEST(ThreadPool, RunsEverythingAndReturnsTheFirstError) {
   EXPECT_EQ(pool.finish().error().message, "five");
 }
 
+TEST(OpenRegular, RefusesAFifoWithoutWaitingForItsWriter) {
+  TemporaryDirectory directory = std::move(TemporaryDirectory::create().value());
+  std::string fifo = directory.path() + "/fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  UniqueFd parent = std::move(open_at(AT_FDCWD, directory.path(), O_RDONLY | O_DIRECTORY).value());
+  EXPECT_EQ(open_regular_at(AT_FDCWD, fifo).error().code, ErrorCode::kInvalidInput);
+  EXPECT_EQ(open_regular_beneath(parent.get(), "fifo").error().code, ErrorCode::kInvalidInput);
+  EXPECT_EQ(open_regular_at(AT_FDCWD, directory.path()).error().code, ErrorCode::kInvalidInput);
+}
+
 TEST(FormatBytes, UsesSiUnits) {
   EXPECT_EQ(format_bytes(999), "999 B");
   EXPECT_EQ(format_bytes(1500), "1.5 kB");

@@ -55,6 +55,30 @@ Result<UniqueFd> open_beneath(int dir_fd, const std::string& path, int flags, mo
   return UniqueFd(static_cast<int>(fd));
 }
 
+namespace {
+
+constexpr int kRegularFlags = O_RDONLY | O_NONBLOCK | O_NOCTTY;
+
+/// Passes on `opened` when it is a regular file.
+Result<UniqueFd> require_regular(Result<UniqueFd> opened, const std::string& path) {
+  UniqueFd fd = CFS_TRY(std::move(opened));
+  struct stat status = CFS_TRY(fstat_fd(fd.get()));
+  if (!S_ISREG(status.st_mode)) {
+    return make_error(ErrorCode::kInvalidInput, quoted(path) + " is not a regular file");
+  }
+  return fd;
+}
+
+}  // namespace
+
+Result<UniqueFd> open_regular_at(int dir_fd, const std::string& path, int flags) {
+  return require_regular(open_at(dir_fd, path, kRegularFlags | flags), path);
+}
+
+Result<UniqueFd> open_regular_beneath(int dir_fd, const std::string& path, int flags) {
+  return require_regular(open_beneath(dir_fd, path, kRegularFlags | flags), path);
+}
+
 Result<size_t> read_full(int fd, std::span<std::byte> buffer) {
   size_t done = 0;
   while (done < buffer.size()) {

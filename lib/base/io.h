@@ -27,6 +27,12 @@ namespace cfs {
 [[nodiscard]] Result<UniqueFd> open_beneath(int dir_fd, const std::string& path, int flags,
                                             mode_t mode = 0);
 
+/// As the two above, for reading a file that somebody else may have put there: kInvalidInput for
+/// anything but a regular file, without waiting for the other end of a FIFO.
+[[nodiscard]] Result<UniqueFd> open_regular_at(int dir_fd, const std::string& path, int flags = 0);
+[[nodiscard]] Result<UniqueFd> open_regular_beneath(int dir_fd, const std::string& path,
+                                                    int flags = 0);
+
 /// Reads until `buffer` is full or the end of the file. Returns the number of bytes read.
 [[nodiscard]] Result<size_t> read_full(int fd, std::span<std::byte> buffer);
 [[nodiscard]] Result<size_t> pread_full(int fd, std::span<std::byte> buffer, uint64_t offset);

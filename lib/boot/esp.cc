@@ -123,7 +123,7 @@ Result<std::vector<BootEntry>> Esp::list() const {
   std::vector<std::string> names = CFS_TRY(list_directory(root_.get(), kUkiDirectory));
   for (std::string& name : names) {
     if (!has_suffix(name)) continue;
-    UniqueFd file = CFS_TRY(open_beneath(root_.get(), uki_path(name), O_RDONLY));
+    UniqueFd file = CFS_TRY(open_regular_beneath(root_.get(), uki_path(name)));
     struct stat status = CFS_TRY(fstat_fd(file.get()));
     if (!S_ISREG(status.st_mode)) continue;
     BootEntry entry{.name = std::move(name), .size_bytes = static_cast<uint64_t>(status.st_size)};
@@ -143,7 +143,7 @@ Result<> Esp::install(const std::string& name, int source_fd) {
   CFS_TRY_WITH("while installing '" + name + "'", read_uki(source_fd));
   struct stat status = CFS_TRY(fstat_fd(source_fd));
   auto size_bytes = static_cast<uint64_t>(status.st_size);
-  Result<UniqueFd> existing = open_beneath(root_.get(), uki_path(name), O_RDONLY);
+  Result<UniqueFd> existing = open_regular_beneath(root_.get(), uki_path(name));
   if (existing) {
     struct stat existing_status = CFS_TRY(fstat_fd(existing->get()));
     if (existing_status.st_size == status.st_size &&
@@ -212,7 +212,7 @@ Result<std::optional<std::string>> Esp::default_entry() const {
 Result<> Esp::set_default(const std::string& name) {
   std::string text = CFS_TRY(loader_conf(name));
   {
-    UniqueFd uki = CFS_TRY(open_beneath(root_.get(), uki_path(name), O_RDONLY));
+    UniqueFd uki = CFS_TRY(open_regular_beneath(root_.get(), uki_path(name)));
     CFS_TRY_WITH("while making '" + name + "' the default", read_uki(uki.get()));
   }
   Result<UniqueFd> existing = open_beneath(root_.get(), kLoaderConfPath, O_RDWR);

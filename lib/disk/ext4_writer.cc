@@ -157,7 +157,7 @@ class Reader {
   [[nodiscard]] static Result<Reader> open(const Content& content) {
     Reader reader;
     if (const auto* host = std::get_if<HostFile>(&content)) {
-      reader.fd_ = CFS_TRY(open_at(AT_FDCWD, host->path, O_RDONLY));
+      reader.fd_ = CFS_TRY(open_regular_at(AT_FDCWD, host->path));
     } else {
       reader.text_ = as_bytes(std::get<std::string>(content));
     }

@@ -505,7 +505,7 @@ Result<Download> Client::get(const std::string& url, uint64_t limit_bytes) {
   }
   std::optional<std::string> path = url_part(parsed, CURLUPART_PATH, CURLU_URLDECODE);
   if (!path) return make_error(ErrorCode::kInvalidInput, "'" + url + "' has no usable path");
-  state->file = CFS_TRY_WITH("while fetching '" + url + "'", open_at(AT_FDCWD, *path, O_RDONLY));
+  state->file = CFS_TRY_WITH("while fetching '" + url + "'", open_regular_at(AT_FDCWD, *path));
   state->left_bytes = limit_bytes;
   return Download(std::move(state));
 }
