@@ -160,7 +160,7 @@ Result<std::optional<Options>> parse(const std::vector<std::string>& arguments,
   if (!options.print_digest_only && options.image.empty()) {
     return usage("no IMAGE to write is given");
   }
-  if (options.skip_xattrs && options.user_xattrs) {
+  if (!options.from_file && options.skip_xattrs && options.user_xattrs) {
     return usage("--skip-xattrs and --user-xattrs exclude each other");
   }
   return std::optional(std::move(options));
