@@ -127,6 +127,7 @@ TEST_F(MkcomposefsTest, VersionOptionsAreUpstreams) {
       {{"--max-version=1"}, kDigestA, kDigestC},
       {{"--min-version=0", "--max-version=1"}, kDigestA, kDigestC},
       {{"--min-version=1"}, kDigestAVersion1, kDigestC},
+      {{"--min-version= +1", "--threads=+2"}, kDigestAVersion1, kDigestC},
       {{"--min-version=1", "--max-version=0"}, kDigestAVersion1, kDigestC},
       {{"--max-version=0", "--max-version", "1"}, kDigestA, kDigestC},  // the last one counts
   };
@@ -163,6 +164,8 @@ TEST_F(MkcomposefsTest, WrongCommandLinesAreRefused) {
       {"--threads=-1", source, image},
       {"--min-version=x", source, image},
       {"--max-version=", source, image},
+      {"--min-version=-1", source, image},
+      {"--max-version=99999999999", source, image},
       {"--skip-xattrs", "--user-xattrs", source, image},
       {source, image, "--digest-store"},
   };
@@ -177,12 +180,12 @@ TEST_F(MkcomposefsTest, WrongCommandLinesAreRefused) {
 }
 
 TEST_F(MkcomposefsTest, OptionsForDirectoriesDoNotMatterToADump) {
-  EXPECT_EQ(mkcomposefs({"--from-file", "--skip-xattrs", "--user-xattrs", "--use-epoch",
-                         "--skip-devices", "--digest-store=" + path("store"),
-                         "--print-digest-only", "-"},
-                        dump_a())
-                .output,
-            std::string(kDigestA) + "\n");
+  EXPECT_EQ(
+      mkcomposefs({"--from-file", "--skip-xattrs", "--user-xattrs", "--use-epoch", "--skip-devices",
+                   "--digest-store=" + path("store"), "--print-digest-only", "-"},
+                  dump_a())
+          .output,
+      std::string(kDigestA) + "\n");
   EXPECT_THAT(names("."), ElementsAre());
 }
 
