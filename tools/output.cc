@@ -115,7 +115,7 @@ OutputFile::~OutputFile() {
 
 Result<> OutputFile::publish() {
   struct stat written = CFS_TRY(fstat_fd(fd_.get()));
-  if (!S_ISREG(written.st_mode)) return {};
+  if (!S_ISREG(written.st_mode) && !S_ISBLK(written.st_mode)) return {};
   CFS_TRY_WITH("while writing '" + path_ + "'", fsync_fd(fd_.get()));
   if (temporary_.empty()) return {};
   Result<> renamed = rename_at(AT_FDCWD, temporary_, AT_FDCWD, path_);

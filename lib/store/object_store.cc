@@ -170,6 +170,7 @@ struct ObjectStore::State {
   UniqueFd directory;
   std::string path;
   StoreOptions options;
+  uid_t user = ::geteuid();
 
   /// Looks at an object. `opened`, unless null, receives its descriptor when it is good.
   Result<Proof> prove(const verity::Digest& digest, UniqueFd* opened);
@@ -180,6 +181,7 @@ struct ObjectStore::State {
 
  private:
   VerifiedCache& loaded_cache();
+  [[nodiscard]] bool can_be_remembered(const struct stat& status) const;
 
   std::mutex cache_mutex_;
   std::optional<VerifiedCache> cache_;
@@ -195,8 +197,8 @@ VerifiedCache& ObjectStore::State::loaded_cache() {
 
 /// Another user's object is hashed every time: through a mapping made earlier its owner can change
 /// it without leaving a trace in its times.
-bool can_be_remembered(const struct stat& status) {
-  return status.st_uid == ::geteuid() || status.st_uid == 0;
+bool ObjectStore::State::can_be_remembered(const struct stat& status) const {
+  return status.st_uid == user || status.st_uid == 0;
 }
 
 bool ObjectStore::State::cache_matches(const verity::Digest& digest, const struct stat& status) {
@@ -418,7 +420,7 @@ Result<> Batch::State::remove_stale() {
   for (const std::string& name : *names) {
     if (!is_random_name(name)) continue;
     Result<struct stat> status = stat_at(temporaries.get(), name, AT_SYMLINK_NOFOLLOW);
-    if (!status || !S_ISDIR(status->st_mode) || status->st_uid != ::geteuid()) continue;
+    if (!status || !S_ISDIR(status->st_mode) || status->st_uid != store->user) continue;
     Result<UniqueFd> directory = open_own_directory(temporaries.get(), name);
     if (!directory && directory.error().code == ErrorCode::kNotFound) continue;  // just removed
     if (!directory) return std::move(directory).error();
