@@ -365,7 +365,7 @@ class Client::Engine {
                        : transfer.curl_message[0] != '\0' ? std::string(transfer.curl_message)
                                                           : curl_easy_strerror(code);
     Error error = network_error(transfer, what);
-    if (http_error && (status == 404 || status == 410)) {
+    if (http_error && (status == 403 || status == 404 || status == 410)) {
       error.code = ErrorCode::kNotFound;
       return finish(transfer, std::move(error));
     }

@@ -88,13 +88,16 @@ TEST(Client, EmptyBody) {
 }
 
 TEST(Client, NotFoundIsItsOwnErrorAndIsNotRetried) {
-  FakeServer server([](const Request&) { return Response{.status = 404, .body = "no"}; });
-  Client client = make_client();
-  auto body = fetch(client, server.url() + "/missing");
-  ASSERT_FALSE(body);
-  EXPECT_EQ(body.error().code, ErrorCode::kNotFound);
-  EXPECT_THAT(body.error().message, HasSubstr("/missing"));
-  EXPECT_EQ(server.targets().size(), 1u);
+  for (int status : {403, 404, 410}) {
+    FakeServer server([&](const Request&) { return Response{.status = status, .body = "no"}; });
+    Client client = make_client();
+    auto body = fetch(client, server.url() + "/missing");
+    ASSERT_FALSE(body);
+    EXPECT_EQ(body.error().code, ErrorCode::kNotFound) << status;
+    EXPECT_THAT(body.error().message,
+                AllOf(HasSubstr("/missing"), HasSubstr(std::to_string(status))));
+    EXPECT_EQ(server.targets().size(), 1u);
+  }
 }
 
 TEST(Client, ServerErrorsAreRetried) {
@@ -134,7 +137,7 @@ TEST(Client, RespectsRetryAfter) {
 }
 
 TEST(Client, OtherStatusesAreFinal) {
-  for (int status : {204, 206, 301, 400, 403, 505}) {
+  for (int status : {204, 206, 301, 400, 401, 505}) {
     FakeServer server([&](const Request&) { return Response{.status = status}; });
     Client client = make_client();
     auto body = fetch(client, server.url() + "/x");
