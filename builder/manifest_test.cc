@@ -117,6 +117,11 @@ TEST_P(BadManifest, IsRefusedWithPlacePathAndHint) {
   EXPECT_THAT(manifest.error().hint, HasSubstr(GetParam().hint));
 }
 
+std::string repeat(const std::string& text, size_t count) {
+  std::string result;
+  while (count-- > 0) result += text;
+  return result;
+}
 std::string with(const std::string& tail) { return std::string(kHead) + kSources + tail; }
 std::string with_source(const std::string& source) {
   return std::string(kHead) + "sources:\n" + source;
@@ -201,6 +206,101 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"DigestByHand", with("kernel: {cmdline: [composefs.digest=00]}\n"),
                 "m.yaml:4:20: kernel.cmdline[0]: 'composefs.digest=00' cannot be set by hand",
                 "appends"},
+        BadCase{"BadBoard",
+                "cfs: 1\nimage: {name: n, version: v, epoch: 1, compatible: [a, 'b c']}\n",
+                "m.yaml:2:56: image.compatible[1]: bad value 'b c'", "1 to 128 characters"},
+        BadCase{"TooManyBoards",
+                "cfs: 1\nimage: {name: n, version: v, epoch: 1, compatible: [" + repeat("b,", 65) +
+                    "]}\n",
+                "m.yaml:2:181: image.compatible[64]: more than 64 boards", ""},
+        BadCase{"LongNameAndVersion",
+                "cfs: 1\nimage:\n  name: " + repeat("n", 62) + "\n  version: " + repeat("v", 62) +
+                    "\n  epoch: 1\n",
+                "m.yaml:4:12: image.version: '" + repeat("n", 62) + "_" + repeat("v", 62) +
+                    ".efi' has 129 characters, 128 are allowed",
+                "shorten"},
+        BadCase{"OptionNotAscii", with("kernel: {cmdline: [a, 'x=\xc3\xa9']}\n"),
+                "m.yaml:4:23: kernel.cmdline[1]: bad kernel option 'x=\xc3\xa9'",
+                "printable ASCII"},
+        BadCase{"OptionWithControlCharacter", with("kernel: {cmdline: [\"a\\x01\"]}\n"),
+                "m.yaml:4:20: kernel.cmdline[0]: bad kernel option 'a\x01'", "printable ASCII"},
+        BadCase{"OptionsTooLong", with("kernel: {cmdline: [" + repeat("x", 1966) + "]}\n"),
+                "m.yaml:4:19: kernel.cmdline: with the image's digest the kernel command line has "
+                "2048 bytes; the kernel reads 2047",
+                ""},
+        BadCase{"OptionsAreForInit", with("kernel: {cmdline: [a, --]}\n"),
+                "m.yaml:4:19: kernel.cmdline: the kernel would not see the pinned digest after "
+                "these options",
+                "'--'"},
+        BadCase{"UnpairedQuote", with("kernel: {cmdline: ['a=\"b']}\n"),
+                "m.yaml:4:19: kernel.cmdline: the kernel would not see the pinned digest after "
+                "these options",
+                "quotes"},
+        BadCase{"QuotedDigestByHand", with("kernel: {cmdline: ['\"composefs.digest=00\"']}\n"),
+                "m.yaml:4:19: kernel.cmdline: the kernel would not see the pinned digest after "
+                "these options",
+                "second digest"},
+        BadCase{"LongName", with("files: [{path: /x/" + repeat("n", 256) + ", content: y}]\n"),
+                "m.yaml:4:16: files[0].path: a name in the path is longer than 255 bytes", ""},
+        BadCase{"LongPath", with("files: [{path: " + repeat("/abcdefg", 512) + ", content: y}]\n"),
+                "m.yaml:4:16: files[0].path: the path is longer than 4095 bytes", ""},
+        BadCase{"NulInPath", with("files: [{path: \"/a\\0b\", content: y}]\n"),
+                "m.yaml:4:16: files[0].path: a path with a NUL byte", ""},
+        BadCase{"NulInHostPath", with_source("  - {id: a, tar: {path: \"a\\0b\"}}\n"),
+                "m.yaml:4:25: sources[0].tar.path: a path with a NUL byte", ""},
+        BadCase{"LongSymlink", with("files: [{path: /x, symlink: " + repeat("y", 4096) + "}]\n"),
+                "m.yaml:4:29: files[0].symlink: the target is longer than 4095 bytes or holds a "
+                "NUL byte",
+                ""},
+        BadCase{"OwnerThatMeansNobody",
+                with("files: [{path: /x, content: y, owner: '0:4294967295'}]\n"),
+                "m.yaml:4:39: files[0].owner: bad owner '0:4294967295'", "root:root"},
+        BadCase{"BelowAFile",
+                with("files:\n  - {path: /a, directory: true}\n  - {path: /a/x, content: y}\n"
+                     "  - {path: /a/x/b/c, symlink: z}\n"),
+                "m.yaml:7:5: files[2]: '/a/x/b/c' cannot be below '/a/x', which files[1] makes a "
+                "file",
+                ""},
+        BadCase{"MirrorIsNoSourcesLine",
+                with_source("  - {id: a, debian: {suite: s, mirrors: ['http://x/debian']}}\n"),
+                "m.yaml:4:42: sources[0].debian.mirrors[0]: bad mirror 'http://x/debian'",
+                "sources.list(5)"},
+        BadCase{"TwoMirrorsInOne",
+                with_source("  - {id: a, debian: {suite: s, mirrors: [\"deb http://x/ a b\\ndeb "
+                            "http://y/ a b\"]}}\n"),
+                "m.yaml:4:42: sources[0].debian.mirrors[0]: bad mirror 'deb http://x/ a b\ndeb "
+                "http://y/ a b'",
+                "one line"},
+        BadCase{
+            "LineBreakInPattern",
+            with_source("  - {id: a, debian: {suite: s, dpkg_exclude: [\"/a\\nforce-all\"]}}\n"),
+            "m.yaml:4:47: sources[0].debian.dpkg_exclude[0]: a pattern is one line of text", ""},
+        BadCase{"ControlCharacter", with("files: [] # \x04\nkernel: {}\n"),
+                "m.yaml:4:13: the control character 0x04", "\\xNN"},
+        BadCase{"Nul", with(std::string("files: []\0", 10)),
+                "m.yaml:4:10: the control character 0x00", ""},
+        BadCase{"NotUtf8", with("files: [] # \xe9\n"), "m.yaml:4:13: the text is not UTF-8", ""},
+        BadCase{"OverlongUtf8", with("files: [] # \xc3\xa9 \xc0\xaf\n"),
+                "m.yaml:4:15: the text is not UTF-8", ""},
+        BadCase{"Tab", with("kernel:\n\tpackage: x\n"), "m.yaml:5:9: illegal map value",
+                "this line has a tab"},
+        BadCase{"NestedDuplicateKey",
+                with("kernel: {package: a, initramfs: {modules: []}, "
+                     "package: b}\n"),
+                "m.yaml:4:48: kernel.package: duplicate key 'package'", ""},
+        BadCase{"NestedMergeKey",
+                with_source("  - &a {id: a, tar: {path: x}}\n  - {<<: *a, id: b}\n"),
+                "m.yaml:5:6: sources[1].<<: unknown key '<<'", ""},
+        BadCase{"AliasInsideItself", with("files: &a [*a]\n"),
+                "m.yaml:1:1: with its aliases replaced by what they stand for, the document is "
+                "larger than 4194304 bytes",
+                ""},
+        BadCase{"AliasesOfALongText",
+                with_source("  - {id: a, debian: {suite: s, dpkg_exclude: [&a /" +
+                            repeat("x", 10000) + repeat(", *a", 1000) + "]}}\n"),
+                "m.yaml:1:1: with its aliases replaced by what they stand for, the document is "
+                "larger than 4194304 bytes",
+                ""},
         BadCase{"UnknownPass", with("reproducible: {normalize: [machineid]}\n"),
                 "m.yaml:4:28: reproducible.normalize[0]: bad value 'machineid'",
                 "did you mean 'machine-id'?"},
@@ -214,6 +314,32 @@ TEST(Manifest, AnchorsWork) {
       parse(std::string(kHead) + "sources: [{id: a, tar: &t {path: x}}, {id: b, tar: *t}]\n");
   ASSERT_TRUE(manifest) << manifest.error().describe();
   EXPECT_EQ(std::get<TarSource>(manifest->sources[1].kind).path, "/src/m/x");
+}
+
+TEST(Manifest, TextIsTakenAsWritten) {
+  Result<Manifest> manifest =
+      parse("cfs: 1\nimage: {name: n, version: 1.10, epoch: 1}\n" + std::string(kSources) +
+            "files: [{path: /x, content: 0x10, mode: 0644}]\n");
+  ASSERT_TRUE(manifest) << manifest.error().describe();
+  EXPECT_EQ(manifest->version, "1.10");
+  EXPECT_EQ(manifest->files[0].text, "0x10");
+  EXPECT_EQ(manifest->files[0].mode, 0644U);
+}
+
+TEST(Manifest, AFileMayMakeWayForADirectory) {
+  Result<Manifest> manifest = parse(with(
+      "files:\n  - {path: /a, content: y}\n  - {match: '/?', exclude: true}\n"
+      "  - {path: /a/b, content: y}\n  - {path: /c, content: y}\n  - {path: /c, directory: true}\n"
+      "  - {path: /c/d, content: y}\n  - {path: /e, symlink: /c}\n  - {path: /e/f, content: y}\n"
+      "  - {path: /ef, content: y}\n"));
+  EXPECT_TRUE(manifest) << manifest.error().describe();
+}
+
+TEST(Manifest, TheLongestThatFits) {
+  Result<Manifest> manifest =
+      parse("cfs: 1\nimage: {name: " + repeat("n", 62) + ", version: " + repeat("v", 61) +
+            ", epoch: 1}\n" + kSources + "kernel: {cmdline: [" + repeat("x", 1965) + "]}\n");
+  EXPECT_TRUE(manifest) << manifest.error().describe();
 }
 
 TEST(Manifest, DeepNestingIsAnErrorNotACrash) {
