@@ -16,6 +16,7 @@
 
 #include "deployer/fake_release.h"
 #include "deployer/sysroot.h"
+#include "deployer/work_directory.h"
 #include "lib/base/io.h"
 #include "lib/base/subprocess.h"
 #include "lib/boot/esp.h"
@@ -67,8 +68,9 @@ class CliTest : public ::testing::Test {
     environment_.network.max_backoff = std::chrono::milliseconds(5);
     environment_.now = [] { return trust::FakeRepository::kNow; };
     environment_.kernel_command_line = path("cmdline");
+    environment_.efi_variables = path("efivars");
     set_booted("");
-    for (const char* name : {"sysroot", "esp"}) {
+    for (const char* name : {"sysroot", "esp", "efivars"}) {
       EXPECT_TRUE(make_directories(AT_FDCWD, path(name)));
     }
     write("root.json", repository_.files[release::metadata_path("root", 1)]);
@@ -123,6 +125,12 @@ class CliTest : public ::testing::Test {
   void set_booted(const std::string& digest) {
     write("cmdline", digest.empty() ? "quiet\n" : "quiet composefs.digest=" + digest + "\n");
   }
+  /// What sd-boot tells the firmware.
+  void set_selected_entry(const std::string& name) {
+    std::string value("\6\0\0\0", 4);
+    for (char c : name + '\0') value += {static_cast<char>(std::tolower(c)), '\0'};
+    write("efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-442b29bb8c4f", value);
+  }
   /// The machine reboots into what its boot loader starts. Returns the version.
   std::string reboot() {
     boot::Esp esp = boot::Esp::open(AT_FDCWD, path("esp")).value();
@@ -131,6 +139,7 @@ class CliTest : public ::testing::Test {
     for (const boot::BootEntry& entry : entries) {
       if (entry.name != name) continue;
       set_booted(entry.digest.value().hex());
+      set_selected_entry(*name);
       return name->substr(4, name->find('_', 4) - 4);
     }
     return "nothing";
@@ -223,7 +232,7 @@ TEST_F(CliTest, TheLifeOfADevice) {
   ASSERT_DONE(update());
   EXPECT_THAT(output_, AllOf(HasSubstr("test stable: new: 1 (epoch 1)"), HasSubstr("staged 1")));
   EXPECT_EQ(server_.count("/obj/"), one.objects.count + 1);
-  const std::string entry1 = "cfs_1_" + one.image.digest.hex().substr(0, 12) + ".efi";
+  const std::string entry1 = "cfs_1_" + one.image.digest.hex().substr(0, 12) + ".0.efi";
   EXPECT_EQ(boots_next(), entry1);
   EXPECT_THAT(names_in("sysroot/cfs/images"), ElementsAre(one.image.digest.hex()));
   EXPECT_EQ(names_in("sysroot/cfs/releases/" + one.image.digest.hex()),
@@ -585,7 +594,8 @@ TEST_F(CliTest, InstallMakesADiskOffline) {
   ASSERT_DONE(install("disk"));
   EXPECT_THAT(output_, HasSubstr(one.image.digest.hex()));
   EXPECT_EQ(server_.count("/obj/"), one.objects.count + 1);
-  EXPECT_THAT(names_in(""), ElementsAre("cmdline", "disk", "esp", "root.json", "sysroot"));
+  EXPECT_THAT(names_in(""),
+              ElementsAre("cmdline", "disk", "efivars", "esp", "root.json", "sysroot"));
 
   // As other people's programs see it.
   auto say = [](std::vector<std::string> arguments) {
@@ -594,7 +604,7 @@ TEST_F(CliTest, InstallMakesADiskOffline) {
     shell.insert(shell.end(), arguments.begin(), arguments.end());
     return cfs::run_command({.arguments = shell}).value_or("cannot run a shell");
   };
-  const std::string entry = "cfs_1_" + one.image.digest.hex().substr(0, 12) + ".efi";
+  const std::string entry = "cfs_1_" + one.image.digest.hex().substr(0, 12) + ".0.efi";
   const std::string esp = path("disk") + "@@1M";
   EXPECT_THAT(say({"mtype", "-i", esp, "::/loader/loader.conf"}), HasSubstr("default " + entry));
   EXPECT_THAT(say({"mdir", "-b", "-i", esp, "::/EFI/Linux"}), HasSubstr(entry));
@@ -627,7 +637,8 @@ TEST_F(CliTest, InstallMakesADiskOffline) {
     if (request.target.starts_with("/obj/")) response = {.status = 404};
   };
   expect_exit(install("third"), 8, "404");
-  EXPECT_THAT(names_in(""), ElementsAre("again", "cmdline", "disk", "esp", "root.json", "sysroot"));
+  EXPECT_THAT(names_in(""),
+              ElementsAre("again", "cmdline", "disk", "efivars", "esp", "root.json", "sysroot"));
 }
 
 TEST_F(CliTest, InitRefusesWhatCannotWork) {
@@ -642,6 +653,31 @@ TEST_F(CliTest, InitRefusesWhatCannotWork) {
   expect_exit(init_other("none.json"), 1, "none.json");
   write("bad.json", "{}");
   expect_exit(init_other("bad.json"), 7, "trust anchor");
+  EXPECT_THAT(names_in("other"), IsEmpty());
+  for (const auto& [option, value] : {std::pair{"--name", "Test"},
+                                      {"--name", ""},
+                                      {"--name", "a/b"},
+                                      {"--channel", "a.b"},
+                                      {"--channel", ""},
+                                      {"--url", "test"},
+                                      {"--sysroot", ""}}) {
+    std::vector<std::string> arguments = {"init",        "--sysroot", path("other"),    "--url",
+                                          server_.url(), "--root",    path("root.json")};
+    if (option != std::string("--name")) arguments.insert(arguments.end(), {"--name", "test"});
+    if (option == std::string("--url")) arguments[4] = "";
+    if (option == std::string("--sysroot"))
+      arguments.erase(arguments.begin() + 1, arguments.begin() + 3);
+    arguments.insert(arguments.end(), {option, value});
+    Result<int> result = run_command(arguments);
+    ASSERT_FALSE(result) << option << value;
+    EXPECT_EQ(result.error().code, ErrorCode::kUsage) << option << value;
+    EXPECT_THAT(names_in("other"), IsEmpty());
+  }
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("alien/cfs/stuff")));
+  expect_exit(run_command({"init", "--sysroot", path("alien"), "--url", server_.url(), "--root",
+                           path("root.json"), "--name", "test"}),
+              1, "is there and is not a sysroot");
+  EXPECT_THAT(names_in("alien/cfs"), ElementsAre("stuff"));
   expect_exit(run_command({"update", "--sysroot", path("other"), "--esp", path("esp")}), 1,
               "holds no cfs sysroot");
 
@@ -654,10 +690,65 @@ TEST_F(CliTest, InitRefusesWhatCannotWork) {
   if (has_verity) {
     EXPECT_TRUE(result) << result.error().describe();
   } else {
-    expect_exit(result, 1, "");
-    EXPECT_EQ(result.error().code, ErrorCode::kUnsupported);
+    expect_exit(result, 7, "");
+    EXPECT_EQ(result.error().code, ErrorCode::kNoVerity);
     EXPECT_THAT(result.error().hint, HasSubstr("-O verity"));
+    EXPECT_THAT(names_in("other"), IsEmpty());
   }
+}
+
+TEST_F(CliTest, WithoutVerityNothingIsFetched) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  environment_.verity = store::VerityPolicy::kRequired;
+  // proc and devpts apart, tmpfs is what surely has none (before Linux 6.7 not even the ioctl).
+  int status = in_own_mounts([&] {
+    const std::string copy = path("copy");
+    if (!make_directories(AT_FDCWD, copy) ||
+        ::mount("none", copy.c_str(), "tmpfs", 0, nullptr) != 0) {
+      return 101;
+    }
+    std::filesystem::copy(path("sysroot"), copy, std::filesystem::copy_options::recursive);
+    Result<int> result = run_command({"update", "--sysroot", copy, "--esp", path("esp")});
+    return !result && result.error().code == ErrorCode::kNoVerity ? 0 : 102;
+  });
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(server_.count("/obj/"), 0u);
+  EXPECT_EQ(server_.count("/targets/"), 1u);  // the description
+}
+
+TEST_F(CliTest, SysrootPathsOfAllKinds) {
+  offer(first_release());
+  std::filesystem::create_directory_symlink("sysroot", path("link"));
+  ASSERT_EQ(::chdir(directory_.path().c_str()), 0);
+  ASSERT_DONE(run_command({"init", "--sysroot", "sysroot/", "--url", server_.url(), "--root",
+                           "root.json", "--name", "test"}));
+  EXPECT_EQ(std::filesystem::status(path("sysroot/cfs")).permissions(),
+            static_cast<std::filesystem::perms>(0755));
+  for (const std::string& sysroot : {std::string("./sysroot"), std::string("link"),
+                                     path("link") + "//", std::string("esp/../sysroot")}) {
+    Result<int> result = run_command({"update", "--sysroot", sysroot, "--esp", "esp/"});
+    ASSERT_TRUE(result) << sysroot << ": " << result.error().describe();
+    EXPECT_EQ(*result, sysroot == "./sysroot" ? 0 : 10);
+    ASSERT_DONE(run_command({"status", "--sysroot", sysroot}));
+  }
+  ASSERT_EQ(::chdir("/"), 0);
+  expect_exit(run_command({"status", "--sysroot", path("root.json")}), 1, "root.json");
+  expect_exit(run_command({"status", "--sysroot", path("none")}), 1, "holds no cfs sysroot");
+}
+
+TEST_F(CliTest, AReadOnlyFileSystemIsSaidSo) {
+  offer(first_release());
+  int status = in_own_mounts([&] {
+    const std::string sysroot = path("sysroot");
+    if (::mount("none", sysroot.c_str(), "tmpfs", 0, nullptr) != 0 || !init()) return 101;
+    if (::mount(nullptr, sysroot.c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr) != 0)
+      return 102;
+    Result<int> result = update();
+    if (result || result.error().code != ErrorCode::kPermission) return 103;
+    return result.error().message.find("is read-only") == std::string::npos ? 104 : 0;
+  });
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(CliTest, Usage) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a file gets onto the ESP. The ESP is FAT: no journal, and a rename there is not one write. What
-// Linux does for rename("x.efi.cfs-new", "x.efi") (fs/fat/namei_vfat.c, vfat_rename):
+// How a file gets onto the ESP. The ESP is FAT: no journal, and a rename there is not one write.
+// What Linux does for rename("x.efi.cfs-new", "x.efi") (fs/fat/namei_vfat.c, vfat_rename):
 //
 //     a  new directory slots "x.efi" with size 0 and no first cluster    (the directory's blocks)
 //     b  the inode is attached to them; its size and first cluster go
@@ -15,15 +15,15 @@
 // in or after the rename then leaves under the final name: nothing, or a file of size 0, which the
 // boot loader does not take for a program, or the whole file. Never a part of one. The content may
 // be lost (neither name, or size 0), or have both names; fsck.fat tidies up, and the next install()
-// compares the content and does it again. None of that matters to the boot, because the name becomes
-// the default only afterwards, when all of it is durable:
+// compares the content and does it again. None of that matters to the boot, because the name
+// becomes the default only afterwards, when all of it is durable:
 //
 //     after the rename   syncfs: b too, which an fsync of the directory would leave out, and
 //                        directories that are new; then fsync, because syncfs on FAT does not tell
 //                        the disk to empty its cache.
 //
-// The boot loader looks at *.efi only: a temporary name, whole or not, is nothing to it. Temporaries
-// that a dead process or a power cut has left are removed by the next write.
+// The boot loader looks at *.efi only: a temporary name, whole or not, is nothing to it.
+// Temporaries that a dead process or a power cut has left are removed by the next write.
 #include "lib/boot/esp.h"
 
 #include <sys/statvfs.h>
