@@ -72,6 +72,10 @@ struct ReleaseDescription {
   [[nodiscard]] const ReleaseFile* file_with_role(std::string_view role) const;
 };
 
+/// Could a release have this name, be in this channel?
+[[nodiscard]] bool is_release_name(std::string_view text);
+[[nodiscard]] bool is_channel(std::string_view text);
+
 /// Parses `release.json`; every field is checked. If kernel.cmdline pins an image digest it must be
 /// this release's. Errors: kCorrupt; kUnsupported (another schema).
 /// Trust: input is attacker-controlled.
