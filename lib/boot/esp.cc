@@ -123,9 +123,10 @@ Result<std::vector<BootEntry>> Esp::list() const {
   std::vector<std::string> names = CFS_TRY(list_directory(root_.get(), kUkiDirectory));
   for (std::string& name : names) {
     if (!has_suffix(name)) continue;
-    UniqueFd file = CFS_TRY(open_regular_beneath(root_.get(), uki_path(name)));
+    Result<UniqueFd> opened = open_regular_beneath(root_.get(), uki_path(name));
+    if (!opened && opened.error().code == ErrorCode::kInvalidInput) continue;  // a directory
+    UniqueFd file = CFS_TRY(std::move(opened));
     struct stat status = CFS_TRY(fstat_fd(file.get()));
-    if (!S_ISREG(status.st_mode)) continue;
     BootEntry entry{.name = std::move(name), .size_bytes = static_cast<uint64_t>(status.st_size)};
     Result<UkiInfo> info = read_uki(file.get());
     if (!info && info.error().code != ErrorCode::kCorrupt) return Error(std::move(info).error());
