@@ -408,6 +408,33 @@ TEST_F(CliTest, WrongMetadataEndsTheUpdate) {
   EXPECT_EQ(server_.count("/obj/"), 0u);
 }
 
+TEST_F(CliTest, AnAddressWithoutARepositoryIsANetworkError) {
+  ASSERT_DONE(init());
+  fault_ = [](const Request&, Response& response) { response = {.status = 404}; };
+  Result<int> result = update();
+  expect_exit(result, 8, "/metadata/timestamp.json");
+  EXPECT_THAT(result.error().hint, HasSubstr("no release repository is there"));
+  expect_exit(update({"--url", "file://" + path("nowhere")}), 8, "timestamp.json");
+}
+
+// What S3 says about files that are not there.
+TEST_F(CliTest, ForbiddenMeansMissing) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  fault_ = [](const Request&, Response& response) {
+    if (response.status == 404) response.status = 403;
+  };
+  ASSERT_DONE(update());
+}
+
+TEST_F(CliTest, ADamagedTrustedRootDoesNotLockTheDeviceOut) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  write("sysroot/cfs/trust/root.json", "");
+  ASSERT_DONE(update());
+  EXPECT_EQ(read("sysroot/cfs/trust/root.json"), read("root.json"));
+}
+
 TEST_F(CliTest, AUkiThatPinsAnotherImageIsRefused) {
   FakeRelease release = first_release();
   release.pin = std::string(64, 'a');

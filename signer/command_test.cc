@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <sstream>
 
 #include "lib/base/subprocess.h"
@@ -627,13 +628,15 @@ TEST_F(CommandTest, RemainsOfAnInterruptedRunDoNoHarm) {
 // one, and the work can be done again.
 TEST_F(CommandTest, KilledAtAnyMoment) {
   expect_ok(init());
-  bool finished = false;
-  for (unsigned step = 0; !finished; ++step) {
+  constexpr unsigned kSteps = 25;
+  std::chrono::microseconds whole{};
+  for (unsigned step = 0; step <= kSteps; ++step) {
     fake_.version = std::to_string(step);
     fake_.epoch = step + 1;
     fake_.files["new"] = "new in " + fake_.version + std::string(20000, 'n');
     write_build();
     uint64_t seen = (*device())->entries.size();
+    auto start = std::chrono::steady_clock::now();
     pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
@@ -641,11 +644,17 @@ TEST_F(CommandTest, KilledAtAnyMoment) {
       bool done = run(add(), ignored) && run(publish(), ignored);
       ::_exit(done ? 0 : 1);
     }
-    ::usleep(step * 4000);
-    ::kill(child, SIGKILL);
+    if (step > 0) {  // the first one says how long it takes
+      ::usleep(static_cast<useconds_t>(whole.count() * step / kSteps));
+      ::kill(child, SIGKILL);
+    }
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
-    finished = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (step == 0) {
+      ASSERT_EQ(status, 0);
+      whole = std::chrono::duration_cast<std::chrono::microseconds>(
+          std::chrono::steady_clock::now() - start);
+    }
 
     Result<trust::Verified<trust::Targets>> targets = device();
     ASSERT_TRUE(targets) << targets.error().describe();

@@ -78,7 +78,8 @@ class Client {
   std::unique_ptr<Engine> engine_;
 };
 
-/// `base` and `path` joined with exactly one '/' between them.
+/// `base` and `path`, a name in a repository, joined with exactly one '/' between them. A '+' in
+/// the path is escaped: S3 takes a plain one for a space.
 [[nodiscard]] std::string join_url(std::string base, const std::string& path);
 
 }  // namespace cfs::net

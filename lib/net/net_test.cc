@@ -339,6 +339,17 @@ TEST(Client, MessagesDoNotShowPasswords) {
   auto got = fetch(client, url + "/x");
   ASSERT_FALSE(got);
   EXPECT_THAT(got.error().describe(), AllOf(HasSubstr("127.0.0.1"), Not(HasSubstr("secret"))));
+  auto refused = client.get("ftp://me:secret@127.0.0.1/x", 10);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().describe(), AllOf(HasSubstr("127.0.0.1"), Not(HasSubstr("secret"))));
+}
+
+TEST(JoinUrl, EscapesPlusInThePathOnly) {
+  EXPECT_EQ(join_url("http://a+b", "targets/x_1+2~3.efi"), "http://a+b/targets/x_1%2B2~3.efi");
+  TemporaryDirectory directory = TemporaryDirectory::create().value();
+  ASSERT_TRUE(write_file_atomically(AT_FDCWD, directory.path() + "/a+b", as_bytes("plus")));
+  Client client = make_client();
+  EXPECT_EQ(*fetch(client, join_url("file://" + directory.path(), "a+b"), 4), "plus");
 }
 
 TEST(JoinUrl, HasOneSlash) {
