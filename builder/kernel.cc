@@ -12,7 +12,8 @@
 
 #include "builder/archive.h"
 #include "builder/cpio.h"
-#include "lib/boot/uki.h"
+#include "lib/base/check.h"
+#include "lib/mount/boot_options.h"
 
 namespace cfs::builder {
 namespace {
@@ -21,7 +22,6 @@ constexpr size_t kMaxKernelBytes = 256 << 20;
 constexpr size_t kMaxModuleBytes = 64 << 20;
 constexpr size_t kMaxModuleIndexBytes = 16 << 20;
 constexpr size_t kMaxModuleListBytes = 64 << 10;  // what cfs-mount-root reads at most
-constexpr size_t kMaxCommandLineBytes = 2047;     // COMMAND_LINE_SIZE of x86, asm/setup.h, less NUL
 constexpr std::string_view kKernelPrefix = "vmlinuz-";
 constexpr const char* kModulesDirectory = "/usr/lib/modules/";
 
@@ -203,21 +203,18 @@ Result<std::string> kernel_command_line(const std::vector<std::string>& options,
   std::string line;
   for (const std::string& option : options) line += option + ' ';
   line += "composefs.digest=" + image.hex();
-  if (line.size() > kMaxCommandLineBytes) {
-    return make_error(ErrorCode::kInvalidInput,
-                      fmt::format("with the image's digest the kernel command line has {} bytes; "
-                                  "the kernel reads {}",
-                                  line.size(), kMaxCommandLineBytes));
-  }
   if (!std::all_of(line.begin(), line.end(), [](char c) { return c >= ' ' && c <= '~'; })) {
     return make_error(ErrorCode::kInvalidInput, "the kernel command line must be printable ASCII");
   }
-  Result<verity::Digest> pinned = boot::pinned_digest(line);
-  if (!pinned || *pinned != image) {
-    return make_error(ErrorCode::kInvalidInput,
-                      "the kernel would not see the pinned digest after these options")
-        .with_hint("look for unpaired quotes, '--' and a second digest");
+  Result<mount::BootOptions> understood = mount::check_new_command_line(line);
+  if (!understood) {
+    Error error = std::move(understood).error();
+    if (error.hint.empty()) {
+      error.hint = "'composefs.digest=' comes after these options and must be seen by the kernel";
+    }
+    return error;
   }
+  CFS_CHECK(understood->digest == image);
   return line;
 }
 

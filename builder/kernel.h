@@ -24,8 +24,8 @@ struct KernelImage {
 [[nodiscard]] Result<KernelImage> take_kernel(tree::Tree& tree, Contents& contents);
 
 /// The kernel command line: `options`, then the digest that pins the image.
-/// Errors: kInvalidInput when it is longer than the kernel reads, holds what the kernel or a boot
-/// menu would not show as it is, or when the kernel would not see the digest in it.
+/// Errors: kInvalidInput when it is not printable ASCII or mount::check_new_command_line() refuses
+/// it: cfs-mount-root would not boot by it, or options of ours mean nothing.
 [[nodiscard]] Result<std::string> kernel_command_line(const std::vector<std::string>& options,
                                                       const verity::Digest& image);
 

@@ -18,6 +18,7 @@
 #include "builder/rules.h"
 #include "builder/yaml.h"
 #include "lib/base/io.h"
+#include "lib/mount/command_line.h"
 #include "lib/release/json.h"
 
 namespace cfs::builder {
@@ -325,7 +326,7 @@ Result<Kernel> parse_kernel(const YamlValue& value) {
         return item.error(fmt::format("bad kernel option '{}'", option))
             .with_hint("one option a list item, without spaces");
       }
-      if (option.compare(0, 9, "composefs") == 0) {
+      if (!mount::CommandLine::parse(option).names_with_prefix("composefs.digest").empty()) {
         return item.error(fmt::format("'{}' cannot be set by hand", option))
             .with_hint("the builder appends composefs.digest itself");
       }

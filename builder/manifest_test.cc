@@ -4,7 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <set>
+#include <sstream>
+
 #include "builder/yaml.h"
+#include "lib/base/io.h"
+#include "lib/release/json.h"
 
 namespace cfs::builder {
 namespace {
@@ -225,21 +231,28 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"OptionWithControlCharacter", with("kernel: {cmdline: [\"a\\x01\"]}\n"),
                 "m.yaml:4:20: kernel.cmdline[0]: bad kernel option 'a\x01'", "printable ASCII"},
         BadCase{"OptionsTooLong", with("kernel: {cmdline: [" + repeat("x", 1966) + "]}\n"),
-                "m.yaml:4:19: kernel.cmdline: with the image's digest the kernel command line has "
-                "2048 bytes; the kernel reads 2047",
-                ""},
+                "m.yaml:4:19: kernel.cmdline: the kernel command line has 2048 bytes, and the "
+                "kernel reads 2047",
+                "'composefs.digest=' comes after"},
         BadCase{"OptionsAreForInit", with("kernel: {cmdline: [a, --]}\n"),
-                "m.yaml:4:19: kernel.cmdline: the kernel would not see the pinned digest after "
-                "these options",
-                "'--'"},
+                "m.yaml:4:19: kernel.cmdline: no 'composefs.digest=' on the kernel command line",
+                "must be seen by the kernel"},
         BadCase{"UnpairedQuote", with("kernel: {cmdline: ['a=\"b']}\n"),
-                "m.yaml:4:19: kernel.cmdline: the kernel would not see the pinned digest after "
-                "these options",
-                "quotes"},
+                "m.yaml:4:19: kernel.cmdline: no 'composefs.digest=' on the kernel command line",
+                "must be seen by the kernel"},
         BadCase{"QuotedDigestByHand", with("kernel: {cmdline: ['\"composefs.digest=00\"']}\n"),
-                "m.yaml:4:19: kernel.cmdline: the kernel would not see the pinned digest after "
-                "these options",
-                "second digest"},
+                "m.yaml:4:20: kernel.cmdline[0]: '\"composefs.digest=00\"' cannot be set by hand",
+                "appends"},
+        BadCase{"ConflictingOptions",
+                with("kernel: {cmdline: [cfs.verify=full, cfs.verify=boot]}\n"),
+                "m.yaml:4:19: kernel.cmdline: 'cfs.verify' has two values: 'full' and 'boot'", ""},
+        BadCase{"UnknownOptionOfOurs", with("kernel: {cmdline: [quiet, cfs.verfy=full]}\n"),
+                "m.yaml:4:19: kernel.cmdline: the kernel option 'cfs.verfy' means nothing",
+                "docs/FORMATS.md"},
+        BadCase{"UnknownValueOfOurs", with("kernel: {cmdline: [cfs.on_failure=shell]}\n"),
+                "m.yaml:4:19: kernel.cmdline: 'cfs.on_failure=shell' is not one of reboot, "
+                "poweroff, halt",
+                ""},
         BadCase{"LongName", with("files: [{path: /x/" + repeat("n", 256) + ", content: y}]\n"),
                 "m.yaml:4:16: files[0].path: a name in the path is longer than 255 bytes", ""},
         BadCase{"LongPath", with("files: [{path: " + repeat("/abcdefg", 512) + ", content: y}]\n"),
@@ -352,6 +365,80 @@ TEST(Manifest, MissingFileIsNotFound) {
   Result<Manifest> manifest = load_manifest("/nonexistent/m.yaml");
   ASSERT_FALSE(manifest);
   EXPECT_EQ(manifest.error().code, ErrorCode::kNotFound);
+}
+
+/// The maps of the schema: key path as the reader says it ("sources[0].debian") → keys.
+void collect_keys(const release::Json& schema, const std::string& path,
+                  std::map<std::string, std::set<std::string>>& found) {
+  const auto& object = *schema.as<release::Json::Object>();
+  if (auto items = object.find("items"); items != object.end()) {
+    collect_keys(items->second, path + "[0]", found);
+  }
+  auto properties = object.find("properties");
+  if (properties == object.end()) return;
+  for (const auto& [key, value] : *properties->second.as<release::Json::Object>()) {
+    found[path].insert(key);
+    collect_keys(value, path.empty() ? key : path + "." + key, found);
+  }
+}
+
+std::set<std::string> words_after(const std::string& hint, const std::string& before) {
+  EXPECT_TRUE(hint.starts_with(before)) << hint;
+  std::set<std::string> words;
+  std::istringstream stream(hint.substr(before.size()));
+  for (std::string word; std::getline(stream >> std::ws, word, ',');) words.insert(word);
+  return words;
+}
+
+TEST(Manifest, TheSchemaHasTheReadersKeysAndChoices) {
+  std::string text = *read_file(AT_FDCWD, "docs/manifest.schema.json", 1 << 20);
+  Result<release::Json> schema = release::parse_json(text, {}, "manifest.schema.json");
+  ASSERT_TRUE(schema) << schema.error().describe();
+  std::map<std::string, std::set<std::string>> in_schema;
+  collect_keys(*schema, "", in_schema);
+
+  // The reader lists its keys when it meets one that is like none of them.
+  const std::string odd = "{zzzzzzzzzzzzzzz: 1}";
+  std::map<std::string, std::set<std::string>> in_reader;
+  for (const auto& [path, manifest] : std::map<std::string, std::string>{
+           {"", odd},
+           {"image", "cfs: 1\nimage: " + odd + "\n"},
+           {"sources[0]", with_source("  - " + odd + "\n")},
+           {"sources[0].debian", with_source("  - {id: a, debian: " + odd + "}\n")},
+           {"sources[0].tar", with_source("  - {id: a, tar: " + odd + "}\n")},
+           {"sources[0].dir", with_source("  - {id: a, dir: " + odd + "}\n")},
+           {"files[0]", with("files: [" + odd + "]\n")},
+           {"kernel", with("kernel: " + odd + "\n")},
+           {"kernel.initramfs", with("kernel: {initramfs: " + odd + "}\n")},
+           {"reproducible", with("reproducible: " + odd + "\n")},
+       }) {
+    Result<Manifest> refused = parse(manifest);
+    ASSERT_FALSE(refused) << path;
+    EXPECT_THAT(refused.error().message, HasSubstr(" " + path + (path.empty() ? "" : ".") + "zzz"));
+    in_reader[path] = words_after(refused.error().hint, "known keys here: ");
+  }
+  EXPECT_EQ(in_schema, in_reader);
+
+  // So it does with choices.
+  for (const auto& [path, manifest] : std::map<std::vector<std::string>, std::string>{
+           {{"image", "properties", "arch"},
+            "cfs: 1\nimage: {name: n, version: v, epoch: 1, arch: zzzzzzzzz}\n"},
+           {{"sources", "items", "properties", "debian", "properties", "variant"},
+            with_source("  - {id: a, debian: {suite: s, variant: zzzzzzzzzzzzzzz}}\n")},
+           {{"reproducible", "properties", "normalize", "items"},
+            with("reproducible: {normalize: [zzzzzzzzzzzzzzzzzzzzzzzzzzzz]}\n")},
+       }) {
+    const release::Json* node = &schema->as<release::Json::Object>()->at("properties");
+    for (const std::string& key : path) node = &node->as<release::Json::Object>()->at(key);
+    std::set<std::string> choices;
+    for (const release::Json& choice :
+         *node->as<release::Json::Object>()->at("enum").as<release::Json::Array>()) {
+      choices.insert(*choice.as<std::string>());
+    }
+    Result<Manifest> refused = parse(manifest);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(choices, words_after(refused.error().hint, "one of: ")) << path.back();
+  }
 }
 
 TEST(Manifest, TheProjectsOwnManifestsAreValid) {
