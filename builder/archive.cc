@@ -231,7 +231,7 @@ class Import {
     return failure_of(reader_.get(), name_);
   }
 
-  Error bad_entry(const std::string& path, const std::string& what) const {
+  [[nodiscard]] Error bad_entry(const std::string& path, const std::string& what) const {
     return make_error(ErrorCode::kCorrupt, fmt::format("{}: entry '{}': {}", name_, path, what));
   }
 

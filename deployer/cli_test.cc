@@ -31,7 +31,6 @@ namespace {
 
 using net::FakeServer;
 using ::testing::AllOf;
-using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;

@@ -12,8 +12,6 @@
 
 #include "lib/base/io.h"
 
-extern char** environ;
-
 namespace cfs {
 namespace {
 

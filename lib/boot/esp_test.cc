@@ -14,13 +14,14 @@ namespace cfs::boot {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 class EspTest : public ::testing::Test {
  protected:
-  std::string path(const std::string& name) const { return dir_.path() + "/" + name; }
-  std::string uki_path(const std::string& name) const { return path("esp/EFI/Linux/" + name); }
+  [[nodiscard]] std::string path(const std::string& name) const { return dir_.path() + "/" + name; }
+  [[nodiscard]] std::string uki_path(const std::string& name) const {
+    return path("esp/EFI/Linux/" + name);
+  }
   /// Writes a UKI that pins sixty-four times `digit` and opens it.
   UniqueFd uki(char digit) {
     std::string file = path(std::string("uki-") + digit);
@@ -99,7 +100,7 @@ TEST_F(EspTest, AForeignLoaderConfIsReadAsSdBootDoesAndReplaced) {
   Esp esp = open();
   ASSERT_TRUE(esp.install("a.efi", uki('a').get()));
   ASSERT_TRUE(write_file_atomically(
-      AT_FDCWD, path("esp/loader/loader.conf"),
+      [[nodiscard]] AT_FDCWD, path("esp/loader/loader.conf"),
       as_bytes("# default no.efi\ndefaults no\n\n default\tone.efi \r\ndefault two*\ntimeout 5")));
   EXPECT_EQ(esp.default_entry().value(), "two*");
   ASSERT_TRUE(esp.set_default("a.efi"));

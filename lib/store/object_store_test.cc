@@ -23,7 +23,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
-using testing::UnorderedElementsAreArray;
 
 std::string content_number(int number, size_t size_bytes) {
   std::string content = std::to_string(number) + ":";

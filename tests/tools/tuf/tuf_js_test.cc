@@ -34,7 +34,7 @@ class WebServer {
     CFS_CHECK(start != std::string::npos);
     url_ = line.substr(start + 1, line.size() - start - 3);
   }
-  const std::string& url() const { return url_; }
+  [[nodiscard]] const std::string& url() const { return url_; }
 
  private:
   Subprocess process_;
@@ -64,8 +64,8 @@ class TufJsTest : public ::testing::Test {
     return text ? *text : "";
   }
   Result<std::string> update(const WebServer& server, const std::string& target) {
-    return run_command(
-        {.arguments = {"node", SCRIPTS "/update.mjs", server.url(), path("state"), target}});
+    return run_command({.arguments = {"node", std::string(SCRIPTS) + "/update.mjs", server.url(),
+                                      path("state"), target}});
   }
 
   TemporaryDirectory directory_ = *TemporaryDirectory::create();
