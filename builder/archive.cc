@@ -13,8 +13,10 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
+#include "builder/gzip.h"
 #include "builder/merge.h"
 #include "builder/posix_acl.h"
 #include "lib/base/interrupt.h"
@@ -47,41 +49,86 @@ class Utf8Locale {
   locale_t previous_;
 };
 
-/// Feeds a file descriptor to libarchive; stays responsive to SIGINT while a child is silent.
-struct Input {
-  int fd;
-  Progress& progress;
-  std::vector<std::byte> buffer = std::vector<std::byte>(kReadBytes);
-  std::optional<Error> error;
+/// Feeds a file descriptor to libarchive; stays responsive to SIGINT while a child is silent. gzip
+/// arrives there decompressed.
+class Input {
+ public:
+  Input(int fd, const std::string& name, Progress& progress)
+      : fd_(fd), name_(name), progress_(progress) {}
+  Input(const Input&) = delete;
+  Input& operator=(const Input&) = delete;
 
-  /// Bytes now in `buffer`; 0 at the end.
-  Result<size_t> fill() {
+  static la_ssize_t read(struct archive* reader, void* self, const void** out) {
+    Input& input = *static_cast<Input*>(self);
+    Result<Bytes> piece = input.next_piece();
+    if (!piece) {
+      input.error_ = std::move(piece).error();
+      archive_set_error(reader, EIO, "input failed");
+      return ARCHIVE_FATAL;
+    }
+    *out = piece->data();
+    return static_cast<la_ssize_t>(piece->size());
+  }
+
+  /// Why read() failed, if it did.
+  [[nodiscard]] const std::optional<Error>& error() const { return error_; }
+
+ private:
+  /// The number of bytes read into `buffer`; 0 at the end.
+  Result<size_t> read_some(std::span<std::byte> buffer) {
     for (;;) {
       CFS_TRY(check_interrupted());
-      struct pollfd ready = {fd, POLLIN, 0};
+      struct pollfd ready = {fd_, POLLIN, 0};
       int count = ::poll(&ready, 1, kPollMilliseconds);
       if (count < 0 && errno != EINTR) return errno_error("cannot poll");
-      progress.add(0);
+      progress_.add(0);
       if (count <= 0) continue;
-      ssize_t size = ::read(fd, buffer.data(), buffer.size());
+      ssize_t size = ::read(fd_, buffer.data(), buffer.size());
       if (size < 0 && errno == EINTR) continue;
       if (size < 0) return errno_error("cannot read");
-      progress.add(static_cast<uint64_t>(size));
+      progress_.add(static_cast<uint64_t>(size));
       return static_cast<size_t>(size);
     }
   }
 
-  static la_ssize_t read(struct archive* reader, void* self, const void** out) {
-    Input& input = *static_cast<Input*>(self);
-    Result<size_t> size = input.fill();
-    if (!size) {
-      input.error = std::move(size).error();
-      archive_set_error(reader, EIO, "input failed");
-      return ARCHIVE_FATAL;
-    }
-    *out = input.buffer.data();
-    return static_cast<la_ssize_t>(*size);
+  Result<Bytes> next_piece() {
+    if (!began_) CFS_TRY(begin());
+    if (!gunzip_) return next_raw_piece();
+    size_t size = CFS_TRY(gunzip_->read(plain_));
+    return Bytes(plain_).first(size);
   }
+
+  /// As it is in the file; empty at the end.
+  Result<Bytes> next_raw_piece() {
+    size_t size = std::exchange(head_size_, 0);
+    if (size == 0) size = CFS_TRY(read_some(raw_));
+    return Bytes(raw_).first(size);
+  }
+
+  /// Looks at the first bytes.
+  Result<> begin() {
+    began_ = true;
+    while (head_size_ < kMagicBytes) {
+      size_t count = CFS_TRY(read_some(std::span(raw_).subspan(head_size_)));
+      if (count == 0) break;
+      head_size_ += count;
+    }
+    if (!is_gzip(Bytes(raw_).first(head_size_))) return {};
+    gunzip_.emplace([this] { return next_raw_piece(); }, name_);
+    plain_.resize(kReadBytes);
+    return {};
+  }
+
+  static constexpr size_t kMagicBytes = 2;
+  int fd_;
+  const std::string& name_;
+  Progress& progress_;
+  std::vector<std::byte> raw_ = std::vector<std::byte>(kReadBytes);
+  std::vector<std::byte> plain_;
+  size_t head_size_ = 0;  ///< bytes in raw_ that begin() left
+  bool began_ = false;
+  std::optional<Gunzip> gunzip_;
+  std::optional<Error> error_;
 };
 
 struct ReaderCloser {
@@ -96,12 +143,13 @@ Error failure_of(struct archive* reader, const std::string& name) {
                     fmt::format("{}: {}", name, text != nullptr ? text : "unknown failure"));
 }
 
-/// Named one by one: archive_read_support_filter_all would also start external programs.
+/// Named one by one: archive_read_support_filter_all would also start external programs. gzip is
+/// ours (gzip.h).
 bool support_compression(struct archive* reader) {
-  for (auto* support : {archive_read_support_filter_gzip, archive_read_support_filter_bzip2,
-                        archive_read_support_filter_xz, archive_read_support_filter_lzma,
-                        archive_read_support_filter_lzip, archive_read_support_filter_zstd,
-                        archive_read_support_filter_lz4, archive_read_support_filter_compress}) {
+  for (auto* support : {archive_read_support_filter_bzip2, archive_read_support_filter_xz,
+                        archive_read_support_filter_lzma, archive_read_support_filter_lzip,
+                        archive_read_support_filter_zstd, archive_read_support_filter_lz4,
+                        archive_read_support_filter_compress}) {
     if (support(reader) != ARCHIVE_OK) return false;
   }
   return true;
@@ -122,7 +170,7 @@ class PlainStream {
         archive_read_next_header(reader, &entry) == ARCHIVE_OK) {
       return {};
     }
-    if (input_.error) return std::move(*input_.error).with("while reading " + name);
+    if (input_.error()) return Error(*input_.error()).with("while reading " + name);
     return failure_of(reader, name);
   }
 
@@ -191,7 +239,7 @@ class Import {
       if (status == ARCHIVE_EOF) break;
       if (status != ARCHIVE_OK) return failure(input);
       Result<> added = add(entry);
-      if (input.error) return *std::move(input.error);
+      if (input.error()) return *input.error();
       if (!added) return std::move(added).error();
     }
     return finish(input, plain);
@@ -227,7 +275,7 @@ class Import {
   }
 
   Error failure(Input& input) const {
-    if (input.error) return std::move(*input.error).with("while reading " + name_);
+    if (input.error()) return Error(*input.error()).with("while reading " + name_);
     return failure_of(reader_.get(), name_);
   }
 
@@ -401,13 +449,31 @@ class Import {
   Reader reader_;
 };
 
+Error too_large(const std::string& name, size_t limit_bytes) {
+  return make_error(ErrorCode::kInvalidInput,
+                    fmt::format("{} is larger than {} bytes", name, limit_bytes));
+}
+
+Result<std::string> gunzip(const std::string& data, const std::string& name, size_t limit_bytes) {
+  Bytes rest = as_bytes(data);
+  Gunzip input([&]() -> Result<Bytes> { return std::exchange(rest, {}); }, name);
+  std::vector<std::byte> buffer(kReadBytes);
+  std::string plain;
+  for (;;) {
+    size_t count = CFS_TRY(input.read(buffer));
+    if (count == 0) return plain;
+    plain += as_text(Bytes(buffer).first(count));
+    if (plain.size() > limit_bytes) return too_large(name, limit_bytes);
+  }
+}
+
 }  // namespace
 
 Result<> import_archive(int fd, const std::string& name, const ArchivePlacement& placement,
                         tree::Tree& tree, Contents& contents, Progress& progress) {
   Utf8Locale locale;
   if (!locale.valid()) return errno_error("cannot use the locale C.UTF-8");
-  Input input{fd, progress};
+  Input input(fd, name, progress);
   Import import(name, CFS_TRY(normal_path(placement.into)), placement.strip, tree, contents);
   return import.run(input);
 }
@@ -415,6 +481,7 @@ Result<> import_archive(int fd, const std::string& name, const ArchivePlacement&
 Result<std::string> decompress(const std::string& data, const std::string& name,
                                size_t limit_bytes) {
   if (data.empty()) return data;
+  if (is_gzip(as_bytes(data))) return gunzip(data, name, limit_bytes);
   Reader reader(archive_read_new());
   auto failure = [&] {
     const char* text = archive_error_string(reader.get());
@@ -436,10 +503,7 @@ Result<std::string> decompress(const std::string& data, const std::string& name,
     if (count < 0) return failure();
     plain.resize(old_size + static_cast<size_t>(count));
     if (count == 0) return plain;
-    if (plain.size() > limit_bytes) {
-      return make_error(ErrorCode::kInvalidInput,
-                        fmt::format("{} is larger than {} bytes", name, limit_bytes));
-    }
+    if (plain.size() > limit_bytes) return too_large(name, limit_bytes);
   }
 }
 

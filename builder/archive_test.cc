@@ -280,6 +280,42 @@ TEST(Archive, CutShortWhenCompressedIsCorrupt) {
   }
 }
 
+/// libarchive alone does not look at gzip's checksums.
+TEST(Archive, FlippedBitInACompressedOneNeverGivesAnotherTree) {
+  Workbench bench;
+  std::string plain = tar_to_be_cut().finish();
+  bench.write("whole.tar", plain);
+  must(bench.import(plain));
+  const std::string tree = dump_of(bench.tree);
+  for (const char* tool : {"gzip", "bzip2", "xz", "zstd"}) {
+    const std::string packed =
+        must(run_command({.arguments = {tool, "-c", bench.path("whole.tar")}}));
+    int refused = 0;
+    for (size_t offset = 0; offset < packed.size(); offset += 61) {
+      std::string flipped = packed;
+      flipped[offset] = static_cast<char>(flipped[offset] ^ 0x10);
+      Result<> done = bench.import(flipped);
+      if (done) {  // a time in a header, another way to say the same
+        EXPECT_EQ(dump_of(bench.tree), tree) << tool << " " << offset;
+        continue;
+      }
+      ++refused;
+      EXPECT_EQ(done.error().code, ErrorCode::kCorrupt) << done.error().describe();
+    }
+    EXPECT_GT(refused, 40) << tool;
+  }
+}
+
+TEST(Archive, GzipMayBePaddedWithZerosOnly) {
+  Workbench bench;
+  bench.write("whole.tar", tar_to_be_cut().finish());
+  std::string packed = must(run_command({.arguments = {"gzip", "-c", bench.path("whole.tar")}}));
+  EXPECT_TRUE(bench.import(packed + std::string(1000, '\0')));
+  for (const std::string& tail : {std::string("x"), std::string("\0x", 2)}) {
+    EXPECT_EQ(bench.import(packed + tail).error().code, ErrorCode::kCorrupt);
+  }
+}
+
 /// Every piece compressed by itself; then a cut between two of them leaves a whole stream.
 TEST(Archive, CutShortBetweenCompressedPiecesIsCorrupt) {
   std::string whole = tar_to_be_cut().finish();
@@ -370,6 +406,8 @@ TEST(Decompress, KnowsWhatLinuxModulesComeIn) {
     EXPECT_EQ(decompress(packed.substr(0, packed.size() / 2), "m", 1 << 20).error().code,
               ErrorCode::kCorrupt)
         << tool;
+    packed[packed.size() - 6] = static_cast<char>(packed[packed.size() - 6] ^ 1);
+    EXPECT_EQ(decompress(packed, "m", 1 << 20).error().code, ErrorCode::kCorrupt) << tool;
   }
   EXPECT_EQ(must(decompress("\177ELF", "m", 100)), "\177ELF");
   EXPECT_EQ(must(decompress("", "m", 100)), "");
