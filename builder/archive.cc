@@ -9,6 +9,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -23,25 +24,26 @@ namespace {
 
 constexpr size_t kReadBytes = 256 << 10;
 constexpr int kPollMilliseconds = 200;
+constexpr uint64_t kTarBlockBytes = 512;
 
 /// libarchive converts the UTF-8 of pax headers to the locale's character set; names are bytes to
-/// us, so the thread runs in UTF-8 while it reads.
+/// us, so the thread runs in UTF-8 while it reads. The locale is made once and kept: several
+/// archives may be read at once.
 class Utf8Locale {
  public:
-  Utf8Locale()
-      : utf8_(::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr)),
-        previous_(utf8_ != nullptr ? ::uselocale(utf8_) : nullptr) {}
+  Utf8Locale() : previous_(utf8() != nullptr ? ::uselocale(utf8()) : nullptr) {}
   Utf8Locale(const Utf8Locale&) = delete;
   Utf8Locale& operator=(const Utf8Locale&) = delete;
   ~Utf8Locale() {
-    if (utf8_ == nullptr) return;
-    ::uselocale(previous_);
-    ::freelocale(utf8_);
+    if (utf8() != nullptr) ::uselocale(previous_);
   }
-  [[nodiscard]] bool valid() const { return utf8_ != nullptr; }
+  [[nodiscard]] static bool valid() { return utf8() != nullptr; }
 
  private:
-  locale_t utf8_;
+  static locale_t utf8() {
+    static const locale_t locale = ::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+    return locale;
+  }
   locale_t previous_;
 };
 
@@ -87,6 +89,13 @@ struct ReaderCloser {
 };
 using Reader = std::unique_ptr<struct archive, ReaderCloser>;
 
+/// The error behind libarchive's last failure.
+Error failure_of(struct archive* reader, const std::string& name) {
+  const char* text = archive_error_string(reader);
+  return make_error(ErrorCode::kCorrupt,
+                    fmt::format("{}: {}", name, text != nullptr ? text : "unknown failure"));
+}
+
 /// Named one by one: archive_read_support_filter_all would also start external programs.
 bool support_compression(struct archive* reader) {
   for (auto* support : {archive_read_support_filter_gzip, archive_read_support_filter_bzip2,
@@ -97,6 +106,63 @@ bool support_compression(struct archive* reader) {
   }
   return true;
 }
+
+/// The decompressed bytes of an input, as input of a second libarchive reader. Two readers, because
+/// one that knows about tar does not tell what came after the last entry, and leaves the end of the
+/// compressed stream unread.
+class PlainStream {
+ public:
+  explicit PlainStream(Input& input) : input_(input), reader_(archive_read_new()) {}
+
+  Result<> open(const std::string& name) {
+    struct archive* reader = reader_.get();
+    struct archive_entry* entry = nullptr;
+    if (support_compression(reader) && archive_read_support_format_raw(reader) == ARCHIVE_OK &&
+        archive_read_open(reader, &input_, nullptr, Input::read, nullptr) == ARCHIVE_OK &&
+        archive_read_next_header(reader, &entry) == ARCHIVE_OK) {
+      return {};
+    }
+    if (input_.error) return std::move(*input_.error).with("while reading " + name);
+    return failure_of(reader, name);
+  }
+
+  static la_ssize_t read(struct archive* user, void* self, const void** out) {
+    PlainStream& stream = *static_cast<PlainStream*>(self);
+    struct archive* reader = stream.reader_.get();
+    size_t size = 0;
+    la_int64_t offset = 0;
+    int status = stream.ended_ ? ARCHIVE_EOF : archive_read_data_block(reader, out, &size, &offset);
+    if (status == ARCHIVE_EOF) {
+      stream.ended_ = true;
+      return 0;
+    }
+    if (status != ARCHIVE_OK) {
+      const char* text = archive_error_string(reader);
+      archive_set_error(user, EINVAL, "%s", text != nullptr ? text : "unknown failure");
+      return ARCHIVE_FATAL;
+    }
+    Bytes block(static_cast<const std::byte*>(*out), size);
+    auto last =
+        std::find_if(block.rbegin(), block.rend(), [](std::byte b) { return b != std::byte{}; });
+    if (last != block.rend()) {
+      stream.content_end_ = stream.size_bytes_ + static_cast<uint64_t>(block.rend() - last);
+    }
+    stream.size_bytes_ += size;
+    return static_cast<la_ssize_t>(size);
+  }
+
+  /// Bytes read so far.
+  [[nodiscard]] uint64_t size_bytes() const { return size_bytes_; }
+  /// The offset behind the last of them that is not zero.
+  [[nodiscard]] uint64_t content_end() const { return content_end_; }
+
+ private:
+  Input& input_;
+  Reader reader_;
+  uint64_t size_bytes_ = 0;
+  uint64_t content_end_ = 0;
+  bool ended_ = false;
+};
 
 class Import {
  public:
@@ -110,12 +176,12 @@ class Import {
         contents_(contents) {}
 
   Result<> run(Input& input) {
+    PlainStream plain(input);
+    CFS_TRY(plain.open(name_));
     reader_.reset(archive_read_new());
     struct archive* reader = reader_.get();
-    if (!support_compression(reader) || archive_read_support_format_tar(reader) != ARCHIVE_OK) {
-      return failure(input);
-    }
-    if (archive_read_open(reader, &input, nullptr, Input::read, nullptr) != ARCHIVE_OK) {
+    if (archive_read_support_format_tar(reader) != ARCHIVE_OK ||
+        archive_read_open(reader, &plain, nullptr, PlainStream::read, nullptr) != ARCHIVE_OK) {
       return failure(input);
     }
     for (;;) {
@@ -128,19 +194,41 @@ class Import {
       if (input.error) return *std::move(input.error);
       if (!added) return std::move(added).error();
     }
-    // A writer at the other end of a pipe must be able to finish its last block.
-    while (CFS_TRY(input.fill()) > 0) {
+    return finish(input, plain);
+  }
+
+ private:
+  /// Reads the rest, so that a writer at the other end of a pipe can finish and the checksums of a
+  /// compressed stream are looked at, and makes sure that the archive had an end. That is two
+  /// blocks of zeros (pax(1), "ustar Interchange Format"); for one readers only warn. An archive
+  /// without, which libarchive accepts, was cut off between two entries; and it stops at one zero
+  /// block wherever that is, so that behind it nothing but zeros may be.
+  Result<> finish(Input& input, PlainStream& plain) {
+    auto end = static_cast<uint64_t>(archive_read_header_position(reader_.get()));
+    for (;;) {
+      const void* block = nullptr;
+      la_ssize_t size = PlainStream::read(reader_.get(), &plain, &block);
+      if (size < 0) return failure(input);
+      if (size == 0) break;
+      CFS_TRY(check_interrupted());
+    }
+    if (plain.content_end() > end) {
+      return make_error(ErrorCode::kCorrupt,
+                        fmt::format("{}: there is data after the end of the archive at byte {}",
+                                    name_, end))
+          .with_hint("archives that were joined must be sources of their own");
+    }
+    if (plain.size_bytes() < end + kTarBlockBytes) {
+      return make_error(ErrorCode::kCorrupt,
+                        fmt::format("{}: cut off after the last complete entry, at byte {}", name_,
+                                    plain.size_bytes()));
     }
     return {};
   }
 
- private:
-  /// The error behind libarchive's last failure.
   Error failure(Input& input) const {
     if (input.error) return std::move(*input.error).with("while reading " + name_);
-    const char* text = archive_error_string(reader_.get());
-    return make_error(ErrorCode::kCorrupt,
-                      fmt::format("{}: {}", name_, text != nullptr ? text : "unknown failure"));
+    return failure_of(reader_.get(), name_);
   }
 
   Error bad_entry(const std::string& path, const std::string& what) const {
@@ -191,8 +279,7 @@ class Import {
   Result<size_t> read_data(std::span<std::byte> buffer) {
     la_ssize_t count = archive_read_data(reader_.get(), buffer.data(), buffer.size());
     if (count < 0) {
-      return make_error(ErrorCode::kCorrupt,
-                        fmt::format("{}: {}", name_, archive_error_string(reader_.get())));
+      return failure_of(reader_.get(), name_);
     }
     return static_cast<size_t>(count);
   }

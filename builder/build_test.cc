@@ -4,12 +4,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <spawn.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
+#include <functional>
 #include <sstream>
 #include <thread>
 
@@ -173,7 +176,89 @@ void expect_clean_failure(Project& project, ErrorCode code, const std::string& m
 TEST(Build, MissingSourceLeavesNothing) {
   Project project;
   must(remove_file(AT_FDCWD, project.path("base.tar")));
-  expect_clean_failure(project, ErrorCode::kNotFound, "source 'base'");
+  expect_clean_failure(
+      project, ErrorCode::kNotFound,
+      "m.yaml:4:28: sources[0].tar.path: '" + project.path("base.tar") + "' does not exist");
+}
+
+TEST(Build, WhatCanBeKnownIsFoundBeforeAnyWork) {
+  struct Case {
+    std::function<void(Project&)> spoil;
+    ErrorCode code;
+    const char* message;
+  };
+  for (const Case& test : std::vector<Case>{
+           {[](Project& project) { must(remove_tree(AT_FDCWD, project.path("site"))); },
+            ErrorCode::kNotFound, "m.yaml:5:28: sources[1].dir.path: "},
+           {[](Project& project) {
+              must(remove_tree(AT_FDCWD, project.path("site")));
+              project.write("site", "a file");
+            },
+            ErrorCode::kInvalidInput, "is not a directory"},
+           {[](Project& project) {
+              must(rename_at(AT_FDCWD, project.path("site"), AT_FDCWD, project.path("real")));
+              ASSERT_EQ(::symlink("real", project.path("site").c_str()), 0);
+            },
+            ErrorCode::kInvalidInput, "is a symlink, not a directory"},
+           {[](Project& project) {
+              must(remove_file(AT_FDCWD, project.path("base.tar")));
+              must(make_directories(AT_FDCWD, project.path("base.tar")));
+            },
+            ErrorCode::kInvalidInput, "is a directory, not a tar archive"},
+           {[](Project& project) { must(remove_file(AT_FDCWD, project.path("mount-root"))); },
+            ErrorCode::kNotFound, "mount-root"},
+       }) {
+    Project project;
+    test.spoil(project);
+    // Were the sources read in order, the wait for a writer would never end.
+    if (must(stat_at(AT_FDCWD, project.path("base.tar"), 0)).st_size > 0 &&
+        S_ISREG(must(stat_at(AT_FDCWD, project.path("base.tar"), 0)).st_mode)) {
+      must(remove_file(AT_FDCWD, project.path("base.tar")));
+      ASSERT_EQ(::mkfifo(project.path("base.tar").c_str(), 0600), 0);
+    }
+    expect_clean_failure(project, test.code, test.message);
+  }
+}
+
+/// mmdebstrap, replaced by a script.
+struct FakeMmdebstrap {
+  FakeMmdebstrap(Project& project, const std::string& script) {
+    must(make_directories(AT_FDCWD, project.path("bin")));
+    std::string text = "#!/bin/sh\n[ \"$1\" = --version ] && exit 0\n" + script;
+    must(write_file_atomically(AT_FDCWD, project.path("bin/mmdebstrap"), as_bytes(text), 0755));
+    set_path(project.path("bin") + ":" + old_path);
+    project.write(
+        "m.yaml",
+        "cfs: 1\nimage: {name: test, version: '1', epoch: 1}\nsources:\n"
+        "  - {id: base, debian: {suite: x, mirrors: ['deb http://127.0.0.1/ x main']}}\n");
+  }
+  FakeMmdebstrap(const FakeMmdebstrap&) = delete;
+  FakeMmdebstrap& operator=(const FakeMmdebstrap&) = delete;
+  ~FakeMmdebstrap() { set_path(old_path); }
+  static void set_path(const std::string& path) {
+    ASSERT_EQ(::setenv("PATH", path.c_str(), 1), 0);  // NOLINT(concurrency-mt-unsafe)
+  }
+  std::string old_path = ::getenv("PATH");  // NOLINT(concurrency-mt-unsafe)
+};
+
+TEST(Build, MmdebstrapsOwnWordsAreTheReason) {
+  Project project;
+  FakeMmdebstrap fake(project,
+                      "cat " + project.path("base.tar") + "\necho 'E: broken' >&2; exit 25");
+  expect_clean_failure(project, ErrorCode::kSubprocess, "E: broken");
+}
+
+TEST(Build, MmdebstrapsFullDiskIsNoSpace) {
+  Project project;
+  FakeMmdebstrap fake(project, "echo 'cannot write: No space left on device' >&2; exit 1");
+  expect_clean_failure(project, ErrorCode::kNoSpace, "No space left on device");
+}
+
+TEST(Build, MissingMmdebstrapIsFoundBeforeAnyWork) {
+  Project project;
+  FakeMmdebstrap fake(project, "");
+  FakeMmdebstrap::set_path(project.path("site"));
+  expect_clean_failure(project, ErrorCode::kNotFound, "'mmdebstrap'");
 }
 
 TEST(Build, CutOffSourceLeavesNothing) {
@@ -196,32 +281,56 @@ TEST(Build, FullDiskLeavesNothing) {
   std::signal(SIGXFSZ, old_handler);
 }
 
-TEST(Build, SignalWhileASourceIsReadLeavesNothing) {
-  Project project;
-  std::string half = project.read("base.tar").substr(0, 12000);
-  must(remove_file(AT_FDCWD, project.path("base.tar")));
-  ASSERT_EQ(::mkfifo(project.path("base.tar").c_str(), 0600), 0);
-  UniqueFd fifo = must(open_at(AT_FDCWD, project.path("base.tar"), O_RDWR));
-  std::vector<std::string> before = project.names(".");
-  for (int signal_number : {SIGINT, SIGTERM}) {
-    std::vector<std::string> arguments = project.arguments("out");
+/// A cfs-build of its own that waits for the rest of base.tar, which becomes a FIFO.
+class Child {
+ public:
+  Child(std::vector<std::string> arguments, Project& project) {
+    std::string path = project.path("base.tar");
+    if (S_ISREG(must(stat_at(AT_FDCWD, path, 0)).st_mode)) {
+      must(remove_file(AT_FDCWD, path));
+      EXPECT_EQ(::mkfifo(path.c_str(), 0600), 0);
+    }
+    fifo_ = must(open_at(AT_FDCWD, path, O_RDWR));
     arguments.insert(arguments.begin(), CFS_BUILD_PROGRAM);
     std::vector<char*> argv;
     for (std::string& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
-    pid_t child = -1;
-    ASSERT_EQ(::posix_spawn(&child, CFS_BUILD_PROGRAM, nullptr, nullptr, argv.data(), environ), 0);
-    must(write_full(fifo.get(), as_bytes(half)));
+    EXPECT_EQ(::posix_spawn(&pid_, CFS_BUILD_PROGRAM, nullptr, nullptr, argv.data(), environ), 0);
+    TarMaker tar;
+    tar.add("file", {}, std::string(5000, 'f'));
+    must(write_full(fifo_.get(), as_bytes(tar.finish().substr(0, 4000))));
     // The half archive is taken out of the pipe, then the build waits for the rest.
     int waiting = 1;
     while (waiting > 0) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
-      ASSERT_EQ(::ioctl(fifo.get(), FIONREAD, &waiting), 0);
+      EXPECT_EQ(::ioctl(fifo_.get(), FIONREAD, &waiting), 0);
     }
-    EXPECT_GT(project.names(".").size(), before.size()) << "the output is being made";
-    ASSERT_EQ(::kill(child, signal_number), 0);
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+  ~Child() { EXPECT_EQ(pid_, -1) << "call end()"; }
+
+  /// The wait status after `signal_number`.
+  int end(int signal_number) {
+    EXPECT_EQ(::kill(pid_, signal_number), 0);
     int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(::waitpid(pid_, &status, 0), pid_);
+    pid_ = -1;
+    return status;
+  }
+
+ private:
+  UniqueFd fifo_;
+  pid_t pid_ = -1;
+};
+
+TEST(Build, SignalWhileASourceIsReadLeavesNothing) {
+  Project project;
+  std::vector<std::string> before = project.names(".");
+  for (int signal_number : {SIGINT, SIGTERM}) {
+    Child child(project.arguments("out"), project);
+    EXPECT_GT(project.names(".").size(), before.size()) << "the output is being made";
+    int status = child.end(signal_number);
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == exit_status(ErrorCode::kInterrupted));
     EXPECT_EQ(project.names("."), before);
   }
@@ -254,6 +363,86 @@ TEST(Build, StoreInsideTheOutputIsRefused) {
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, ErrorCode::kUsage);
   EXPECT_FALSE(stat_at(AT_FDCWD, project.path("out"), 0));
+}
+
+TEST(Build, OutputOrStoreInsideADirectorySourceIsRefused) {
+  Project project;
+  must(make_directories(AT_FDCWD, project.path("site/deep/er")));
+  ASSERT_EQ(::symlink("site/deep", project.path("link").c_str()), 0);
+  auto refusal = [&](const std::string& output, const std::vector<std::string>& more) {
+    std::vector<std::string> before = project.names("site/deep/er");
+    std::ostringstream out;
+    Result<> done = run(project.arguments(output, more), out);
+    EXPECT_FALSE(done) << output;
+    if (done) return std::string();
+    EXPECT_EQ(done.error().code, ErrorCode::kUsage) << done.error().describe();
+    EXPECT_EQ(project.names("site/deep/er"), before);
+    return done.error().message;
+  };
+  std::string site = "inside the source 'site', the directory '" + project.path("site") + "'";
+  for (const char* output : {"site/out", "site/deep/er/out", "site", "link/er/out", "link/out"}) {
+    std::string message = refusal(output, {});
+    EXPECT_THAT(message, HasSubstr("the output '" + project.path("site")));
+    EXPECT_THAT(message, HasSubstr(site));
+  }
+  for (const char* store : {"site/objects", "site/new/objects", "link/er", "link/er/new"}) {
+    std::string message = refusal("out", {"--store", project.path(store)});
+    EXPECT_THAT(message, HasSubstr("the store '" + project.path("site")));
+    EXPECT_THAT(message, HasSubstr(site));
+  }
+  // A neighbour whose name begins in the same way is not inside.
+  std::ostringstream out;
+  must(run(project.arguments("site-out", {"--store", project.path("site-objects")}), out));
+}
+
+TEST(Build, OutputThroughSymlinksFindsItsStore) {
+  Project project;
+  std::ostringstream out;
+  must(make_directories(AT_FDCWD, project.path("elsewhere/deep")));
+  ASSERT_EQ(::symlink("elsewhere/deep", project.path("link").c_str()), 0);
+  must(run(project.arguments("link/out", {"--store", project.path("shared")}), out));
+  must(store::ObjectStore::open(AT_FDCWD, project.path("link/out/objects"), {}));
+  EXPECT_EQ(project.names("elsewhere/deep/out/objects"), project.names("shared"));
+
+  // A link to an earlier output stays one; what it leads to is replaced.
+  ASSERT_EQ(::symlink("elsewhere/deep/out", project.path("current").c_str()), 0);
+  project.write("m.yaml", Project::manifest("2"));
+  must(run(project.arguments("current", {"--store", project.path("link/../../shared")}), out));
+  EXPECT_TRUE(
+      S_ISLNK(must(stat_at(AT_FDCWD, project.path("current"), AT_SYMLINK_NOFOLLOW)).st_mode));
+  EXPECT_THAT(project.names("elsewhere/deep/out"), testing::Contains("test_2.efi"));
+  EXPECT_EQ(project.names("current/objects"), project.names("shared"));
+  EXPECT_THAT(project.names("elsewhere/deep"), testing::ElementsAre("out"));
+
+  ASSERT_EQ(::symlink("nowhere", project.path("dangling").c_str()), 0);
+  Result<> done = run(project.arguments("dangling"), out);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, ErrorCode::kExists);
+}
+
+TEST(Build, WhatAKilledBuildLeftIsRemoved) {
+  Project project;
+  std::vector<std::string> before = project.names(".");
+  {
+    Child killed(project.arguments("out"), project);
+    killed.end(SIGKILL);
+  }
+  EXPECT_GT(project.names(".").size(), before.size()) << "else this test shows nothing";
+  // What is not a dead build's stays: names that only look alike, and what its owner has locked.
+  project.write("out.cfs-build-notes", "x");
+  must(make_directories(AT_FDCWD, project.path(".other.cfs-build-AAAAAA")));
+  must(make_directories(AT_FDCWD, project.path(".out.cfs-build-ALIVE1")));
+  UniqueFd alive =
+      must(open_at(AT_FDCWD, project.path(".out.cfs-build-ALIVE1"), O_RDONLY | O_DIRECTORY));
+  ASSERT_EQ(::flock(alive.get(), LOCK_EX), 0);
+  {
+    Child second(project.arguments("out"), project);
+    second.end(SIGTERM);
+  }
+  EXPECT_THAT(project.names("."),
+              UnorderedElementsAre("base.tar", "m.yaml", "mount-root", "objects", "site",
+                                   "out.cfs-build-notes", ".other.cfs-build-AAAAAA",
+                                   ".out.cfs-build-ALIVE1"));
 }
 
 TEST(Build, WithoutAKernelThereIsNoUki) {

@@ -42,19 +42,34 @@ Command mmdebstrap_command(const DebianSource& source, const DebianContext& cont
   return command;
 }
 
-Result<> import_debian(const DebianSource& source, const DebianContext& context, tree::Tree& tree,
-                       Contents& contents) {
+Result<Command> prepare_debian(const DebianSource& source, const DebianContext& context) {
+  Result<std::string> version = run_command({.arguments = {"mmdebstrap", "--version"}});
+  if (!version && version.error().code == ErrorCode::kNotFound) {
+    return Error(std::move(version).error()).with_hint("install the Debian package mmdebstrap");
+  }
+  CFS_TRY(std::move(version));
   AptHost host = CFS_TRY(query_apt_host());
   std::vector<std::string> mirrors = source.mirrors;
   if (mirrors.empty()) mirrors = CFS_TRY(host_sources(host, source.suite, source.components));
-  Command command = mmdebstrap_command(source, context, mirrors, host.options);
+  return mmdebstrap_command(source, context, mirrors, host.options);
+}
 
-  Progress progress("installing Debian " + source.suite, 0);
+Result<> import_debian(const std::string& suite, const Command& command, tree::Tree& tree,
+                       Contents& contents) {
+  Progress progress("installing Debian " + suite, 0);
   Subprocess child = CFS_TRY(Subprocess::start(command));
   Result<> imported = import_archive(child.stdout_fd(), "the output of mmdebstrap",
                                      ArchivePlacement{}, tree, contents, progress);
+  if (!imported && imported.error().code != ErrorCode::kCorrupt) return imported;
   // A child that died leaves a cut-off archive; then its own words are the reason.
-  if (imported || imported.error().code == ErrorCode::kCorrupt) CFS_TRY(child.wait());
+  Result<> ended = child.wait();
+  if (!ended && ended.error().message.find("No space left on device") != std::string::npos) {
+    Error error = std::move(ended).error();
+    error.code = ErrorCode::kNoSpace;
+    return std::move(error).with_hint(
+        "mmdebstrap unpacks packages in $TMPDIR (default /tmp): name a place with more room there");
+  }
+  CFS_TRY(std::move(ended));
   return imported;
 }
 

@@ -25,11 +25,17 @@ struct DebianContext {
                                          const std::vector<std::string>& mirrors,
                                          const std::vector<std::string>& apt_options);
 
-/// Makes the root file system with mmdebstrap and streams it into `tree` and `contents`. No root
-/// rights: an ordinary user needs user namespaces and the package uidmap.
-/// Errors: kNotFound (mmdebstrap or a source for the suite is missing), kSubprocess with what
-/// mmdebstrap said, and those of import_archive.
-[[nodiscard]] Result<> import_debian(const DebianSource& source, const DebianContext& context,
+/// The command for `source` on this machine, whose apt says where packages come from when the
+/// source does not. Runs only queries.
+/// Errors: kNotFound (mmdebstrap, apt or a source for the suite is missing).
+[[nodiscard]] Result<Command> prepare_debian(const DebianSource& source,
+                                             const DebianContext& context);
+
+/// Runs `command`, of prepare_debian(), and streams what it makes into `tree` and `contents`. No
+/// root rights: an ordinary user needs user namespaces and the package uidmap. `suite` is for the
+/// progress display.
+/// Errors: kSubprocess with what mmdebstrap said, kNoSpace, and those of import_archive.
+[[nodiscard]] Result<> import_debian(const std::string& suite, const Command& command,
                                      tree::Tree& tree, Contents& contents);
 
 }  // namespace cfs::builder

@@ -6,11 +6,14 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <span>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "builder/archive.h"
 #include "builder/cpio.h"
+#include "lib/base/check.h"
+#include "lib/mount/boot_options.h"
 
 namespace cfs::builder {
 namespace {
@@ -18,15 +21,21 @@ namespace {
 constexpr size_t kMaxKernelBytes = 256 << 20;
 constexpr size_t kMaxModuleBytes = 64 << 20;
 constexpr size_t kMaxModuleIndexBytes = 16 << 20;
+constexpr size_t kMaxModuleListBytes = 64 << 10;  // what cfs-mount-root reads at most
 constexpr std::string_view kKernelPrefix = "vmlinuz-";
 constexpr const char* kModulesDirectory = "/usr/lib/modules/";
+
+/// The kernel takes '-' and '_' in names of modules for the same.
+std::string with_underscores(std::string_view text) {
+  std::string name(text);
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
 
 /// "virtio_blk" from "kernel/drivers/block/virtio-blk.ko.xz".
 std::string module_name(std::string_view path) {
   path.remove_prefix(path.rfind('/') + 1);  // npos + 1 == 0
-  std::string name(path.substr(0, path.find(".ko")));
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
+  return with_underscores(path.substr(0, path.find(".ko")));
 }
 
 std::vector<std::string_view> split(std::string_view text, char separator) {
@@ -39,15 +48,38 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
   return pieces;
 }
 
+/// Which modules to load, in which order: a walk through the dependencies, deepest first, with a
+/// stack of its own because a chain of them may be longer than ours.
 class LoadOrder {
  public:
-  explicit LoadOrder(std::string_view modules_dep) {
-    for (std::string_view line : split(modules_dep, '\n')) {
+  explicit LoadOrder(const ModuleIndexes& indexes) {
+    for (std::string_view line : split(indexes.dependencies, '\n')) {
       size_t colon = line.find(':');
       if (colon == std::string_view::npos) continue;
       std::string_view path = line.substr(0, colon);
       dependencies_[path] = split(line.substr(colon + 1), ' ');
       path_of_[module_name(path)] = path;
+    }
+    for (std::string_view line : split(indexes.aliases, '\n')) {  // "alias PATTERN MODULE"
+      std::vector<std::string_view> words = split(line, ' ');
+      if (words.size() != 3 || words[0] != "alias") continue;
+      aliases_[with_underscores(words[1])].push_back(path_of(with_underscores(words[2])));
+    }
+    for (std::string_view line : split(indexes.soft_dependencies, '\n')) {
+      // "softdep MODULE [pre: NAME…] [post: NAME…]", several lines a module
+      std::vector<std::string_view> words = split(line, ' ');
+      if (words.size() < 2 || words[0] != "softdep") continue;
+      SoftDependencies& soft = soft_dependencies_[with_underscores(words[1])];
+      std::vector<std::string_view>* list = nullptr;
+      for (std::string_view word : std::span(words).subspan(2)) {
+        if (word == "pre:") {
+          list = &soft.before;
+        } else if (word == "post:") {
+          list = &soft.after;
+        } else if (list != nullptr) {
+          list->push_back(word);
+        }
+      }
     }
   }
 
@@ -57,24 +89,68 @@ class LoadOrder {
     return found == path_of_.end() ? std::string_view() : found->second;
   }
 
-  Result<> add(std::string_view path) {
-    if (!seen_.insert(path).second) return {};
-    auto found = dependencies_.find(path);
-    if (found == dependencies_.end()) {
-      return make_error(ErrorCode::kInvalidInput,
-                        fmt::format("modules.dep says nothing about '{}'", path));
+  Result<> add(std::string_view wanted) {
+    struct Step {
+      std::string_view path;
+      enum { kVisit, kAppend } action;
+    };
+    std::vector<Step> todo = {{wanted, Step::kVisit}};
+    while (!todo.empty()) {
+      auto [path, action] = todo.back();
+      todo.pop_back();
+      if (action == Step::kAppend) {
+        order_.emplace_back(path);
+        continue;
+      }
+      if (!seen_.insert(path).second) continue;
+      auto found = dependencies_.find(path);
+      if (found == dependencies_.end()) {
+        return make_error(ErrorCode::kInvalidInput,
+                          fmt::format("modules.dep says nothing about '{}'", path));
+      }
+      // What is pushed last comes first: what it depends on, of which modules.dep names last what
+      // must be loaded first; then what should be there before it, itself, and what after it.
+      auto soft = soft_dependencies_.find(module_name(path));
+      bool has_soft = soft != soft_dependencies_.end();
+      auto push_optional = [&](const std::vector<std::string_view>& names) {
+        for (auto name = names.rbegin(); name != names.rend(); ++name) {
+          for (std::string_view module : paths_of_optional(*name)) {
+            todo.push_back({module, Step::kVisit});
+          }
+        }
+      };
+      if (has_soft) push_optional(soft->second.after);
+      todo.push_back({path, Step::kAppend});
+      if (has_soft) push_optional(soft->second.before);
+      for (std::string_view dependency : found->second) todo.push_back({dependency, Step::kVisit});
     }
-    // modules.dep lists what must be loaded first last.
-    for (auto it = found->second.rbegin(); it != found->second.rend(); ++it) CFS_TRY(add(*it));
-    order_.emplace_back(path);
     return {};
   }
 
   std::vector<std::string> take() { return std::move(order_); }
 
  private:
+  struct SoftDependencies {
+    std::vector<std::string_view> before;
+    std::vector<std::string_view> after;
+  };
+
+  /// The modules that a soft dependency means: the one of that name, or those with that alias. None
+  /// when it is built in or missing.
+  std::vector<std::string_view> paths_of_optional(std::string_view raw_name) const {
+    std::string name = with_underscores(raw_name);
+    if (std::string_view path = path_of(name); !path.empty()) return {path};
+    auto found = aliases_.find(name);
+    if (found == aliases_.end()) return {};
+    std::vector<std::string_view> paths = found->second;
+    std::erase(paths, std::string_view());  // an alias of something that modules.dep lacks
+    return paths;
+  }
+
   std::unordered_map<std::string_view, std::vector<std::string_view>> dependencies_;
   std::unordered_map<std::string, std::string_view> path_of_;
+  std::unordered_map<std::string, std::vector<std::string_view>> aliases_;
+  std::unordered_map<std::string, SoftDependencies> soft_dependencies_;
   std::unordered_set<std::string_view> seen_;
   std::vector<std::string> order_;
 };
@@ -122,12 +198,31 @@ Result<KernelImage> take_kernel(tree::Tree& tree, Contents& contents) {
   return kernel;
 }
 
-Result<std::vector<std::string>> module_load_order(std::string_view modules_dep,
-                                                   std::string_view modules_builtin,
+Result<std::string> kernel_command_line(const std::vector<std::string>& options,
+                                        const verity::Digest& image) {
+  std::string line;
+  for (const std::string& option : options) line += option + ' ';
+  line += "composefs.digest=" + image.hex();
+  if (!std::all_of(line.begin(), line.end(), [](char c) { return c >= ' ' && c <= '~'; })) {
+    return make_error(ErrorCode::kInvalidInput, "the kernel command line must be printable ASCII");
+  }
+  Result<mount::BootOptions> understood = mount::check_new_command_line(line);
+  if (!understood) {
+    Error error = std::move(understood).error();
+    if (error.hint.empty()) {
+      error.hint = "'composefs.digest=' comes after these options and must be seen by the kernel";
+    }
+    return error;
+  }
+  CFS_CHECK(understood->digest == image);
+  return line;
+}
+
+Result<std::vector<std::string>> module_load_order(const ModuleIndexes& indexes,
                                                    const std::vector<std::string>& names) {
-  LoadOrder order(modules_dep);
+  LoadOrder order(indexes);
   std::set<std::string> builtin;
-  for (std::string_view path : split(modules_builtin, '\n')) builtin.insert(module_name(path));
+  for (std::string_view path : split(indexes.builtin, '\n')) builtin.insert(module_name(path));
   for (const std::string& wanted : names) {
     std::string name = module_name(wanted);
     if (builtin.count(name) > 0) continue;
@@ -147,11 +242,23 @@ Result<std::string> make_initramfs(const tree::Tree& tree, Contents& contents,
                                    const std::vector<std::string>& module_names,
                                    std::string_view mount_root) {
   std::string folder = kModulesDirectory + kernel_version + "/";
-  std::string dependencies =
-      CFS_TRY(read_tree_file(tree, contents, folder + "modules.dep", kMaxModuleIndexBytes));
-  std::string builtin =
-      CFS_TRY(read_tree_file(tree, contents, folder + "modules.builtin", kMaxModuleIndexBytes));
-  std::vector<std::string> order = CFS_TRY(module_load_order(dependencies, builtin, module_names));
+  auto index = [&](const char* name) {
+    return read_tree_file(tree, contents, folder + name, kMaxModuleIndexBytes);
+  };
+  auto optional_index = [&](const char* name) -> Result<std::string> {
+    if (tree.find(folder + name) == nullptr) return std::string();
+    return index(name);
+  };
+  std::string dependencies = CFS_TRY(index("modules.dep"));
+  std::string builtin = CFS_TRY(index("modules.builtin"));
+  std::string soft_dependencies = CFS_TRY(optional_index("modules.softdep"));
+  std::string aliases = CFS_TRY(optional_index("modules.alias"));
+  std::vector<std::string> order =
+      CFS_TRY(module_load_order({.dependencies = dependencies,
+                                 .builtin = builtin,
+                                 .soft_dependencies = soft_dependencies,
+                                 .aliases = aliases},
+                                module_names));
 
   std::map<std::string, std::string> files;  // by path, so that the order is of names
   std::string list;
@@ -161,6 +268,13 @@ Result<std::string> make_initramfs(const tree::Tree& tree, Contents& contents,
     files[plain_path.substr(1)] =
         CFS_TRY(decompress(packed, "'" + folder + path + "'", kMaxModuleBytes));
     list += plain_path + "\n";
+  }
+  if (list.size() > kMaxModuleListBytes) {
+    return make_error(ErrorCode::kInvalidInput,
+                      fmt::format("the initramfs would hold {} modules; cfs-mount-root reads {} "
+                                  "bytes of their list, it has {}",
+                                  order.size(), kMaxModuleListBytes, list.size()))
+        .with_hint("name fewer in kernel.initramfs.modules");
   }
   files["usr/lib/cfs/modules"] = list;
 

@@ -8,11 +8,17 @@
 #include <array>
 #include <charconv>
 #include <filesystem>
+#include <limits>
+#include <map>
 #include <set>
 
+#include "builder/apt_sources.h"
+#include "builder/kernel.h"
 #include "builder/merge.h"
+#include "builder/rules.h"
 #include "builder/yaml.h"
 #include "lib/base/io.h"
+#include "lib/mount/command_line.h"
 #include "lib/release/json.h"
 
 namespace cfs::builder {
@@ -20,6 +26,12 @@ namespace {
 
 constexpr size_t kMaxManifestBytes = 1 << 20;
 constexpr int64_t kMaxEpoch = release::kMaxInteger;
+constexpr size_t kMaxPathBytes = 4095;  // path_resolution(7), less the NUL; symlink targets too
+constexpr size_t kMaxNameBytes = 255;
+// release.json (docs/FORMATS.md): file names, of which NAME_VERSION.efi is one, and boards.
+constexpr size_t kMaxFileNameBytes = 128;
+constexpr size_t kMaxBoards = 64;
+constexpr uint32_t kNoId = std::numeric_limits<uint32_t>::max();  // "no change" to chown(2)
 
 constexpr std::array<std::string_view, 1> kArchitectures = {"amd64"};
 // What mmdebstrap calls variants and gives a working system with dpkg.
@@ -66,13 +78,29 @@ Result<std::string> image_path(const YamlValue& value, Root root) {
   Result<std::string> normal = normal_path(text);
   if (!normal) return value.error(normal.error().message);
   if (normal->empty() && root == Root::kRefused) return value.error("'/' cannot be used here");
+  if (normal->size() > kMaxPathBytes - 1) {
+    return value.error(fmt::format("the path is longer than {} bytes", kMaxPathBytes));
+  }
+  for (size_t begin = 0; begin < normal->size();) {
+    size_t end = std::min(normal->find('/', begin), normal->size());
+    if (end - begin > kMaxNameBytes) {
+      return value.error(fmt::format("a name in the path is longer than {} bytes", kMaxNameBytes));
+    }
+    begin = end + 1;
+  }
   return "/" + *normal;
 }
 
 Result<std::string> host_path(const YamlValue& value, const std::string& folder) {
   std::string text = CFS_TRY(value.string());
   if (text.empty()) return value.error("the path is empty");
+  if (text.find('\0') != std::string::npos) return value.error("a path with a NUL byte");
   return (std::filesystem::path(folder) / text).lexically_normal().string();
+}
+
+bool has_control_characters(std::string_view text) {
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; });
 }
 
 Result<uint32_t> mode(const YamlValue& value) {
@@ -96,7 +124,8 @@ Result<Owner> owner(const YamlValue& value) {
   auto uid = std::from_chars(text.data(), end, result.uid);
   if (uid.ec == std::errc() && uid.ptr != end && *uid.ptr == ':') {
     auto gid = std::from_chars(uid.ptr + 1, end, result.gid);
-    if (gid.ec == std::errc() && gid.ptr == end) return result;
+    bool used_up = gid.ec == std::errc() && gid.ptr == end;
+    if (used_up && result.uid != kNoId && result.gid != kNoId) return result;
   }
   return value.error(fmt::format("bad owner '{}'", text))
       .with_hint("root:root or numbers, as in \"0:42\"");
@@ -124,11 +153,14 @@ Result<Source> parse_debian(const YamlValue& value) {
     if (source.components.empty()) return found->error("the list is empty");
   }
   if (auto found = map.find("mirrors")) {
-    source.mirrors = CFS_TRY(found->string_list());
-    for (const std::string& mirror : source.mirrors) {
-      if (mirror.starts_with('-')) {
-        return found->error(fmt::format("'{}' is not a mirror", mirror));
+    for (const YamlValue& item : CFS_TRY(found->list())) {
+      std::string mirror = CFS_TRY(item.string());
+      Result<std::vector<AptSource>> parsed = parse_one_line_sources(mirror, "");
+      if (!parsed || parsed->size() != 1 || has_control_characters(mirror)) {
+        return item.error(fmt::format("bad mirror '{}'", mirror))
+            .with_hint("one line of sources.list(5): deb [options] URI SUITE COMPONENT...");
       }
+      source.mirrors.push_back(std::move(mirror));
     }
   }
   source.variant = "essential";
@@ -139,10 +171,12 @@ Result<Source> parse_debian(const YamlValue& value) {
   if (auto found = map.find("recommends")) source.recommends = CFS_TRY(found->boolean());
   if (auto found = map.find("dpkg_exclude")) {
     for (const YamlValue& item : CFS_TRY(found->list())) {
-      source.dpkg_exclude.push_back(CFS_TRY(image_path(item, Root::kRefused)));
+      std::string pattern = CFS_TRY(image_path(item, Root::kRefused));
+      if (has_control_characters(pattern)) return item.error("a pattern is one line of text");
+      source.dpkg_exclude.push_back(std::move(pattern));
     }
   }
-  return Source{.id = "", .kind = std::move(source)};
+  return Source{.id = "", .place = value.error("").message, .kind = std::move(source)};
 }
 
 Result<Source> parse_tar(const YamlValue& value, const std::string& folder) {
@@ -155,7 +189,7 @@ Result<Source> parse_tar(const YamlValue& value, const std::string& folder) {
   if (auto found = map.find("strip")) {
     source.strip = static_cast<unsigned>(CFS_TRY(found->integer(0, 100)));
   }
-  return Source{.id = "", .kind = std::move(source)};
+  return Source{.id = "", .place = path.error("").message, .kind = std::move(source)};
 }
 
 Result<Source> parse_directory(const YamlValue& value, const std::string& folder) {
@@ -173,7 +207,7 @@ Result<Source> parse_directory(const YamlValue& value, const std::string& folder
       source.owner = CFS_TRY(owner(*found));
     }
   }
-  return Source{.id = "", .kind = std::move(source)};
+  return Source{.id = "", .place = path.error("").message, .kind = std::move(source)};
 }
 
 Result<Source> parse_source(const YamlValue& value, const std::string& folder) {
@@ -232,6 +266,10 @@ Result<FileRule> parse_rule(const YamlValue& value) {
     rule.kind = FileRule::Kind::kSymlink;
     rule.text = CFS_TRY(symlink->string());
     if (rule.text.empty()) return symlink->error("the target is empty");
+    if (rule.text.size() > kMaxPathBytes || rule.text.find('\0') != std::string::npos) {
+      return symlink->error(
+          fmt::format("the target is longer than {} bytes or holds a NUL byte", kMaxPathBytes));
+    }
     rule.mode = 0777;
   } else {
     if (!CFS_TRY(directory->boolean())) return directory->error("can only be true");
@@ -241,6 +279,29 @@ Result<FileRule> parse_rule(const YamlValue& value) {
   if (auto found = map.find("mode")) rule.mode = CFS_TRY(mode(*found));
   if (auto found = map.find("owner")) rule.owner = CFS_TRY(owner(*found));
   return rule;
+}
+
+/// Finds entries below what an earlier rule makes a regular file, unless a rule between them
+/// removes or replaces that.
+Result<> check_rules(const std::vector<FileRule>& rules) {
+  std::map<std::string, const FileRule*> made;
+  for (const FileRule& rule : rules) {
+    if (rule.kind == FileRule::Kind::kExclude) {
+      std::erase_if(made, [&](const auto& entry) { return glob_match(rule.path, entry.first); });
+      continue;
+    }
+    for (size_t slash = rule.path.find('/', 1); slash != std::string::npos;
+         slash = rule.path.find('/', slash + 1)) {
+      auto above = made.find(rule.path.substr(0, slash));
+      if (above == made.end() || above->second->kind != FileRule::Kind::kContent) continue;
+      return make_error(
+          ErrorCode::kInvalidInput,
+          fmt::format("{}'{}' cannot be below '{}', which files[{}] makes a file", rule.place,
+                      rule.path, above->first, above->second - rules.data()));
+    }
+    made[rule.path] = &rule;
+  }
+  return {};
 }
 
 Result<Kernel> parse_kernel(const YamlValue& value) {
@@ -265,12 +326,19 @@ Result<Kernel> parse_kernel(const YamlValue& value) {
         return item.error(fmt::format("bad kernel option '{}'", option))
             .with_hint("one option a list item, without spaces");
       }
-      if (option.compare(0, 9, "composefs") == 0) {
+      if (!mount::CommandLine::parse(option).names_with_prefix("composefs.digest").empty()) {
         return item.error(fmt::format("'{}' cannot be set by hand", option))
             .with_hint("the builder appends composefs.digest itself");
       }
+      if (!std::all_of(option.begin(), option.end(), [](char c) { return c > ' ' && c <= '~'; })) {
+        return item.error(fmt::format("bad kernel option '{}'", option))
+            .with_hint("printable ASCII only");
+      }
       kernel.command_line.push_back(std::move(option));
     }
+    // Any digest is as long as the image's will be.
+    Result<std::string> line = kernel_command_line(kernel.command_line, verity::Digest());
+    if (!line) return found->error(line.error().message).with_hint(line.error().hint);
   }
   return kernel;
 }
@@ -282,6 +350,12 @@ Result<> parse_image(const YamlValue& value, Manifest& manifest) {
   manifest.name = CFS_TRY(word(name, letters_digits, ".-", 64));
   YamlValue version = CFS_TRY(map.require("version"));
   manifest.version = CFS_TRY(word(version, letters_digits + std::string(kUpper), ".+~-", 64));
+  if (boot_file_name(manifest).size() > kMaxFileNameBytes) {
+    return version
+        .error(fmt::format("'{}' has {} characters, {} are allowed", boot_file_name(manifest),
+                           boot_file_name(manifest).size(), kMaxFileNameBytes))
+        .with_hint("shorten image.name or image.version");
+  }
   YamlValue epoch = CFS_TRY(map.require("epoch"));
   manifest.epoch = CFS_TRY(epoch.integer(0, kMaxEpoch));
   manifest.arch = "amd64";
@@ -290,7 +364,15 @@ Result<> parse_image(const YamlValue& value, Manifest& manifest) {
   if (auto found = map.find("channel")) {
     manifest.channel = CFS_TRY(word(*found, letters_digits, "-", 32));
   }
-  if (auto found = map.find("compatible")) manifest.compatible = CFS_TRY(found->string_list());
+  if (auto found = map.find("compatible")) {
+    for (const YamlValue& item : CFS_TRY(found->list())) {
+      manifest.compatible.push_back(
+          CFS_TRY(word(item, letters_digits + std::string(kUpper), ".,_-", 128)));
+      if (manifest.compatible.size() > kMaxBoards) {
+        return item.error(fmt::format("more than {} boards", kMaxBoards));
+      }
+    }
+  }
   return {};
 }
 
@@ -317,6 +399,10 @@ Result<> parse_reproducible(const YamlValue& value, Manifest& manifest) {
 
 }  // namespace
 
+std::string boot_file_name(const Manifest& manifest) {
+  return fmt::format("{}_{}.efi", manifest.name, manifest.version);
+}
+
 Result<Manifest> parse_manifest(const std::string& text, const std::string& file_name,
                                 const std::string& folder) {
   YamlValue root = CFS_TRY(YamlValue::parse(text, file_name));
@@ -342,6 +428,7 @@ Result<Manifest> parse_manifest(const std::string& text, const std::string& file
     for (const YamlValue& item : CFS_TRY(found->list())) {
       manifest.files.push_back(CFS_TRY(parse_rule(item)));
     }
+    CFS_TRY(check_rules(manifest.files));
   }
   if (auto found = map.find("kernel")) {
     manifest.kernel = CFS_TRY(parse_kernel(*found));

@@ -45,7 +45,8 @@ struct DirectorySource {
 };
 
 struct Source {
-  std::string id;  ///< for messages
+  std::string id;     ///< for messages
+  std::string place;  ///< "FILE:LINE:COLUMN: key path: ", for errors found later
   std::variant<DebianSource, TarSource, DirectorySource> kind;
 };
 
@@ -59,7 +60,7 @@ struct FileRule {
   uint32_t mode = 0;  ///< permission bits
   Owner owner;
   bool optional = false;  ///< kExclude: matching nothing is fine
-  std::string place;      ///< "FILE:LINE:COLUMN: key path", for errors found later
+  std::string place;      ///< "FILE:LINE:COLUMN: key path: ", for errors found later
 };
 
 struct Kernel {
@@ -83,6 +84,9 @@ struct Manifest {
   int64_t source_date_epoch = 0;
   std::vector<NormalizePass> normalize;
 };
+
+/// The name of the unified kernel image, "NAME_VERSION.efi".
+[[nodiscard]] std::string boot_file_name(const Manifest& manifest);
 
 /// Time stamps are clamped to this when the manifest says nothing: 2023-11-14T22:13:20Z.
 constexpr int64_t kDefaultSourceDateEpoch = 1700000000;

@@ -4,7 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <set>
+#include <sstream>
+
 #include "builder/yaml.h"
+#include "lib/base/io.h"
+#include "lib/release/json.h"
 
 namespace cfs::builder {
 namespace {
@@ -117,6 +123,11 @@ TEST_P(BadManifest, IsRefusedWithPlacePathAndHint) {
   EXPECT_THAT(manifest.error().hint, HasSubstr(GetParam().hint));
 }
 
+std::string repeat(const std::string& text, size_t count) {
+  std::string result;
+  while (count-- > 0) result += text;
+  return result;
+}
 std::string with(const std::string& tail) { return std::string(kHead) + kSources + tail; }
 std::string with_source(const std::string& source) {
   return std::string(kHead) + "sources:\n" + source;
@@ -201,6 +212,108 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"DigestByHand", with("kernel: {cmdline: [composefs.digest=00]}\n"),
                 "m.yaml:4:20: kernel.cmdline[0]: 'composefs.digest=00' cannot be set by hand",
                 "appends"},
+        BadCase{"BadBoard",
+                "cfs: 1\nimage: {name: n, version: v, epoch: 1, compatible: [a, 'b c']}\n",
+                "m.yaml:2:56: image.compatible[1]: bad value 'b c'", "1 to 128 characters"},
+        BadCase{"TooManyBoards",
+                "cfs: 1\nimage: {name: n, version: v, epoch: 1, compatible: [" + repeat("b,", 65) +
+                    "]}\n",
+                "m.yaml:2:181: image.compatible[64]: more than 64 boards", ""},
+        BadCase{"LongNameAndVersion",
+                "cfs: 1\nimage:\n  name: " + repeat("n", 62) + "\n  version: " + repeat("v", 62) +
+                    "\n  epoch: 1\n",
+                "m.yaml:4:12: image.version: '" + repeat("n", 62) + "_" + repeat("v", 62) +
+                    ".efi' has 129 characters, 128 are allowed",
+                "shorten"},
+        BadCase{"OptionNotAscii", with("kernel: {cmdline: [a, 'x=\xc3\xa9']}\n"),
+                "m.yaml:4:23: kernel.cmdline[1]: bad kernel option 'x=\xc3\xa9'",
+                "printable ASCII"},
+        BadCase{"OptionWithControlCharacter", with("kernel: {cmdline: [\"a\\x01\"]}\n"),
+                "m.yaml:4:20: kernel.cmdline[0]: bad kernel option 'a\x01'", "printable ASCII"},
+        BadCase{"OptionsTooLong", with("kernel: {cmdline: [" + repeat("x", 1966) + "]}\n"),
+                "m.yaml:4:19: kernel.cmdline: the kernel command line has 2048 bytes, and the "
+                "kernel reads 2047",
+                "'composefs.digest=' comes after"},
+        BadCase{"OptionsAreForInit", with("kernel: {cmdline: [a, --]}\n"),
+                "m.yaml:4:19: kernel.cmdline: no 'composefs.digest=' on the kernel command line",
+                "must be seen by the kernel"},
+        BadCase{"UnpairedQuote", with("kernel: {cmdline: ['a=\"b']}\n"),
+                "m.yaml:4:19: kernel.cmdline: no 'composefs.digest=' on the kernel command line",
+                "must be seen by the kernel"},
+        BadCase{"QuotedDigestByHand", with("kernel: {cmdline: ['\"composefs.digest=00\"']}\n"),
+                "m.yaml:4:20: kernel.cmdline[0]: '\"composefs.digest=00\"' cannot be set by hand",
+                "appends"},
+        BadCase{"ConflictingOptions",
+                with("kernel: {cmdline: [cfs.verify=full, cfs.verify=boot]}\n"),
+                "m.yaml:4:19: kernel.cmdline: 'cfs.verify' has two values: 'full' and 'boot'", ""},
+        BadCase{"UnknownOptionOfOurs", with("kernel: {cmdline: [quiet, cfs.verfy=full]}\n"),
+                "m.yaml:4:19: kernel.cmdline: the kernel option 'cfs.verfy' means nothing",
+                "docs/FORMATS.md"},
+        BadCase{"UnknownValueOfOurs", with("kernel: {cmdline: [cfs.on_failure=shell]}\n"),
+                "m.yaml:4:19: kernel.cmdline: 'cfs.on_failure=shell' is not one of reboot, "
+                "poweroff, halt",
+                ""},
+        BadCase{"LongName", with("files: [{path: /x/" + repeat("n", 256) + ", content: y}]\n"),
+                "m.yaml:4:16: files[0].path: a name in the path is longer than 255 bytes", ""},
+        BadCase{"LongPath", with("files: [{path: " + repeat("/abcdefg", 512) + ", content: y}]\n"),
+                "m.yaml:4:16: files[0].path: the path is longer than 4095 bytes", ""},
+        BadCase{"NulInPath", with("files: [{path: \"/a\\0b\", content: y}]\n"),
+                "m.yaml:4:16: files[0].path: a path with a NUL byte", ""},
+        BadCase{"NulInHostPath", with_source("  - {id: a, tar: {path: \"a\\0b\"}}\n"),
+                "m.yaml:4:25: sources[0].tar.path: a path with a NUL byte", ""},
+        BadCase{"LongSymlink", with("files: [{path: /x, symlink: " + repeat("y", 4096) + "}]\n"),
+                "m.yaml:4:29: files[0].symlink: the target is longer than 4095 bytes or holds a "
+                "NUL byte",
+                ""},
+        BadCase{"OwnerThatMeansNobody",
+                with("files: [{path: /x, content: y, owner: '0:4294967295'}]\n"),
+                "m.yaml:4:39: files[0].owner: bad owner '0:4294967295'", "root:root"},
+        BadCase{"BelowAFile",
+                with("files:\n  - {path: /a, directory: true}\n  - {path: /a/x, content: y}\n"
+                     "  - {path: /a/x/b/c, symlink: z}\n"),
+                "m.yaml:7:5: files[2]: '/a/x/b/c' cannot be below '/a/x', which files[1] makes a "
+                "file",
+                ""},
+        BadCase{"MirrorIsNoSourcesLine",
+                with_source("  - {id: a, debian: {suite: s, mirrors: ['http://x/debian']}}\n"),
+                "m.yaml:4:42: sources[0].debian.mirrors[0]: bad mirror 'http://x/debian'",
+                "sources.list(5)"},
+        BadCase{"TwoMirrorsInOne",
+                with_source("  - {id: a, debian: {suite: s, mirrors: [\"deb http://x/ a b\\ndeb "
+                            "http://y/ a b\"]}}\n"),
+                "m.yaml:4:42: sources[0].debian.mirrors[0]: bad mirror 'deb http://x/ a b\ndeb "
+                "http://y/ a b'",
+                "one line"},
+        BadCase{
+            "LineBreakInPattern",
+            with_source("  - {id: a, debian: {suite: s, dpkg_exclude: [\"/a\\nforce-all\"]}}\n"),
+            "m.yaml:4:47: sources[0].debian.dpkg_exclude[0]: a pattern is one line of text", ""},
+        BadCase{"ControlCharacter", with("files: [] # \x04\nkernel: {}\n"),
+                "m.yaml:4:13: the control character 0x04", "\\xNN"},
+        BadCase{"Nul", with(std::string("files: []\0", 10)),
+                "m.yaml:4:10: the control character 0x00", ""},
+        BadCase{"NotUtf8", with("files: [] # \xe9\n"), "m.yaml:4:13: the text is not UTF-8", ""},
+        BadCase{"OverlongUtf8", with("files: [] # \xc3\xa9 \xc0\xaf\n"),
+                "m.yaml:4:15: the text is not UTF-8", ""},
+        BadCase{"Tab", with("kernel:\n\tpackage: x\n"), "m.yaml:5:9: illegal map value",
+                "this line has a tab"},
+        BadCase{"NestedDuplicateKey",
+                with("kernel: {package: a, initramfs: {modules: []}, "
+                     "package: b}\n"),
+                "m.yaml:4:48: kernel.package: duplicate key 'package'", ""},
+        BadCase{"NestedMergeKey",
+                with_source("  - &a {id: a, tar: {path: x}}\n  - {<<: *a, id: b}\n"),
+                "m.yaml:5:6: sources[1].<<: unknown key '<<'", ""},
+        BadCase{"AliasInsideItself", with("files: &a [*a]\n"),
+                "m.yaml:1:1: with its aliases replaced by what they stand for, the document is "
+                "larger than 4194304 bytes",
+                ""},
+        BadCase{"AliasesOfALongText",
+                with_source("  - {id: a, debian: {suite: s, dpkg_exclude: [&a /" +
+                            repeat("x", 10000) + repeat(", *a", 1000) + "]}}\n"),
+                "m.yaml:1:1: with its aliases replaced by what they stand for, the document is "
+                "larger than 4194304 bytes",
+                ""},
         BadCase{"UnknownPass", with("reproducible: {normalize: [machineid]}\n"),
                 "m.yaml:4:28: reproducible.normalize[0]: bad value 'machineid'",
                 "did you mean 'machine-id'?"},
@@ -216,6 +329,32 @@ TEST(Manifest, AnchorsWork) {
   EXPECT_EQ(std::get<TarSource>(manifest->sources[1].kind).path, "/src/m/x");
 }
 
+TEST(Manifest, TextIsTakenAsWritten) {
+  Result<Manifest> manifest =
+      parse("cfs: 1\nimage: {name: n, version: 1.10, epoch: 1}\n" + std::string(kSources) +
+            "files: [{path: /x, content: 0x10, mode: 0644}]\n");
+  ASSERT_TRUE(manifest) << manifest.error().describe();
+  EXPECT_EQ(manifest->version, "1.10");
+  EXPECT_EQ(manifest->files[0].text, "0x10");
+  EXPECT_EQ(manifest->files[0].mode, 0644U);
+}
+
+TEST(Manifest, AFileMayMakeWayForADirectory) {
+  Result<Manifest> manifest = parse(with(
+      "files:\n  - {path: /a, content: y}\n  - {match: '/?', exclude: true}\n"
+      "  - {path: /a/b, content: y}\n  - {path: /c, content: y}\n  - {path: /c, directory: true}\n"
+      "  - {path: /c/d, content: y}\n  - {path: /e, symlink: /c}\n  - {path: /e/f, content: y}\n"
+      "  - {path: /ef, content: y}\n"));
+  EXPECT_TRUE(manifest) << manifest.error().describe();
+}
+
+TEST(Manifest, TheLongestThatFits) {
+  Result<Manifest> manifest =
+      parse("cfs: 1\nimage: {name: " + repeat("n", 62) + ", version: " + repeat("v", 61) +
+            ", epoch: 1}\n" + kSources + "kernel: {cmdline: [" + repeat("x", 1965) + "]}\n");
+  EXPECT_TRUE(manifest) << manifest.error().describe();
+}
+
 TEST(Manifest, DeepNestingIsAnErrorNotACrash) {
   Result<Manifest> manifest = parse(std::string(100000, '['));
   ASSERT_FALSE(manifest);
@@ -226,6 +365,80 @@ TEST(Manifest, MissingFileIsNotFound) {
   Result<Manifest> manifest = load_manifest("/nonexistent/m.yaml");
   ASSERT_FALSE(manifest);
   EXPECT_EQ(manifest.error().code, ErrorCode::kNotFound);
+}
+
+/// The maps of the schema: key path as the reader says it ("sources[0].debian") → keys.
+void collect_keys(const release::Json& schema, const std::string& path,
+                  std::map<std::string, std::set<std::string>>& found) {
+  const auto& object = *schema.as<release::Json::Object>();
+  if (auto items = object.find("items"); items != object.end()) {
+    collect_keys(items->second, path + "[0]", found);
+  }
+  auto properties = object.find("properties");
+  if (properties == object.end()) return;
+  for (const auto& [key, value] : *properties->second.as<release::Json::Object>()) {
+    found[path].insert(key);
+    collect_keys(value, path.empty() ? key : path + "." + key, found);
+  }
+}
+
+std::set<std::string> words_after(const std::string& hint, const std::string& before) {
+  EXPECT_TRUE(hint.starts_with(before)) << hint;
+  std::set<std::string> words;
+  std::istringstream stream(hint.substr(before.size()));
+  for (std::string word; std::getline(stream >> std::ws, word, ',');) words.insert(word);
+  return words;
+}
+
+TEST(Manifest, TheSchemaHasTheReadersKeysAndChoices) {
+  std::string text = *read_file(AT_FDCWD, "docs/manifest.schema.json", 1 << 20);
+  Result<release::Json> schema = release::parse_json(text, {}, "manifest.schema.json");
+  ASSERT_TRUE(schema) << schema.error().describe();
+  std::map<std::string, std::set<std::string>> in_schema;
+  collect_keys(*schema, "", in_schema);
+
+  // The reader lists its keys when it meets one that is like none of them.
+  const std::string odd = "{zzzzzzzzzzzzzzz: 1}";
+  std::map<std::string, std::set<std::string>> in_reader;
+  for (const auto& [path, manifest] : std::map<std::string, std::string>{
+           {"", odd},
+           {"image", "cfs: 1\nimage: " + odd + "\n"},
+           {"sources[0]", with_source("  - " + odd + "\n")},
+           {"sources[0].debian", with_source("  - {id: a, debian: " + odd + "}\n")},
+           {"sources[0].tar", with_source("  - {id: a, tar: " + odd + "}\n")},
+           {"sources[0].dir", with_source("  - {id: a, dir: " + odd + "}\n")},
+           {"files[0]", with("files: [" + odd + "]\n")},
+           {"kernel", with("kernel: " + odd + "\n")},
+           {"kernel.initramfs", with("kernel: {initramfs: " + odd + "}\n")},
+           {"reproducible", with("reproducible: " + odd + "\n")},
+       }) {
+    Result<Manifest> refused = parse(manifest);
+    ASSERT_FALSE(refused) << path;
+    EXPECT_THAT(refused.error().message, HasSubstr(" " + path + (path.empty() ? "" : ".") + "zzz"));
+    in_reader[path] = words_after(refused.error().hint, "known keys here: ");
+  }
+  EXPECT_EQ(in_schema, in_reader);
+
+  // So it does with choices.
+  for (const auto& [path, manifest] : std::map<std::vector<std::string>, std::string>{
+           {{"image", "properties", "arch"},
+            "cfs: 1\nimage: {name: n, version: v, epoch: 1, arch: zzzzzzzzz}\n"},
+           {{"sources", "items", "properties", "debian", "properties", "variant"},
+            with_source("  - {id: a, debian: {suite: s, variant: zzzzzzzzzzzzzzz}}\n")},
+           {{"reproducible", "properties", "normalize", "items"},
+            with("reproducible: {normalize: [zzzzzzzzzzzzzzzzzzzzzzzzzzzz]}\n")},
+       }) {
+    const release::Json* node = &schema->as<release::Json::Object>()->at("properties");
+    for (const std::string& key : path) node = &node->as<release::Json::Object>()->at(key);
+    std::set<std::string> choices;
+    for (const release::Json& choice :
+         *node->as<release::Json::Object>()->at("enum").as<release::Json::Array>()) {
+      choices.insert(*choice.as<std::string>());
+    }
+    Result<Manifest> refused = parse(manifest);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(choices, words_after(refused.error().hint, "one of: ")) << path.back();
+  }
 }
 
 TEST(Manifest, TheProjectsOwnManifestsAreValid) {

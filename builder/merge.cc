@@ -23,9 +23,12 @@ std::vector<std::string> components(std::string_view path) {
 }  // namespace
 
 Result<std::string> normal_path(std::string_view path) {
+  if (path.find('\0') != std::string_view::npos) {
+    return make_error(ErrorCode::kInvalidInput, "a path with a NUL byte");
+  }
   std::string result;
   for (const std::string& part : components(path)) {
-    if (part == ".." || part.find('\0') != std::string::npos) {
+    if (part == "..") {
       return make_error(ErrorCode::kInvalidInput,
                         "the path '" + std::string(path) + "' leads out of the image");
     }

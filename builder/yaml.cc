@@ -17,6 +17,8 @@ struct YamlValue::Node {
 
 namespace {
 
+constexpr size_t kMaxExpandedBytes = 4 << 20;
+
 std::string place(const std::string& file_name, const YAML::Mark& mark) {
   if (mark.is_null()) return file_name;
   return fmt::format("{}:{}:{}", file_name, mark.line + 1, mark.column + 1);
@@ -43,6 +45,82 @@ bool has_tag(const YAML::Node& node) {
 
 std::string join(std::span<const std::string_view> words) {
   return fmt::format("{}", fmt::join(words, ", "));
+}
+
+/// Bytes of the UTF-8 character at the beginning of `text`; 0: none. Spec: RFC 3629 §4.
+size_t character_size(std::string_view text) {
+  auto byte = [&](size_t i) { return static_cast<unsigned char>(i < text.size() ? text[i] : 0); };
+  unsigned first = byte(0);
+  if (first < 0x80) return 1;
+  size_t size = first >= 0xc2 && first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+  if (first < 0xc2 || size == 0) return 0;
+  for (size_t i = 1; i < size; ++i) {
+    if ((byte(i) & 0xc0U) != 0x80) return 0;
+  }
+  bool overlong = (first == 0xe0 && byte(1) < 0xa0) || (first == 0xf0 && byte(1) < 0x90);
+  bool beyond = (first == 0xed && byte(1) >= 0xa0) || (first == 0xf4 && byte(1) >= 0x90);
+  return overlong || beyond ? 0 : size;
+}
+
+/// yaml-cpp takes what is after a byte 4 for a comment, and lets through what no YAML text may
+/// hold. Spec: YAML 1.2 §5.1.
+Result<> check_characters(std::string_view text, const std::string& file_name) {
+  size_t line = 1;
+  size_t column = 1;
+  while (!text.empty()) {
+    size_t size = character_size(text);
+    auto first = static_cast<unsigned char>(text[0]);
+    bool control = (first < ' ' && first != '\t' && first != '\n' && first != '\r') || first == 127;
+    if (size == 0 || control) {
+      return make_error(
+                 ErrorCode::kInvalidInput,
+                 fmt::format("{}:{}:{}: {}", file_name, line, column,
+                             size == 0 ? "the text is not UTF-8"
+                                       : fmt::format("the control character {:#04x}", first)))
+          .with_hint(size == 0 ? "" : "in double quotes it can be written as \\xNN");
+    }
+    ++column;
+    if (first == '\n') {
+      ++line;
+      column = 1;
+    }
+    text.remove_prefix(size);
+  }
+  return {};
+}
+
+/// Does line number `line`, counted from 0, begin with white space that has a tab in it?
+bool is_indented_by_tab(std::string_view text, int line) {
+  for (; line > 0 && !text.empty(); --line) {
+    text.remove_prefix(std::min(text.find('\n'), text.size() - 1) + 1);
+  }
+  return text.substr(0, text.find_first_not_of(" \t")).find('\t') != std::string_view::npos;
+}
+
+/// A few aliases of aliases make a short text endless; one of a node inside itself does.
+Result<> check_expanded_size(const YAML::Node& document, const std::string& file_name) {
+  size_t size_bytes = 0;
+  std::vector<YAML::Node> todo = {document};
+  while (!todo.empty()) {
+    YAML::Node node = std::move(todo.back());
+    todo.pop_back();
+    size_bytes += 1 + (node.IsScalar() ? node.Scalar().size() : 0);
+    if (size_bytes + todo.size() > kMaxExpandedBytes) {
+      return make_error(ErrorCode::kInvalidInput,
+                        fmt::format("{}:1:1: with its aliases replaced by what they stand for, the "
+                                    "document is larger than {} bytes",
+                                    file_name, kMaxExpandedBytes));
+    }
+    for (const auto& entry : node) {
+      if (node.IsMap()) {
+        todo.push_back(entry.first);
+        todo.push_back(entry.second);
+      } else {
+        todo.push_back(entry);
+      }
+    }
+  }
+  return {};
 }
 
 }  // namespace
@@ -82,6 +160,7 @@ Error YamlValue::error(const std::string& message) const {
 }
 
 Result<YamlValue> YamlValue::parse(const std::string& text, const std::string& file_name) {
+  CFS_TRY(check_characters(text, file_name));
   try {
     std::vector<YAML::Node> documents = YAML::LoadAll(text);
     if (documents.size() != 1) {
@@ -89,10 +168,14 @@ Result<YamlValue> YamlValue::parse(const std::string& text, const std::string& f
           ErrorCode::kInvalidInput,
           fmt::format("{}:1:1: expected one YAML document, found {}", file_name, documents.size()));
     }
+    CFS_TRY(check_expanded_size(documents[0], file_name));
     return YamlValue(std::make_shared<Node>(Node{documents[0], file_name}), "");
   } catch (const YAML::Exception& exception) {
     return make_error(ErrorCode::kInvalidInput,
-                      fmt::format("{}: {}", place(file_name, exception.mark), exception.msg));
+                      fmt::format("{}: {}", place(file_name, exception.mark), exception.msg))
+        .with_hint(is_indented_by_tab(text, exception.mark.line)
+                       ? "YAML is indented with spaces, this line has a tab"
+                       : "");
   }
 }
 

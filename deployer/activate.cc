@@ -111,12 +111,7 @@ Result<Deployment> activate(Sysroot& sysroot, boot::Esp& esp,
   UniqueFd uki = CFS_TRY(open_regular_at(sysroot.directory_fd(), uki_path(*description, *file)));
   boot::UkiInfo info =
       CFS_TRY_WITH("while reading '" + file->name + "'", boot::read_uki(uki.get()));
-  Result<verity::Digest> pin = boot::pinned_digest(info.cmdline);
-  if (!pin || *pin != digest) {
-    return make_error(ErrorCode::kCorrupt, "the kernel command line in '" + file->name +
-                                               "' does not pin the release's image " +
-                                               digest.hex());
-  }
+  CFS_TRY_WITH("while checking '" + file->name + "'", boot::check_boots_image(info, digest));
 
   CFS_TRY(sysroot.publish_image(digest));
   CFS_TRY(sysroot.save_release(description));

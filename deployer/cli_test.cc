@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <sstream>
 #include <thread>
 
 #include "deployer/fake_release.h"
@@ -21,6 +22,7 @@
 #include "lib/base/io.h"
 #include "lib/base/subprocess.h"
 #include "lib/boot/esp.h"
+#include "lib/mount/self_test.h"
 #include "lib/net/fake_server.h"
 #include "lib/verity/kernel.h"
 
@@ -169,9 +171,19 @@ class CliTest : public ::testing::Test {
     EXPECT_THAT(result.error().describe(), HasSubstr(words));
   }
 
+  static void unmount_all_below(const std::string& directory) {
+    std::istringstream table(read_file(AT_FDCWD, "/proc/self/mountinfo", 4 << 20).value());
+    for (std::string line; std::getline(table, line);) {
+      std::optional<mount::MountInfo> info = mount::parse_mountinfo_line(line);
+      if (info && info->target.starts_with(directory + "/")) {
+        (void)::umount2(info->target.c_str(), MNT_DETACH);  // may have gone with one above it
+      }
+    }
+  }
+
   /// Runs `body` in a child with mounts of its own; returns its result, or 100 when there is no way
   /// to have them.
-  static int in_own_mounts(const std::function<int()>& body) {
+  int in_own_mounts(const std::function<int()>& body) {
     pid_t child = ::fork();
     if (child == 0) {
       const uid_t uid = ::geteuid();
@@ -189,11 +201,13 @@ class CliTest : public ::testing::Test {
         write_proc("/proc/self/uid_map", same(uid));
         write_proc("/proc/self/gid_map", same(gid));
       }
-      // EINVAL: / is no mount point (a chroot).
+      // EINVAL: / is no mount point (a chroot), where mounts may show elsewhere too until undone.
       if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 && errno != EINVAL) {
         ::_exit(100);
       }
-      ::_exit(body());
+      int result = body();
+      unmount_all_below(directory_.path());
+      ::_exit(result);
     }
     int status = 0;
     EXPECT_EQ(::waitpid(child, &status, 0), child);
@@ -392,6 +406,33 @@ TEST_F(CliTest, WrongMetadataEndsTheUpdate) {
   environment_.now = [] { return trust::FakeRepository::kNow + 2 * 86400; };
   expect_exit(update(), 6, "");
   EXPECT_EQ(server_.count("/obj/"), 0u);
+}
+
+TEST_F(CliTest, AnAddressWithoutARepositoryIsANetworkError) {
+  ASSERT_DONE(init());
+  fault_ = [](const Request&, Response& response) { response = {.status = 404}; };
+  Result<int> result = update();
+  expect_exit(result, 8, "/metadata/timestamp.json");
+  EXPECT_THAT(result.error().hint, HasSubstr("no release repository is there"));
+  expect_exit(update({"--url", "file://" + path("nowhere")}), 8, "timestamp.json");
+}
+
+// What S3 says about files that are not there.
+TEST_F(CliTest, ForbiddenMeansMissing) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  fault_ = [](const Request&, Response& response) {
+    if (response.status == 404) response.status = 403;
+  };
+  ASSERT_DONE(update());
+}
+
+TEST_F(CliTest, ADamagedTrustedRootDoesNotLockTheDeviceOut) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  write("sysroot/cfs/trust/root.json", "");
+  ASSERT_DONE(update());
+  EXPECT_EQ(read("sysroot/cfs/trust/root.json"), read("root.json"));
 }
 
 TEST_F(CliTest, AUkiThatPinsAnotherImageIsRefused) {

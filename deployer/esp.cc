@@ -2,13 +2,12 @@
 #include "deployer/esp.h"
 
 #include <linux/magic.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <unistd.h>
 
 #include "lib/base/io.h"
+#include "lib/mount/fs_context.h"
 
 namespace cfs::deploy {
 namespace {
@@ -41,56 +40,38 @@ Result<std::string> find_partition() {
       .with_hint("mount it on /boot/efi or /efi, or name its directory with --esp");
 }
 
-/// Mounts the partition where only this process sees it. Returns the mount point.
-Result<std::string> mount_partition() {
+/// Mounts the partition on no path at all: nobody else sees it, and it is gone with the last
+/// descriptor.
+Result<UniqueFd> mount_partition() {
   std::string device = CFS_TRY(find_partition());
-  if (::unshare(CLONE_NEWNS) != 0) return errno_error("cannot make a mount namespace");
-  if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) {
-    return errno_error("cannot make mounts private");
+  auto mount = [&]() -> Result<UniqueFd> {
+    mount::FsContext context = CFS_TRY(mount::FsContext::open("vfat"));
+    CFS_TRY(context.set_string("source", device));
+    CFS_TRY(context.set_string("umask", "0077"));
+    CFS_TRY(context.create());
+    return context.mount(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+  };
+  Result<UniqueFd> mounted = mount();
+  if (mounted) return mounted;
+  Error error = std::move(mounted).error().with("while mounting '" + device + "'");
+  if (error.sys_errno == ENODEV) {
+    error.code = ErrorCode::kUnsupported;
+    error.hint = "the kernel needs the modules vfat, nls_cp437 and nls_ascii";
   }
-  std::string point = "/run/cfs-esp-XXXXXX";
-  if (::mkdtemp(point.data()) == nullptr) return errno_error("cannot make a directory in /run");
-  if (::mount(device.c_str(), point.c_str(), "vfat", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-              "umask=0077") != 0) {
-    int error_number = errno;
-    ::rmdir(point.c_str());
-    Error error = errno_error("cannot mount '" + device + "'", error_number);
-    if (error_number == ENODEV) {
-      error.code = ErrorCode::kUnsupported;
-      error.hint = "the kernel needs the modules vfat, nls_cp437 and nls_ascii";
-    }
-    return error;
-  }
-  return point;
+  return error;
 }
 
 }  // namespace
 
-MountedEsp::MountedEsp(MountedEsp&& other) noexcept
-    : esp_(std::move(other.esp_)),
-      directory_(std::move(other.directory_)),
-      mount_point_(std::move(other.mount_point_)) {
-  other.mount_point_.clear();
-}
-
-MountedEsp::~MountedEsp() {
-  if (mount_point_.empty()) return;
-  esp_.reset();
-  directory_.reset();
-  ::umount2(mount_point_.c_str(), 0);
-  ::rmdir(mount_point_.c_str());
-}
-
 Result<MountedEsp> MountedEsp::open(const std::string& path) {
-  MountedEsp esp;
   std::string found = path;
   for (const char* place : kUsualPlaces) {
     if (found.empty() && is_mounted_fat(place)) found = place;
   }
-  if (found.empty()) found = esp.mount_point_ = CFS_TRY(mount_partition());
-  esp.directory_ = CFS_TRY(open_at(AT_FDCWD, found, O_RDONLY | O_DIRECTORY));
-  esp.esp_ = CFS_TRY(boot::Esp::open(esp.directory_.get(), "."));
-  return esp;
+  UniqueFd directory = found.empty() ? CFS_TRY(mount_partition())
+                                     : CFS_TRY(open_at(AT_FDCWD, found, O_RDONLY | O_DIRECTORY));
+  boot::Esp esp = CFS_TRY(boot::Esp::open(directory.get(), "."));
+  return MountedEsp(std::move(esp), std::move(directory));
 }
 
 }  // namespace cfs::deploy

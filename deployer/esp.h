@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "lib/boot/esp.h"
@@ -15,20 +14,14 @@ class MountedEsp {
   /// partition called "cfs-esp", mounted for this process alone (needs root).
   /// Errors: kNotFound (no ESP), kUnsupported (no vfat in the kernel).
   [[nodiscard]] static Result<MountedEsp> open(const std::string& path);
-  MountedEsp(MountedEsp&& other) noexcept;
-  MountedEsp& operator=(MountedEsp&&) = delete;
-  MountedEsp(const MountedEsp&) = delete;
-  MountedEsp& operator=(const MountedEsp&) = delete;
-  ~MountedEsp();
-
-  [[nodiscard]] boot::Esp& operator*() { return *esp_; }
+  [[nodiscard]] boot::Esp& operator*() { return esp_; }
   [[nodiscard]] int directory_fd() const { return directory_.get(); }
 
  private:
-  MountedEsp() = default;
-  std::optional<boot::Esp> esp_;
+  MountedEsp(boot::Esp esp, UniqueFd directory)
+      : esp_(std::move(esp)), directory_(std::move(directory)) {}
+  boot::Esp esp_;
   UniqueFd directory_;
-  std::string mount_point_;  // ours, to be unmounted; or empty
 };
 
 }  // namespace cfs::deploy

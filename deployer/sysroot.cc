@@ -2,7 +2,6 @@
 #include "deployer/sysroot.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
@@ -15,6 +14,7 @@
 #include "lib/base/io.h"
 #include "lib/boot/esp.h"
 #include "lib/boot/uki.h"
+#include "lib/mount/fs_context.h"
 #include "lib/trust/client.h"
 #include "lib/verity/kernel.h"
 
@@ -98,37 +98,34 @@ Result<UniqueFd> take_lock(int directory, const std::string& path) {
   return lock;
 }
 
-/// The booted system shows /sysroot read-only, so that nothing but us changes it. Our own view of
-/// it becomes writable; nobody else's does.
-Result<> make_writable(const std::string& path) {
-  auto is_read_only = [&]() -> Result<bool> {
-    struct statvfs status = {};
-    if (::statvfs(path.c_str(), &status) != 0) return errno_error("cannot look at '" + path + "'");
-    return (status.f_flag & ST_RDONLY) != 0;
+Result<bool> is_read_only(int directory) {
+  struct statvfs status = {};
+  if (::fstatvfs(directory, &status) != 0) return errno_error("cannot look at a file system");
+  return (status.f_flag & ST_RDONLY) != 0;
+}
+
+/// The booted system shows /sysroot read-only, so that nothing but us changes it. What is returned
+/// then is a writable mount of it that stands nowhere: nobody else's view changes.
+Result<UniqueFd> open_top(const std::string& path, Access access) {
+  UniqueFd top = CFS_TRY(open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY));
+  if (access == Access::kRead || !CFS_TRY(is_read_only(top.get()))) return top;
+  auto make_writable = [&]() -> Result<UniqueFd> {
+    UniqueFd mounted = CFS_TRY(mount::clone_mount(top.get()));
+    CFS_TRY(mount::set_mount_attributes(mounted.get(), 0, MOUNT_ATTR_RDONLY));
+    return mounted;
   };
-  if (!CFS_TRY(is_read_only())) return {};
-  auto attempt = [&]() -> Result<> {
-    if (::unshare(CLONE_NEWNS) != 0) return errno_error("cannot make a mount namespace");
-    if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) {
-      return errno_error("cannot make mounts private");
-    }
-    if (::mount(nullptr, path.c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV,
-                nullptr) != 0) {
-      return errno_error("cannot change how it is mounted");
-    }
-    return {};
-  };
-  Result<> made = attempt();
-  if (!made) {
-    return Error(std::move(made).error())
-        .with("while making '" + path + "' writable, which is mounted read-only")
-        .with_hint(::geteuid() != 0 ? "this needs root" : "--sysroot must be the mount point");
+  Result<UniqueFd> writable = make_writable();
+  if (!writable) {
+    Error error = std::move(writable).error().with("while making '" + path +
+                                                   "' writable, which is mounted read-only");
+    if (::geteuid() != 0) error.hint = "this needs root";
+    return error;
   }
-  if (CFS_TRY(is_read_only())) {
+  if (CFS_TRY(is_read_only(writable->get()))) {
     return make_error(ErrorCode::kPermission, "the file system of '" + path + "' is read-only")
         .with_hint("the kernel log may say why; `mount -o remount,rw` makes it writable");
   }
-  return {};
+  return writable;
 }
 
 /// Files that write_file_atomically() had not renamed yet when its process was killed.
@@ -268,8 +265,11 @@ Result<Sysroot> Sysroot::create(const Environment& environment, const std::strin
 
 Result<Sysroot> Sysroot::open(const Environment& environment, const std::string& path,
                               Access access) {
-  if (access == Access::kWrite) CFS_TRY(make_writable(path));
-  Result<UniqueFd> opened = open_at(AT_FDCWD, path + "/cfs", O_RDONLY | O_DIRECTORY);
+  auto open_directory = [&]() -> Result<UniqueFd> {
+    UniqueFd top = CFS_TRY(open_top(path, access));
+    return open_at(top.get(), "cfs", O_RDONLY | O_DIRECTORY);
+  };
+  Result<UniqueFd> opened = open_directory();
   Result<> meta = opened ? check_meta(opened->get()) : Result<>(Error(opened.error()));
   if (!meta && meta.error().code == ErrorCode::kNotFound) {
     return make_error(ErrorCode::kNotFound, "'" + path + "' holds no cfs sysroot")

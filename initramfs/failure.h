@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "initramfs/boot_options.h"
 #include "lib/base/error.h"
+#include "lib/mount/boot_options.h"
 
 namespace cfs::initramfs {
 
@@ -31,6 +31,6 @@ void log_warning(const std::string& text);
 
 /// Prints the one FATAL line to the kernel log and the console and does what `action` says. Never
 /// returns, whatever fails.
-[[noreturn]] void fail(Stage stage, const Error& error, FailureAction action);
+[[noreturn]] void fail(Stage stage, const Error& error, mount::FailureAction action);
 
 }  // namespace cfs::initramfs

@@ -28,8 +28,8 @@ Result<> load_modules() {
 }
 
 // Read-only until the root is verified; compose_root() makes it writable.
-Result<> mount_root_device(const BootOptions& options) {
-  RootSpec spec = CFS_TRY(parse_root_spec(options.root));
+Result<> mount_root_device(const mount::BootOptions& options) {
+  mount::RootSpec spec = CFS_TRY(mount::parse_root_spec(options.root));
   RootDevice device = CFS_TRY(wait_for_root_device(spec, options.root_delay_seconds));
   mount::FsContext context = CFS_TRY(mount::FsContext::open(device.type));
   CFS_TRY(context.set_string("source", device.path));
@@ -77,7 +77,7 @@ Result<> switch_root(const std::string& init, char** arguments) {
 
 Result<> run(const mount::CommandLine& command_line, char** arguments, Stage& stage) {
   stage = Stage::kCommandLine;
-  BootOptions options = CFS_TRY(parse_boot_options(command_line));
+  mount::BootOptions options = CFS_TRY(mount::parse_boot_options(command_line));
   for (const std::string& name : options.unknown) {
     log_warning("unknown option '" + name + "' on the kernel command line");
   }

@@ -5,7 +5,6 @@
 
 #include <cstring>
 
-#include "initramfs/boot_options.h"
 #include "initramfs/failure.h"
 #include "initramfs/modules.h"
 #include "initramfs/root_device.h"
@@ -14,62 +13,9 @@
 namespace cfs::initramfs {
 namespace {
 
-using mount::CommandLine;
+using mount::parse_root_spec;
+using mount::RootSpec;
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-
-const std::string kHex(64, '7');
-const std::string kPin = "composefs.digest=" + kHex + " ";
-
-Result<BootOptions> options_of(const std::string& text) {
-  return parse_boot_options(CommandLine::parse(text));
-}
-
-TEST(BootOptionsTest, Defaults) {
-  Result<BootOptions> options = options_of(kPin);
-  ASSERT_TRUE(options);
-  EXPECT_EQ(options->digest.hex(), kHex);
-  EXPECT_EQ(options->root, "LABEL=cfs");
-  EXPECT_EQ(options->root_delay_seconds, 30U);
-  EXPECT_EQ(options->verify, VerifyLevel::kBoot);
-  EXPECT_EQ(options->init, "/sbin/init");
-}
-
-TEST(BootOptionsTest, Everything) {
-  Result<BootOptions> options = options_of(
-      kPin + "root=/dev/a root=/dev/b rootdelay=2 cfs.verify=full init=/bin/x cfs.new=1 quiet");
-  ASSERT_TRUE(options);
-  EXPECT_EQ(options->root, "/dev/b");
-  EXPECT_EQ(options->root_delay_seconds, 2U);
-  EXPECT_EQ(options->verify, VerifyLevel::kFull);
-  EXPECT_EQ(options->init, "/bin/x");
-  EXPECT_THAT(options->unknown, ElementsAre("cfs.new"));
-}
-
-TEST(BootOptionsTest, RefusesWhatCouldLoosenThePolicy) {
-  for (const std::string& text :
-       {std::string("quiet"), std::string("composefs.digest="), std::string("composefs.digest"),
-        "composefs.digest=?" + kHex, kPin + "composefs.digest=" + std::string(64, '8'),
-        kPin + "composefs.digest=", kPin + "cfs.verify=none",
-        kPin + "cfs.verify=boot cfs.verify=full", kPin + "cfs.on_failure=shell",
-        kPin + "rootdelay=-1", kPin + "rootdelay=1x"}) {
-    Result<BootOptions> options = options_of(text);
-    ASSERT_FALSE(options) << text;
-    EXPECT_EQ(options.error().code, ErrorCode::kInvalidInput) << text;
-  }
-  EXPECT_TRUE(options_of(kPin + kPin)) << "the same value twice is one value";
-}
-
-TEST(FailureActionTest, RebootsWhenInDoubt) {
-  auto action = [](const std::string& text) {
-    return parse_failure_action(CommandLine::parse(text));
-  };
-  EXPECT_EQ(action(""), FailureAction::kReboot);
-  EXPECT_EQ(action("cfs.on_failure=poweroff"), FailureAction::kPowerOff);
-  EXPECT_EQ(action("cfs.on_failure=halt"), FailureAction::kHalt);
-  EXPECT_EQ(action("cfs.on_failure=shell"), FailureAction::kReboot);
-  EXPECT_EQ(action("cfs.on_failure=halt cfs.on_failure=poweroff"), FailureAction::kReboot);
-}
 
 TEST(FailureNameTest, ImagesHaveFour) {
   auto name = [](ErrorCode code) { return failure_name(Stage::kImage, make_error(code, "")); };
@@ -83,24 +29,6 @@ TEST(FailureNameTest, ImagesHaveFour) {
 TEST(ModuleList, SkipsCommentsAndEmptyLines) {
   EXPECT_THAT(parse_module_list("# load order\n/a.ko\n\n/b.ko"), ElementsAre("/a.ko", "/b.ko"));
   EXPECT_THAT(parse_module_list(""), ElementsAre());
-}
-
-TEST(RootSpecTest, Kinds) {
-  using Kind = RootSpec::Kind;
-  auto check = [](const std::string& text, Kind kind, const std::string& value) {
-    Result<RootSpec> spec = parse_root_spec(text);
-    ASSERT_TRUE(spec) << text;
-    EXPECT_EQ(spec->kind, kind) << text;
-    EXPECT_EQ(spec->value, value) << text;
-  };
-  check("/dev/vda2", Kind::kPath, "/dev/vda2");
-  check("LABEL=Cfs", Kind::kLabel, "Cfs");
-  check("UUID=AB-cd", Kind::kUuid, "ab-cd");
-  check("PARTLABEL=cfs", Kind::kPartLabel, "cfs");
-  check("PARTUUID=AB", Kind::kPartUuid, "ab");
-  for (const char* bad : {"", "vda", "LABEL=", "8:1", "ZFS=x", "label=x"}) {
-    EXPECT_FALSE(parse_root_spec(bad)) << bad;
-  }
 }
 
 std::vector<std::byte> ext4_superblock(const std::string& label) {

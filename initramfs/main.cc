@@ -10,9 +10,9 @@
 
 namespace {
 
-using cfs::initramfs::BootOptions;
-using cfs::initramfs::FailureAction;
 using cfs::initramfs::Stage;
+using cfs::mount::BootOptions;
+using cfs::mount::FailureAction;
 
 constexpr size_t kCommandLineLimitBytes = 64 << 10;
 
@@ -23,7 +23,7 @@ cfs::Result<cfs::mount::CommandLine> read_command_line(Stage& stage) {
   stage = Stage::kCommandLine;
   std::string text = CFS_TRY(cfs::read_file(AT_FDCWD, "/proc/cmdline", kCommandLineLimitBytes));
   auto command_line = cfs::mount::CommandLine::parse(text);
-  failure_action = cfs::initramfs::parse_failure_action(command_line);
+  failure_action = cfs::mount::parse_failure_action(command_line);
   return command_line;
 }
 
@@ -35,7 +35,7 @@ cfs::Result<> run_as_init(char** arguments, Stage& stage) {
 
 cfs::Result<> run_on_mounted_root(const std::string& target, Stage& stage) {
   auto command_line = CFS_TRY(read_command_line(stage));
-  BootOptions options = CFS_TRY(cfs::initramfs::parse_boot_options(command_line));
+  BootOptions options = CFS_TRY(cfs::mount::parse_boot_options(command_line));
   return cfs::initramfs::compose_root(target, options, stage);
 }
 

@@ -84,13 +84,6 @@ std::string label_text(Bytes raw) {
   return std::string(text.substr(0, text.find('\0')));
 }
 
-std::string lower_case(std::string text) {
-  for (char& c : text) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return text;
-}
-
 // The value of `KEY=` in a uevent file (one variable a line).
 std::string uevent_value(std::string_view uevent, const std::string& key) {
   std::string prefix = key + "=";
@@ -140,24 +133,6 @@ double now_seconds() {
 
 }  // namespace
 
-Result<RootSpec> parse_root_spec(const std::string& text) {
-  using Kind = RootSpec::Kind;
-  if (text.substr(0, 5) == "/dev/") return RootSpec{Kind::kPath, text};
-  for (auto [prefix, kind] : {std::pair<std::string_view, Kind>{"LABEL=", Kind::kLabel},
-                              {"UUID=", Kind::kUuid},
-                              {"PARTLABEL=", Kind::kPartLabel},
-                              {"PARTUUID=", Kind::kPartUuid}}) {
-    if (text.substr(0, prefix.size()) == prefix && text.size() > prefix.size()) {
-      std::string value = text.substr(prefix.size());
-      bool is_id = kind == Kind::kUuid || kind == Kind::kPartUuid;
-      return RootSpec{kind, is_id ? lower_case(std::move(value)) : std::move(value)};
-    }
-  }
-  return make_error(
-      ErrorCode::kInvalidInput,
-      "'root=" + text + "' is not LABEL=, UUID=, PARTLABEL=, PARTUUID= or the path of a device");
-}
-
 std::optional<Superblock> identify_superblock(Bytes start) {
   auto has = [&](size_t offset, std::string_view magic) {
     return start.size() >= offset + magic.size() &&
@@ -204,10 +179,10 @@ std::string partition_uuid(Bytes start, size_t block_bytes, size_t number) {
   return "";
 }
 
-Result<std::optional<RootDevice>> find_root_device(const RootSpec& spec,
+Result<std::optional<RootDevice>> find_root_device(const mount::RootSpec& spec,
                                                    const std::string& block_class,
                                                    const std::string& dev) {
-  using Kind = RootSpec::Kind;
+  using Kind = mount::RootSpec::Kind;
   for (const std::string& name : CFS_TRY(list_directory(AT_FDCWD, block_class))) {
     Result<std::string> uevent =
         read_file(AT_FDCWD, block_class + "/" + name + "/uevent", kUeventLimitBytes);
@@ -228,7 +203,7 @@ Result<std::optional<RootDevice>> find_root_device(const RootSpec& spec,
   return std::optional<RootDevice>();
 }
 
-Result<RootDevice> wait_for_root_device(const RootSpec& spec, unsigned timeout_seconds) {
+Result<RootDevice> wait_for_root_device(const mount::RootSpec& spec, unsigned timeout_seconds) {
   double deadline = now_seconds() + timeout_seconds;
   for (;;) {
     std::optional<RootDevice> device = CFS_TRY(find_root_device(spec, "/sys/class/block", "/dev"));

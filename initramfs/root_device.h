@@ -7,18 +7,9 @@
 
 #include "lib/base/bytes.h"
 #include "lib/base/result.h"
+#include "lib/mount/boot_options.h"
 
 namespace cfs::initramfs {
-
-/// The value of `root=`.
-struct RootSpec {
-  enum class Kind { kPath, kLabel, kUuid, kPartLabel, kPartUuid };
-  Kind kind = Kind::kLabel;
-  std::string value;
-};
-
-/// kInvalidInput unless LABEL=, UUID=, PARTLABEL=, PARTUUID= or /dev/….
-[[nodiscard]] Result<RootSpec> parse_root_spec(const std::string& text);
 
 /// What a block device holds, of the file systems that have fs-verity.
 struct Superblock {
@@ -49,12 +40,12 @@ struct RootDevice {
 
 /// Looks at all block devices once. `block_class` and `dev` are /sys/class/block and /dev. nullopt:
 /// not there (yet).
-[[nodiscard]] Result<std::optional<RootDevice>> find_root_device(const RootSpec& spec,
+[[nodiscard]] Result<std::optional<RootDevice>> find_root_device(const mount::RootSpec& spec,
                                                                  const std::string& block_class,
                                                                  const std::string& dev);
 
 /// find_root_device() again and again until it is there. kNotFound after `timeout_seconds`.
-[[nodiscard]] Result<RootDevice> wait_for_root_device(const RootSpec& spec,
+[[nodiscard]] Result<RootDevice> wait_for_root_device(const mount::RootSpec& spec,
                                                       unsigned timeout_seconds);
 
 }  // namespace cfs::initramfs

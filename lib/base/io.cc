@@ -263,12 +263,13 @@ Result<> write_file_atomically(int dir_fd, const std::string& path, Bytes conten
   return fsync_fd(dir.get());
 }
 
-Result<TemporaryDirectory> TemporaryDirectory::create(std::string parent) {
+Result<TemporaryDirectory> TemporaryDirectory::create(std::string parent,
+                                                      const std::string& prefix) {
   if (parent.empty()) {
     const char* from_environment = ::getenv("TMPDIR");  // NOLINT(concurrency-mt-unsafe)
     parent = from_environment != nullptr && *from_environment != '\0' ? from_environment : "/tmp";
   }
-  std::string path = parent + "/cfs-XXXXXX";
+  std::string path = parent + "/" + prefix + "XXXXXX";
   if (::mkdtemp(path.data()) == nullptr) {
     return errno_error("cannot create a temporary directory in '" + parent + "'");
   }

@@ -77,8 +77,9 @@ namespace cfs {
 /// A directory of one's own below `parent` (mkdtemp), removed with its content at the end of scope.
 class TemporaryDirectory {
  public:
-  /// `parent` empty: $TMPDIR or /tmp.
-  [[nodiscard]] static Result<TemporaryDirectory> create(std::string parent = "");
+  /// `parent` empty: $TMPDIR or /tmp. The name is `prefix` and six characters.
+  [[nodiscard]] static Result<TemporaryDirectory> create(std::string parent = "",
+                                                         const std::string& prefix = "cfs-");
   TemporaryDirectory(TemporaryDirectory&& other) noexcept : path_(std::move(other.path_)) {
     other.path_.clear();
   }

@@ -70,6 +70,16 @@ TEST_F(EspTest, InstallsListsSwitchesAndRemoves) {
   EXPECT_THAT(list_directory(AT_FDCWD, path("esp/EFI/Linux")).value(), ElementsAre("a.efi"));
 }
 
+TEST_F(EspTest, ADirectoryThatIsCalledLikeAnEntryIsNone) {
+  Esp esp = open();
+  ASSERT_TRUE(esp.install("b.efi", uki('b').get()));
+  ASSERT_TRUE(make_directories(AT_FDCWD, uki_path("a.efi")));
+  Result<std::vector<BootEntry>> entries = esp.list();
+  ASSERT_TRUE(entries) << entries.error().describe();
+  ASSERT_EQ(entries->size(), 1U);
+  EXPECT_EQ(entries->front().name, "b.efi");
+}
+
 TEST_F(EspTest, LoaderConfIsReplacedWithinOneSector) {
   Esp esp = open();
   const std::string long_name = std::string(190, 'x') + ".efi";

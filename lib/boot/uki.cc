@@ -8,6 +8,7 @@
 
 #include "lib/base/io.h"
 #include "lib/boot/pe.h"
+#include "lib/mount/boot_options.h"
 #include "lib/mount/command_line.h"
 
 namespace cfs::boot {
@@ -15,7 +16,7 @@ namespace {
 
 constexpr size_t kMaxTextBytes = 64 * 1024;
 constexpr size_t kMaxEfiProgramBytes = 16U << 20;
-constexpr size_t kMaxCommandLineBytes = 2047;  // COMMAND_LINE_SIZE of x86, less the NUL
+using mount::kMaxCommandLineBytes;
 
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
@@ -63,10 +64,14 @@ Result<UkiInfo> read_uki(const ReadAt& read_at, uint64_t file_size_bytes) {
   std::vector<std::byte> head(std::min<uint64_t>(kMaxPeHeadBytes, file_size_bytes));
   size_t count = CFS_TRY(read_at(head, 0));
   PeHeaders headers = CFS_TRY(parse_pe(Bytes(head).first(count), file_size_bytes));
-  const PeSection* kernel = headers.find(".linux");
+  auto is_there = [&](std::string_view name) {
+    const PeSection* section = headers.find(name);
+    return section != nullptr && section->file_size > 0;
+  };
   std::optional<std::string> cmdline = CFS_TRY(read_text(read_at, headers, ".cmdline"));
-  if (kernel == nullptr || kernel->file_size == 0 || !cmdline) {
-    return make_error(ErrorCode::kCorrupt, "not a UKI: no kernel or no command line in it");
+  if (!is_there(".linux") || !is_there(".initrd") || !cmdline) {
+    return make_error(ErrorCode::kCorrupt,
+                      "not a UKI: no kernel, no initramfs or no command line in it");
   }
   if (std::any_of(cmdline->begin(), cmdline->end(), is_control)) {
     return make_error(ErrorCode::kCorrupt, "the UKI's command line is more than one line");
@@ -132,6 +137,31 @@ Result<UkiInfo> read_uki(Bytes file) {
         return count;
       },
       file.size());
+}
+
+Result<> check_boots_image(const UkiInfo& uki, const verity::Digest& digest) {
+  Result<mount::BootOptions> options =
+      mount::parse_boot_options(mount::CommandLine::parse(uki.cmdline));
+  if (!options) {
+    Error error = std::move(options).error();
+    error.code = ErrorCode::kCorrupt;
+    return std::move(error).with("in the UKI's kernel command line, with which it would not boot");
+  }
+  if (options->digest != digest) {
+    return make_error(ErrorCode::kCorrupt,
+                      "the UKI's kernel command line does not pin the release's image " +
+                          digest.hex() + " but " + options->digest.hex());
+  }
+  if (uki.cmdline.size() > kMaxCommandLineBytes) {
+    return make_error(ErrorCode::kCorrupt, "the UKI's kernel command line has more than the " +
+                                               std::to_string(kMaxCommandLineBytes) +
+                                               " bytes that the kernel reads");
+  }
+  if (!has_title(uki.os_release)) {
+    return make_error(ErrorCode::kCorrupt,
+                      "the UKI's os-release has no PRETTY_NAME: the boot loader would hide it");
+  }
+  return {};
 }
 
 Result<verity::Digest> pinned_digest(std::string_view cmdline) {

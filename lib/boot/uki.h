@@ -43,11 +43,18 @@ struct UkiInfo {
 };
 
 /// Reads the texts of the UKI in `fd` by position, without reading the kernel. At most 64 KiB a
-/// text. Errors: kCorrupt (no PE file, cut short, no .linux, no .cmdline, NUL or line break inside
-/// the command line). Trust: the file may be anything; nothing here says that it is signed.
+/// text. Errors: kCorrupt (no PE file, cut short, no .linux, no .initrd, no .cmdline, NUL or line
+/// break inside the command line). Trust: the file may be anything; nothing here says that it is
+/// signed.
 [[nodiscard]] Result<UkiInfo> read_uki(int fd);
 /// The same of a file in memory.
 [[nodiscard]] Result<UkiInfo> read_uki(Bytes file);
+
+/// Does a UKI with these texts boot the image `digest`? Its command line is one that cfs-mount-root
+/// of this version obeys (mount::parse_boot_options), short enough for the kernel, and pins that
+/// image; its os-release has a title, without which sd-boot hides it. For those who sign a release
+/// and those who make it boot. Errors: kCorrupt.
+[[nodiscard]] Result<> check_boots_image(const UkiInfo& uki, const verity::Digest& digest);
 
 /// The image digest that a kernel command line pins: `composefs.digest=[v1-sha256-12:]<64 hex>`,
 /// read as cfs-mount-root reads it. Errors: kNotFound (none); kInvalidInput (not a digest, or two

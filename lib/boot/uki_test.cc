@@ -104,8 +104,12 @@ TEST(Uki, ReaderRefusesBrokenOnes) {
   }
   std::string stub = read_efi_program(kSystemdStubPath).value();
   EXPECT_EQ(read_uki(as_bytes(stub)).error().code, ErrorCode::kCorrupt);  // no kernel in it
+  const NewSection no_initrd[] = {{".linux", as_bytes("MZ")}, {".cmdline", as_bytes(kCmdline)}};
+  EXPECT_EQ(read_uki(append_sections(as_bytes(stub), no_initrd).value()).error().code,
+            ErrorCode::kCorrupt);
   const std::string text(70'000, 'x');
-  const NewSection sections[] = {{".linux", as_bytes("MZ")}, {".cmdline", as_bytes(text)}};
+  const NewSection sections[] = {
+      {".linux", as_bytes("MZ")}, {".initrd", as_bytes("x")}, {".cmdline", as_bytes(text)}};
   EXPECT_EQ(read_uki(append_sections(as_bytes(stub), sections).value()).error().code,
             ErrorCode::kCorrupt);
 }
@@ -114,6 +118,31 @@ TEST(Uki, AMissingStubNamesThePackage) {
   Result<std::string> missing = read_efi_program("/nonexistent/linuxx64.efi.stub");
   EXPECT_EQ(missing.error().code, ErrorCode::kNotFound);
   EXPECT_THAT(missing.error().hint, HasSubstr("systemd-boot-efi"));
+}
+
+TEST(Uki, BootsTheImageItPins) {
+  const verity::Digest digest = verity::Digest::parse(kHex).value();
+  const UkiInfo good{.os_release = "NAME=x", .cmdline = kCmdline, .uname = ""};
+  auto check = [&](const std::string& cmdline) {
+    UkiInfo uki = good;
+    uki.cmdline = cmdline;
+    return check_boots_image(uki, digest);
+  };
+  EXPECT_TRUE(check(kCmdline));
+  EXPECT_TRUE(check(kCmdline + " cfs.verify=full cfs.of_a_later_version=1"));
+  const std::string other(64, 'b');
+  for (const std::string& bad :
+       {std::string("quiet"), std::string("composefs.digest="), "composefs.digest=" + other,
+        kCmdline + " composefs.digest=" + other, kCmdline + " cfs.verify=none",
+        kCmdline + " cfs.verify=boot cfs.verify=full", kCmdline + " rootdelay=x",
+        kCmdline + std::string(2048 - kCmdline.size(), ' ')}) {
+    Result<> refused = check(bad);
+    ASSERT_FALSE(refused) << bad;
+    EXPECT_EQ(refused.error().code, ErrorCode::kCorrupt) << bad;
+  }
+  UkiInfo hidden = good;
+  hidden.os_release = "VERSION=1";
+  EXPECT_EQ(check_boots_image(hidden, digest).error().code, ErrorCode::kCorrupt);
 }
 
 TEST(PinnedDigest, FindsExactlyOne) {

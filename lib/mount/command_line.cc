@@ -79,7 +79,8 @@ std::vector<std::string> CommandLine::names_with_prefix(std::string_view prefix)
   std::vector<std::string> names;
   for (const Option& option : options_) {
     if (same_name(std::string_view(option.name).substr(0, prefix.size()), prefix)) {
-      names.push_back(option.name);
+      std::string& name = names.emplace_back(option.name);
+      std::replace(name.begin(), name.end(), '-', '_');
     }
   }
   return names;

@@ -26,7 +26,7 @@ class CommandLine {
   /// different values, so that nobody overrides a pinned option by appending to the line.
   [[nodiscard]] Result<std::optional<std::string>> only(std::string_view name) const;
 
-  /// The names that begin with `prefix`, in order of appearance.
+  /// The names that begin with `prefix`, in order of appearance, with `_` for `-`.
   [[nodiscard]] std::vector<std::string> names_with_prefix(std::string_view prefix) const;
 
  private:

@@ -63,8 +63,8 @@ TEST(CommandLineTest, OnlyRefusesTwoValues) {
 }
 
 TEST(CommandLineTest, NamesWithPrefix) {
-  CommandLine line = CommandLine::parse("cfs.a=1 root=x cfs.b cfsx");
-  EXPECT_THAT(line.names_with_prefix("cfs."), ElementsAre("cfs.a", "cfs.b"));
+  CommandLine line = CommandLine::parse("cfs.a=1 root=x cfs.b-c cfsx");
+  EXPECT_THAT(line.names_with_prefix("cfs."), ElementsAre("cfs.a", "cfs.b_c"));
 }
 
 TEST(PinnedDigest, OnlyWholeSha256Digests) {

@@ -151,6 +151,9 @@ Result<ReleaseDescription> parse_description(std::string_view text) {
     ReleaseFile file;
     JsonReader name = CFS_TRY(element.member("name"));
     file.name = CFS_TRY(read_name(name, kFileRule));
+    if (file.name == kWhat || file.name.ends_with(".release.json")) {
+      return name.refuse("has a release description's name");
+    }
     if (std::ranges::find(description.files, file.name, &ReleaseFile::name) !=
         description.files.end()) {
       return name.refuse("occurs twice");

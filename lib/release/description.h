@@ -17,7 +17,9 @@ constexpr unsigned kDescriptionSchema = 1;
 
 /// One file of a release besides the image and its objects.
 struct ReleaseFile {
-  std::string name;             ///< [A-Za-z0-9][A-Za-z0-9.+~_-]{0,127}, unique in the release
+  /// [A-Za-z0-9][A-Za-z0-9.+~_-]{0,127}, unique in the release, not a description's: neither
+  /// "release.json" nor "….release.json".
+  std::string name;
   std::string role;             ///< [a-z0-9-]{1,32}: "uki", …
   verity::Sha256Digest sha256;  ///< plain SHA-256 of the content
   uint64_t size_bytes = 0;

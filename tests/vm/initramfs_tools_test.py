@@ -11,13 +11,16 @@ import shutil
 import boot_test
 import vm
 
-# In a mount namespace of its own: this machine has neither that kernel nor cfs installed.
+# In a mount namespace of its own: this machine has neither that kernel nor cfs installed. In a
+# chroot that is no mount point the mounts cannot be made private, so they are undone as well.
 MKINITRAMFS = """
 set -e
+mount --make-rprivate / 2>/dev/null || true
+trap 'umount --lazy /boot "/usr/lib/modules/$VERSION" /usr/lib 2>/dev/null' EXIT
 mount -t overlay overlay -o "lowerdir=$EXTRA:/usr/lib" /usr/lib
 mount --bind "$MODULES" "/usr/lib/modules/$VERSION"
 mount --bind "$BOOT" /boot
-exec mkinitramfs -d "$CONFIGURATION" -o "$OUT" "$VERSION"
+mkinitramfs -d "$CONFIGURATION" -o "$OUT" "$VERSION"
 """
 
 
@@ -41,7 +44,7 @@ def make_initramfs(kernel, mount_root, hook, work):
     environment = dict(os.environ, EXTRA=extra, MODULES=kernel.modules, VERSION=kernel.version,
                        BOOT=kernel.root / "boot", CONFIGURATION=configuration, OUT=out)
     user_namespace = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    vm.run("unshare", *user_namespace, "--mount", "sh", "-c", MKINITRAMFS, env=environment)
+    vm.run("unshare", *user_namespace, "--mount", "--propagation", "unchanged", "sh", "-c", MKINITRAMFS, env=environment)
     listing = vm.run("lsinitramfs", out)
     for name in ("usr/lib/cfs/cfs-mount-root", "scripts/local-bottom/cfs", "scripts/init-bottom/cfs",
                  "fs/erofs/erofs.ko", "fs/overlayfs/overlay.ko"):
