@@ -8,5 +8,5 @@
 int main(int argc, char** argv) {
   cfs::catch_interrupts();
   cfs::Result<> done = cfs::signer::run(std::vector<std::string>(argv + 1, argv + argc), std::cout);
-  return cfs::finish_program("cfs-sign", done.map([] { return 0; }));
+  return cfs::finish_program("cfs-sign", done);
 }

@@ -37,4 +37,8 @@ int finish_program(std::string_view program, const Result<int>& status) {
                                    .with_hint("what was asked for is done"));
 }
 
+int finish_program(std::string_view program, const Result<>& done) {
+  return finish_program(program, done ? Result<int>(0) : Result<int>(done.error()));
+}
+
 }  // namespace cfs

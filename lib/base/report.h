@@ -15,5 +15,6 @@ int report_error(std::string_view program, const Error& error);
 /// output did not arrive there (a full disk, a closed pipe); these are reported. Only `main` calls
 /// it.
 int finish_program(std::string_view program, const Result<int>& status);
+int finish_program(std::string_view program, const Result<>& done);
 
 }  // namespace cfs

@@ -100,7 +100,7 @@ TEST_F(EspTest, AForeignLoaderConfIsReadAsSdBootDoesAndReplaced) {
   Esp esp = open();
   ASSERT_TRUE(esp.install("a.efi", uki('a').get()));
   ASSERT_TRUE(write_file_atomically(
-      [[nodiscard]] AT_FDCWD, path("esp/loader/loader.conf"),
+      AT_FDCWD, path("esp/loader/loader.conf"),
       as_bytes("# default no.efi\ndefaults no\n\n default\tone.efi \r\ndefault two*\ntimeout 5")));
   EXPECT_EQ(esp.default_entry().value(), "two*");
   ASSERT_TRUE(esp.set_default("a.efi"));
