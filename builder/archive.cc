@@ -252,7 +252,8 @@ class Import {
   /// without, which libarchive accepts, was cut off between two entries; and it stops at one zero
   /// block wherever that is, so that behind it nothing but zeros may be.
   Result<> finish(Input& input, PlainStream& plain) {
-    auto end = static_cast<uint64_t>(archive_read_header_position(reader_.get()));
+    auto entries_end = static_cast<uint64_t>(archive_read_header_position(reader_.get()));
+    auto read_end = static_cast<uint64_t>(archive_filter_bytes(reader_.get(), 0));
     for (;;) {
       const void* block = nullptr;
       la_ssize_t size = PlainStream::read(reader_.get(), &plain, &block);
@@ -260,13 +261,15 @@ class Import {
       if (size == 0) break;
       CFS_TRY(check_interrupted());
     }
-    if (plain.content_end() > end) {
+    if (plain.content_end() > read_end) {
       return make_error(ErrorCode::kCorrupt,
                         fmt::format("{}: there is data after the end of the archive at byte {}",
-                                    name_, end))
+                                    name_, read_end))
           .with_hint("archives that were joined must be sources of their own");
     }
-    if (plain.size_bytes() < end + kTarBlockBytes) {
+    // Headers that are no entries, as a volume's label, may stand between the last one and the end.
+    uint64_t headers_end = align_up(plain.content_end(), kTarBlockBytes);
+    if (plain.size_bytes() < std::max(entries_end, headers_end) + kTarBlockBytes) {
       return make_error(ErrorCode::kCorrupt,
                         fmt::format("{}: cut off after the last complete entry, at byte {}", name_,
                                     plain.size_bytes()));
@@ -334,7 +337,7 @@ class Import {
 
   Result<tree::Attributes> attributes_of(struct archive_entry* entry,
                                          const std::string& path) const {
-    constexpr int64_t kMaxId = std::numeric_limits<uint32_t>::max();
+    constexpr int64_t kMaxId = std::numeric_limits<uint32_t>::max() - 1;  // the last is no owner
     int64_t uid = archive_entry_uid(entry);
     int64_t gid = archive_entry_gid(entry);
     if (uid < 0 || uid > kMaxId || gid < 0 || gid > kMaxId) {

@@ -219,7 +219,16 @@ INSTANTIATE_TEST_SUITE_P(
                 "full",
                 ErrorCode::kInvalidInput,
                 "directory with entries"},
-        Refusal{"BelowAFile", {}, "full/file/x", ErrorCode::kInvalidInput, "is not a directory"},
+        Refusal{"BelowAFile",
+                {},
+                "full/file/x",
+                ErrorCode::kInvalidInput,
+                "'/full/file/x' cannot be made: '/full/file' is not a directory"},
+        Refusal{"OwnerThatMeansNobody",
+                {.pax = {{"uid", "4294967295"}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "owner 4294967295:0 is out of range"},
         Refusal{"RootIsAFile", {}, ".", ErrorCode::kInvalidInput, "must be a directory"},
         Refusal{"HugeXattr",
                 {.pax = {{"SCHILY.xattr.user.x", std::string(40000, 'v')}}},
@@ -348,7 +357,17 @@ TEST(Archive, NothingIsLeftOutSilently) {
         first.finish().substr(0, 1536) + second.finish()}) {
     Error error = bench.import(joined).error();
     EXPECT_EQ(error.code, ErrorCode::kCorrupt);
-    EXPECT_THAT(error.message, HasSubstr("data after the end of the archive at byte 1024"));
+    EXPECT_THAT(error.message, HasSubstr("data after the end of the archive at byte"));
+  }
+  // Headers that are no entries: a volume label, and what `git archive` writes for a commit.
+  for (char type : {'V', 'g'}) {
+    TarMaker special;
+    special.add("label", {.type = type}, type == 'g' ? "18 comment=abcdef\n" : "");
+    std::string whole = special.finish();
+    EXPECT_TRUE(bench.import(whole)) << bench.import(whole).error().describe();
+    EXPECT_EQ(bench.import(whole.substr(0, whole.size() - 1024)).error().code, ErrorCode::kCorrupt);
+    special.add("a", {}, "1");
+    EXPECT_TRUE(bench.import(special.finish()));
   }
 }
 

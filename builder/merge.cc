@@ -38,7 +38,8 @@ Result<std::string> normal_path(std::string_view path) {
   return result;
 }
 
-Result<tree::Node*> Merger::directory_at(std::string_view path, Missing missing) {
+Result<tree::Node*> Merger::directory_at(std::string_view path, std::string_view wanted,
+                                         Missing missing) {
   std::vector<std::string> parts = components(path);
   std::deque<std::string> todo(parts.begin(), parts.end());
   tree::Node* directory = &tree_.root();
@@ -57,7 +58,7 @@ Result<tree::Node*> Merger::directory_at(std::string_view path, Missing missing)
     } else if (next->inode().is_symlink()) {
       if (++symlinks > kMaxSymlinks) {
         return make_error(ErrorCode::kInvalidInput,
-                          "too many symlinks on the way to '/" + std::string(path) + "'");
+                          "too many symlinks on the way to '/" + std::string(wanted) + "'");
       }
       std::string_view target = next->inode().symlink_target();
       if (target.front() == '/') directory = &tree_.root();
@@ -66,9 +67,9 @@ Result<tree::Node*> Merger::directory_at(std::string_view path, Missing missing)
       continue;
     } else if (!next->is_directory()) {
       if (missing == Missing::kFail) return nullptr;
-      return make_error(ErrorCode::kInvalidInput, "'" + next->path() +
-                                                      "' is not a directory, so '/" +
-                                                      std::string(path) + "' cannot be made");
+      return make_error(ErrorCode::kInvalidInput, "'/" + std::string(wanted) +
+                                                      "' cannot be made: '" + next->path() +
+                                                      "' is not a directory");
     }
     directory = next;
   }
@@ -79,7 +80,7 @@ Result<Merger::Place> Merger::place_of(std::string_view path, Missing missing) {
   size_t slash = path.rfind('/');
   std::string_view parent = slash == std::string_view::npos ? "" : path.substr(0, slash);
   std::string name(slash == std::string_view::npos ? path : path.substr(slash + 1));
-  return Place{CFS_TRY(directory_at(parent, missing)), std::move(name)};
+  return Place{CFS_TRY(directory_at(parent, path, missing)), std::move(name)};
 }
 
 Result<> Merger::make_room(Place& place) {
@@ -139,7 +140,7 @@ Result<tree::Node*> Merger::put_link(std::string_view path, std::string_view tar
 }
 
 Result<tree::Node*> Merger::find_directory(std::string_view path) {
-  return directory_at(path, Missing::kFail);
+  return directory_at(path, path, Missing::kFail);
 }
 
 Result<tree::Node*> Merger::find(std::string_view path) {

@@ -38,7 +38,8 @@ class Merger {
     std::string name;
   };
   enum class Missing { kCreate, kFail };
-  Result<tree::Node*> directory_at(std::string_view path, Missing missing);
+  /// The directory at `path`, on the way to the entry `wanted`, which messages name.
+  Result<tree::Node*> directory_at(std::string_view path, std::string_view wanted, Missing missing);
   Result<Place> place_of(std::string_view path, Missing missing);
   Result<> make_room(Place& place);
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
+#include <chrono>
 
 #include "lib/base/hex.h"
 #include "lib/base/io.h"
@@ -73,6 +75,19 @@ TEST(Io, OpenBeneathRefusesSymlinksAndDotDot) {
   EXPECT_FALSE(open_beneath(fd.get(), "link/passwd", O_RDONLY));
   EXPECT_FALSE(open_beneath(fd.get(), "../etc", O_RDONLY));
   EXPECT_TRUE(open_beneath(fd.get(), "new", O_WRONLY | O_CREAT, 0600));
+}
+
+TEST(Subprocess, EndsWithWhatItStarted) {
+  auto begin = std::chrono::steady_clock::now();
+  {
+    // A shell that has a trap waits for its child first.
+    Subprocess child =
+        Subprocess::start({.arguments = {"sh", "-c", "trap : TERM; echo ready; sleep 60; :"}})
+            .value();
+    std::array<std::byte, 6> ready;
+    ASSERT_EQ(read_full(child.stdout_fd(), ready).value(), ready.size());
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
 }
 
 TEST(Subprocess, ReturnsOutputAndReportsFailure) {

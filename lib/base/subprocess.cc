@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 
 namespace cfs {
@@ -90,7 +91,11 @@ Result<Subprocess> Subprocess::start(const Command& command) {
   sigaddset(&defaults, SIGPIPE);
   posix_spawnattr_setsigmask(&attributes, &empty);
   posix_spawnattr_setsigdefault(&attributes, &defaults);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  // A group of its own, so that what the child starts can be ended with it. The terminal's Ctrl-C
+  // then reaches us alone.
+  posix_spawnattr_setpgroup(&attributes, 0);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   int failure =
       ::posix_spawnp(&child.pid_, argv[0], &actions, &attributes, argv.data(), envp.data());
   posix_spawnattr_destroy(&attributes);
@@ -111,7 +116,7 @@ Subprocess::Subprocess(Subprocess&& other) noexcept
 Subprocess::~Subprocess() {
   if (pid_ > 0) {
     stdout_.reset();
-    ::kill(pid_, SIGTERM);
+    ::kill(-pid_, SIGTERM);
     while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
     }
   }
@@ -122,6 +127,7 @@ Result<> Subprocess::wait() {
   int status = 0;
   while (::waitpid(pid_, &status, 0) < 0) {
     if (errno != EINTR) return errno_error("cannot wait for '" + name_ + "'");
+    if (is_interrupted()) ::kill(-pid_, SIGTERM);
   }
   pid_ = -1;
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};

@@ -20,7 +20,8 @@ struct Command {
 };
 
 /// A child program whose standard output is read by us and whose standard error is kept for the
-/// error message. Killed (SIGTERM) and reaped when destroyed before wait().
+/// error message. Killed (SIGTERM), with all that it started, and reaped when destroyed before
+/// wait().
 class Subprocess {
  public:
   /// Errors: kNotFound when the program is not installed.
