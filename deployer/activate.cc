@@ -68,6 +68,14 @@ Result<> check_image_is_complete(Sysroot& sysroot, const verity::Digest& image_d
   return {};
 }
 
+/// Has the ESP the deployment's UKI, one that pins its image?
+Result<bool> has_whole_entry(const boot::Esp& esp, const Deployment& deployment) {
+  for (const boot::BootEntry& entry : CFS_TRY(esp.list())) {
+    if (entry.name == deployment.entry) return entry.digest == deployment.digest;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string uki_path(const release::ReleaseDescription& description,
@@ -141,6 +149,11 @@ Result<Deployment> roll_back(Sysroot& sysroot, boot::Esp& esp) {
         .with_hint("`cfs-deploy status` shows what is installed");
   }
   CFS_TRY(check_image_is_complete(sysroot, target->digest));
+  if (!CFS_TRY(has_whole_entry(esp, *target))) {
+    return make_error(ErrorCode::kNotFound, "the boot entry '" + target->entry + "' of " +
+                                                target->version + " is missing or damaged")
+        .with_hint("it is a file in EFI/Linux on the EFI system partition");
+  }
   if (!gives_up_update) CFS_TRY(sysroot.set_reference("staged", *target));
   CFS_TRY_WITH("while changing the boot entry", esp.set_default(target->entry));
   if (gives_up_update) CFS_TRY(sysroot.remove_reference("staged"));
@@ -149,10 +162,7 @@ Result<Deployment> roll_back(Sysroot& sysroot, boot::Esp& esp) {
 
 Result<bool> boots_next(const boot::Esp& esp, const Deployment& deployment) {
   if (CFS_TRY(esp.default_entry()) != deployment.entry) return false;
-  for (const boot::BootEntry& entry : CFS_TRY(esp.list())) {
-    if (entry.name == deployment.entry) return entry.digest == deployment.digest;
-  }
-  return false;
+  return has_whole_entry(esp, deployment);
 }
 
 }  // namespace cfs::deploy

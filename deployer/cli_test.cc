@@ -877,6 +877,30 @@ TEST_F(CliTest, WhatIsNotADeploymentIsReportedAndLeftAlone) {
   EXPECT_THAT(names_in(deployments + "cut-off"), IsEmpty()) << "a killed process's temporary";
 }
 
+TEST_F(CliTest, ARollbackToWhatIsNotWholeChangesNothing) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "1");
+  offer(second_release());
+  ASSERT_DONE(update());
+  const std::string entry1 = names_in("esp/EFI/Linux")[0];
+  ASSERT_EQ(reboot(), "2");
+  expect_up_to_date("2");
+  const std::string object =
+      path("sysroot/cfs/objects/") +
+      verity::digest_of(as_bytes(first_release().files["/usr/bin/program3"])).object_path();
+  std::filesystem::rename(object, path("away"));
+  expect_exit(rollback(), 1, "while checking the objects of image");
+  std::filesystem::rename(path("away"), object);
+  std::filesystem::resize_file(path("esp/EFI/Linux/" + entry1), 1000);
+  expect_exit(rollback(), 1, "the boot entry '" + entry1 + "' of 1 is missing or damaged");
+  std::filesystem::remove(path("esp/EFI/Linux/" + entry1));
+  expect_exit(rollback(), 1, "is missing or damaged");
+  EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+  EXPECT_EQ(reference("staged"), "");
+}
+
 TEST_F(CliTest, ADamagedRecordOfTheRunningSystemIsSurvived) {
   offer(first_release());
   ASSERT_DONE(init());
