@@ -131,7 +131,7 @@ class CliTest : public ::testing::Test {
   void set_selected_entry(const std::string& name) {
     std::string value("\6\0\0\0", 4);
     for (char c : name + '\0') value += {static_cast<char>(std::tolower(c)), '\0'};
-    write("efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-442b29bb8c4f", value);
+    write("efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f", value);
   }
   /// The machine reboots into what its boot loader starts. Returns the version.
   std::string reboot() {
@@ -802,7 +802,7 @@ TEST_F(CliTest, TwoReleasesOfOneImage) {
 
   // Where no boot loader says what it started, what is known to have run runs still.
   ASSERT_DONE(rollback());
-  const std::string note = "efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-442b29bb8c4f";
+  const std::string note = "efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
   std::filesystem::remove(path(note));
   same.version = "4";
   same.epoch = 4;

@@ -45,7 +45,7 @@ constexpr std::string_view kTemporarySuffix = ".cfs-new";
 constexpr const char* kLoaderDirectory = "loader";
 // Attributes before the value, and the vendor of the Boot Loader Interface's variables.
 constexpr size_t kEfiAttributesBytes = 4;
-constexpr const char* kSelectedEntry = "LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-442b29bb8c4f";
+constexpr const char* kSelectedEntry = "LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 constexpr size_t kMaxEfiVariableBytes = 4096;
 constexpr size_t kCopyBytes = 1U << 20;
 constexpr uint64_t kSpaceMarginBytes = 256 * 1024;  // directory clusters, the temporary loader.conf

@@ -182,7 +182,7 @@ TEST_F(EspTest, TheEntryThatTheBootLoaderStarted) {
   EXPECT_EQ(selected_entry(directory).value(), std::nullopt);
   auto selected = [&](std::string_view value) {
     EXPECT_TRUE(write_file_atomically(
-        AT_FDCWD, directory + "/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-442b29bb8c4f",
+        AT_FDCWD, directory + "/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f",
         as_bytes(value)));
     return selected_entry(directory).value();
   };

@@ -81,7 +81,9 @@ def check_release(guest, number, digest):
     vm.check(root.startswith("overlay ro,") and "verity=require" in root, f"/ is {root}")
     vm.check(f"composefs.digest={digest}" in guest.command("cat /proc/cmdline"), "another digest is pinned")
     # By this cfs-deploy knows which of several deployments of one image is running.
-    entry = guest.command("tail -c +5 /sys/firmware/efi/efivars/LoaderEntrySelected-* | tr -d '\\0'")
+    [variable] = guest.command("ls /sys/firmware/efi/efivars | grep ^LoaderEntrySelected-").split()
+    entry = guest.command(f"cat /sys/firmware/efi/efivars/{variable} | tail -c +5 | tr -d '\\0'")
+    guest.command(f"grep -q {variable} $(command -v cfs-deploy)")
     vm.check(entry == f"cfs_{number}_{digest[:12]}.0.efi", f"the boot loader started '{entry}'")
     state = guest.command("systemctl is-system-running --wait || systemctl --failed --no-legend")
     vm.check(state == "running", f"the system is {state}")
