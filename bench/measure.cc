@@ -11,7 +11,7 @@
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    std::fputs("usage: measure REPORT COMMAND...\n", stderr);
+    (void)std::fputs("usage: measure REPORT COMMAND...\n", stderr);
     return 2;
   }
   auto start = std::chrono::steady_clock::now();
@@ -36,8 +36,8 @@ int main(int argc, char** argv) {
     std::perror(argv[1]);
     return 1;
   }
-  std::fprintf(report, "%.4f %.4f %ld\n", elapsed.count(),
-               seconds(usage.ru_utime) + seconds(usage.ru_stime), usage.ru_maxrss);
+  (void)std::fprintf(report, "%.4f %.4f %ld\n", elapsed.count(),
+                     seconds(usage.ru_utime) + seconds(usage.ru_stime), usage.ru_maxrss);
   if (std::fclose(report) != 0) return 1;
   return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }

@@ -29,23 +29,23 @@ constexpr int kPollMilliseconds = 200;
 constexpr uint64_t kTarBlockBytes = 512;
 
 /// libarchive converts the UTF-8 of pax headers to the locale's character set; names are bytes to
-/// us, so the thread runs in UTF-8 while it reads.
+/// us, so the thread runs in UTF-8 while it reads. The locale is made once and kept: several
+/// archives may be read at once.
 class Utf8Locale {
  public:
-  Utf8Locale()
-      : utf8_(::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr)),
-        previous_(utf8_ != nullptr ? ::uselocale(utf8_) : nullptr) {}
+  Utf8Locale() : previous_(utf8() != nullptr ? ::uselocale(utf8()) : nullptr) {}
   Utf8Locale(const Utf8Locale&) = delete;
   Utf8Locale& operator=(const Utf8Locale&) = delete;
   ~Utf8Locale() {
-    if (utf8_ == nullptr) return;
-    ::uselocale(previous_);
-    ::freelocale(utf8_);
+    if (utf8() != nullptr) ::uselocale(previous_);
   }
-  [[nodiscard]] bool valid() const { return utf8_ != nullptr; }
+  [[nodiscard]] static bool valid() { return utf8() != nullptr; }
 
  private:
-  locale_t utf8_;
+  static locale_t utf8() {
+    static const locale_t locale = ::newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+    return locale;
+  }
   locale_t previous_;
 };
 
@@ -282,7 +282,7 @@ class Import {
     return failure_of(reader_.get(), name_);
   }
 
-  Error bad_entry(const std::string& path, const std::string& what) const {
+  [[nodiscard]] Error bad_entry(const std::string& path, const std::string& what) const {
     return make_error(ErrorCode::kCorrupt, fmt::format("{}: entry '{}': {}", name_, path, what));
   }
 

@@ -47,7 +47,7 @@ class Graft {
 
  private:
   /// Normal (merge.h) path in the image.
-  std::string place_of(const tree::Node& node) const {
+  [[nodiscard]] std::string place_of(const tree::Node& node) const {
     std::string path = node.path().substr(1);
     if (into_.empty()) return path;
     return path.empty() ? into_ : into_ + "/" + path;

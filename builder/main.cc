@@ -9,5 +9,5 @@ int main(int argc, char** argv) {
   cfs::catch_interrupts();
   std::vector<std::string> arguments(argv + 1, argv + argc);
   cfs::Result<> done = cfs::builder::run(arguments, std::cout);
-  return done ? 0 : cfs::report_error("cfs-build", done.error());
+  return cfs::finish_program("cfs-build", done);
 }

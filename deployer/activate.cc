@@ -68,28 +68,12 @@ Result<> check_image_is_complete(Sysroot& sysroot, const verity::Digest& image_d
   return {};
 }
 
-/// The deployment of that image, or a new record for it.
-Result<Deployment> record_for(const Sysroot& sysroot,
-                              const release::ReleaseDescription& description, uint64_t installed) {
-  unsigned serial = 0;
-  for (Deployment& deployment : CFS_TRY(sysroot.deployments())) {
-    if (deployment.digest != description.image.digest) continue;
-    if (deployment.state != DeploymentState::kFailed && deployment.version == description.version &&
-        deployment.epoch == description.epoch) {
-      return std::move(deployment);
-    }
-    ++serial;
+/// Has the ESP the deployment's UKI, one that pins its image?
+Result<bool> has_whole_entry(const boot::Esp& esp, const Deployment& deployment) {
+  for (const boot::BootEntry& entry : CFS_TRY(esp.list())) {
+    if (entry.name == deployment.entry) return entry.digest == deployment.digest;
   }
-  const verity::Digest& digest = description.image.digest;
-  return Deployment{.id = digest.hex().substr(0, 12) + "." + std::to_string(serial),
-                    .digest = digest,
-                    .name = description.name,
-                    .version = description.version,
-                    .channel = description.channel,
-                    .epoch = description.epoch,
-                    .state = DeploymentState::kStaged,
-                    .installed = installed,
-                    .entry = boot::entry_name(description.version, digest)};
+  return false;
 }
 
 }  // namespace
@@ -99,9 +83,32 @@ std::string uki_path(const release::ReleaseDescription& description,
   return Sysroot::release_directory(description.image.digest) + "/" + file.name;
 }
 
+Result<Deployment> deployment_for(const Sysroot& sysroot,
+                                  const release::ReleaseDescription& description,
+                                  uint64_t installed) {
+  const verity::Digest& digest = description.image.digest;
+  for (Deployment& deployment : CFS_TRY(sysroot.deployments())) {
+    if (deployment.digest == digest && deployment.version == description.version &&
+        deployment.epoch == description.epoch && deployment.state != DeploymentState::kFailed) {
+      return std::move(deployment);
+    }
+  }
+  std::string id = CFS_TRY(sysroot.unused_id(digest));
+  std::string entry = boot::entry_name(description.version, id);
+  return Deployment{.id = std::move(id),
+                    .digest = digest,
+                    .name = description.name,
+                    .version = description.version,
+                    .channel = description.channel,
+                    .epoch = description.epoch,
+                    .state = DeploymentState::kStaged,
+                    .installed = installed,
+                    .entry = std::move(entry)};
+}
+
 Result<Deployment> activate(Sysroot& sysroot, boot::Esp& esp,
                             const trust::Verified<release::ReleaseDescription>& description,
-                            uint64_t installed) {
+                            Deployment deployment) {
   const verity::Digest& digest = description->image.digest;
   CFS_TRY(check_image_is_complete(sysroot, digest));
 
@@ -116,7 +123,6 @@ Result<Deployment> activate(Sysroot& sysroot, boot::Esp& esp,
 
   CFS_TRY(sysroot.publish_image(digest));
   CFS_TRY(sysroot.save_release(description));
-  Deployment deployment = CFS_TRY(record_for(sysroot, *description, installed));
   std::optional<Deployment> booted = CFS_TRY(sysroot.reference("booted"));
   bool is_running = booted && booted->id == deployment.id;
   // Staged again after a rollback, it has to prove itself again; and `rollback` can give it up.
@@ -143,6 +149,11 @@ Result<Deployment> roll_back(Sysroot& sysroot, boot::Esp& esp) {
         .with_hint("`cfs-deploy status` shows what is installed");
   }
   CFS_TRY(check_image_is_complete(sysroot, target->digest));
+  if (!CFS_TRY(has_whole_entry(esp, *target))) {
+    return make_error(ErrorCode::kNotFound, "the boot entry '" + target->entry + "' of " +
+                                                target->version + " is missing or damaged")
+        .with_hint("it is a file in EFI/Linux on the EFI system partition");
+  }
   if (!gives_up_update) CFS_TRY(sysroot.set_reference("staged", *target));
   CFS_TRY_WITH("while changing the boot entry", esp.set_default(target->entry));
   if (gives_up_update) CFS_TRY(sysroot.remove_reference("staged"));
@@ -151,10 +162,7 @@ Result<Deployment> roll_back(Sysroot& sysroot, boot::Esp& esp) {
 
 Result<bool> boots_next(const boot::Esp& esp, const Deployment& deployment) {
   if (CFS_TRY(esp.default_entry()) != deployment.entry) return false;
-  for (const boot::BootEntry& entry : CFS_TRY(esp.list())) {
-    if (entry.name == deployment.entry) return entry.digest == deployment.digest;
-  }
-  return false;
+  return has_whole_entry(esp, deployment);
 }
 
 }  // namespace cfs::deploy

@@ -3,11 +3,14 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 
 #include "deployer/install.h"
 #include "deployer/status.h"
 #include "deployer/update.h"
 #include "lib/base/io.h"
+#include "lib/disk/disk_image.h"
+#include "lib/release/description.h"
 
 namespace cfs::deploy {
 namespace {
@@ -19,6 +22,7 @@ struct Arguments {
   std::string esp;
   std::string root;
   std::string device_url;
+  std::string free = "1GiB";
   bool check = false;
   bool json = false;
   Origin origin{.url = "", .name = "", .channel = "stable"};
@@ -58,9 +62,26 @@ Result<int> rollback(const Arguments& arguments, const Environment& environment)
   return 0;
 }
 
+/// "1073741824", "1GiB", "1gb", "1G": powers of 1024.
+std::optional<uint64_t> parse_size(std::string_view text) {
+  uint64_t number = 0;
+  auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (failure != std::errc()) return std::nullopt;
+  std::string unit(end, text.data() + text.size());
+  for (char& c : unit) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  for (unsigned power = 0; power <= 4; ++power) {
+    const std::string prefix = std::string("kmgt").substr(power == 0 ? 4 : power - 1, 1);
+    if (unit != prefix && unit != prefix + "b" && (power == 0 || unit != prefix + "ib")) continue;
+    if (number > std::numeric_limits<uint64_t>::max() >> (10 * power)) return std::nullopt;
+    return number << (10 * power);
+  }
+  return std::nullopt;
+}
+
 Result<int> install(Arguments& arguments, const Environment& environment) {
   InstallOptions& options = arguments.install;
   options.root_json = CFS_TRY(read_file(AT_FDCWD, arguments.root, kMaxRootBytes));
+  options.free_bytes = parse_size(arguments.free).value();
   options.url = arguments.origin.url;
   options.origin = arguments.origin;
   if (!arguments.device_url.empty()) options.origin.url = arguments.device_url;
@@ -75,18 +96,42 @@ std::string check_url(const std::string& text) {
   return "'" + text + "' is not an https://, http:// or file:/// URL";
 }
 
+std::string check_name(const std::string& text) {
+  if (release::is_release_name(text)) return "";
+  return "'" + text + "' cannot be a release's name: [a-z0-9][a-z0-9.-]{0,63}";
+}
+
+std::string check_channel(const std::string& text) {
+  if (release::is_channel(text)) return "";
+  return "'" + text + "' cannot be a channel: [a-z0-9][a-z0-9-]{0,31}";
+}
+
+std::string check_not_empty(const std::string& text) {
+  return text.empty() ? "the path is empty" : "";
+}
+
+std::string check_free(const std::string& text) {
+  std::optional<uint64_t> bytes = parse_size(text);
+  if (bytes && *bytes <= disk::kMaxRootFreeBytes) return "";
+  return "'" + text + "' is not a size from 0 to 1TiB, as 2GiB or 512MiB";
+}
+
 void add_release_options(CLI::App& command, Arguments& arguments) {
   command.add_option("--url", arguments.origin.url, "Where the release repository is")
       ->required()
       ->check(check_url);
   command.add_option("--root", arguments.root, "Trusted root metadata (root.json)")->required();
-  command.add_option("--name", arguments.origin.name, "Name of the releases to follow")->required();
+  command.add_option("--name", arguments.origin.name, "Name of the releases to follow")
+      ->required()
+      ->check(check_name);
   command.add_option("--channel", arguments.origin.channel, "Channel to follow")
+      ->check(check_channel)
       ->capture_default_str();
 }
 
 void add_sysroot_option(CLI::App& command, Arguments& arguments) {
   command.add_option("--sysroot", arguments.sysroot, "Directory that holds cfs/")
+      ->check(check_not_empty)
       ->capture_default_str();
 }
 
@@ -131,16 +176,18 @@ Result<int> run(std::vector<std::string> arguments, const Environment& environme
 
   CLI::App* install_command =
       app.add_subcommand("install", "Make a bootable disk image; needs no root rights");
-  install_command->add_option("--disk", values.install.disk, "File to write")->required();
+  install_command->add_option("--disk", values.install.disk, "File to make; must not exist")
+      ->required();
   add_release_options(*install_command, values);
   install_command
       ->add_option("--device-url", values.device_url, "Where the device finds updates (as --url)")
       ->check(check_url);
   install_command
-      ->add_option("--free", values.install.free_bytes, "Room for updates on the root file system")
-      ->transform(CLI::AsSizeValue(false))
-      ->default_str("1GiB");
-  values.install.free_bytes = uint64_t{1} << 30;
+      ->add_option("--free", values.free,
+                   "Room for updates on the root file system: bytes, or with K, M, G, T "
+                   "(powers of 1024), at most 1TiB")
+      ->check(check_free)
+      ->capture_default_str();
 
   try {
     std::reverse(arguments.begin(), arguments.end());  // CLI11's order for vectors

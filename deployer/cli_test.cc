@@ -12,13 +12,17 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <sstream>
 #include <thread>
 
 #include "deployer/fake_release.h"
 #include "deployer/sysroot.h"
+#include "deployer/work_directory.h"
+#include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/base/subprocess.h"
 #include "lib/boot/esp.h"
+#include "lib/mount/self_test.h"
 #include "lib/net/fake_server.h"
 #include "lib/verity/kernel.h"
 
@@ -27,7 +31,6 @@ namespace {
 
 using net::FakeServer;
 using ::testing::AllOf;
-using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -67,8 +70,9 @@ class CliTest : public ::testing::Test {
     environment_.network.max_backoff = std::chrono::milliseconds(5);
     environment_.now = [] { return trust::FakeRepository::kNow; };
     environment_.kernel_command_line = path("cmdline");
+    environment_.efi_variables = path("efivars");
     set_booted("");
-    for (const char* name : {"sysroot", "esp"}) {
+    for (const char* name : {"sysroot", "esp", "efivars"}) {
       EXPECT_TRUE(make_directories(AT_FDCWD, path(name)));
     }
     write("root.json", repository_.files[release::metadata_path("root", 1)]);
@@ -123,6 +127,12 @@ class CliTest : public ::testing::Test {
   void set_booted(const std::string& digest) {
     write("cmdline", digest.empty() ? "quiet\n" : "quiet composefs.digest=" + digest + "\n");
   }
+  /// What sd-boot tells the firmware.
+  void set_selected_entry(const std::string& name) {
+    std::string value("\6\0\0\0", 4);
+    for (char c : name + '\0') value += {static_cast<char>(std::tolower(c)), '\0'};
+    write("efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-442b29bb8c4f", value);
+  }
   /// The machine reboots into what its boot loader starts. Returns the version.
   std::string reboot() {
     boot::Esp esp = boot::Esp::open(AT_FDCWD, path("esp")).value();
@@ -131,6 +141,7 @@ class CliTest : public ::testing::Test {
     for (const boot::BootEntry& entry : entries) {
       if (entry.name != name) continue;
       set_booted(entry.digest.value().hex());
+      set_selected_entry(*name);
       return name->substr(4, name->find('_', 4) - 4);
     }
     return "nothing";
@@ -159,9 +170,19 @@ class CliTest : public ::testing::Test {
     EXPECT_THAT(result.error().describe(), HasSubstr(words));
   }
 
+  static void unmount_all_below(const std::string& directory) {
+    std::istringstream table(read_file(AT_FDCWD, "/proc/self/mountinfo", 4 << 20).value());
+    for (std::string line; std::getline(table, line);) {
+      std::optional<mount::MountInfo> info = mount::parse_mountinfo_line(line);
+      if (info && info->target.starts_with(directory + "/")) {
+        (void)::umount2(info->target.c_str(), MNT_DETACH);  // may have gone with one above it
+      }
+    }
+  }
+
   /// Runs `body` in a child with mounts of its own; returns its result, or 100 when there is no way
   /// to have them.
-  static int in_own_mounts(const std::function<int()>& body) {
+  int in_own_mounts(const std::function<int()>& body) {
     pid_t child = ::fork();
     if (child == 0) {
       const uid_t uid = ::geteuid();
@@ -179,11 +200,13 @@ class CliTest : public ::testing::Test {
         write_proc("/proc/self/uid_map", same(uid));
         write_proc("/proc/self/gid_map", same(gid));
       }
-      // EINVAL: / is no mount point (a chroot).
+      // EINVAL: / is no mount point (a chroot), where mounts may show elsewhere too until undone.
       if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 && errno != EINVAL) {
         ::_exit(100);
       }
-      ::_exit(body());
+      int result = body();
+      unmount_all_below(directory_.path());
+      ::_exit(result);
     }
     int status = 0;
     EXPECT_EQ(::waitpid(child, &status, 0), child);
@@ -223,7 +246,7 @@ TEST_F(CliTest, TheLifeOfADevice) {
   ASSERT_DONE(update());
   EXPECT_THAT(output_, AllOf(HasSubstr("test stable: new: 1 (epoch 1)"), HasSubstr("staged 1")));
   EXPECT_EQ(server_.count("/obj/"), one.objects.count + 1);
-  const std::string entry1 = "cfs_1_" + one.image.digest.hex().substr(0, 12) + ".efi";
+  const std::string entry1 = "cfs_1_" + one.image.digest.hex().substr(0, 12) + ".0.efi";
   EXPECT_EQ(boots_next(), entry1);
   EXPECT_THAT(names_in("sysroot/cfs/images"), ElementsAre(one.image.digest.hex()));
   EXPECT_EQ(names_in("sysroot/cfs/releases/" + one.image.digest.hex()),
@@ -382,6 +405,33 @@ TEST_F(CliTest, WrongMetadataEndsTheUpdate) {
   environment_.now = [] { return trust::FakeRepository::kNow + 2 * 86400; };
   expect_exit(update(), 6, "");
   EXPECT_EQ(server_.count("/obj/"), 0u);
+}
+
+TEST_F(CliTest, AnAddressWithoutARepositoryIsANetworkError) {
+  ASSERT_DONE(init());
+  fault_ = [](const Request&, Response& response) { response = {.status = 404}; };
+  Result<int> result = update();
+  expect_exit(result, 8, "/metadata/timestamp.json");
+  EXPECT_THAT(result.error().hint, HasSubstr("no release repository is there"));
+  expect_exit(update({"--url", "file://" + path("nowhere")}), 8, "timestamp.json");
+}
+
+// What S3 says about files that are not there.
+TEST_F(CliTest, ForbiddenMeansMissing) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  fault_ = [](const Request&, Response& response) {
+    if (response.status == 404) response.status = 403;
+  };
+  ASSERT_DONE(update());
+}
+
+TEST_F(CliTest, ADamagedTrustedRootDoesNotLockTheDeviceOut) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  write("sysroot/cfs/trust/root.json", "");
+  ASSERT_DONE(update());
+  EXPECT_EQ(read("sysroot/cfs/trust/root.json"), read("root.json"));
 }
 
 TEST_F(CliTest, AUkiThatPinsAnotherImageIsRefused) {
@@ -585,7 +635,8 @@ TEST_F(CliTest, InstallMakesADiskOffline) {
   ASSERT_DONE(install("disk"));
   EXPECT_THAT(output_, HasSubstr(one.image.digest.hex()));
   EXPECT_EQ(server_.count("/obj/"), one.objects.count + 1);
-  EXPECT_THAT(names_in(""), ElementsAre("cmdline", "disk", "esp", "root.json", "sysroot"));
+  EXPECT_THAT(names_in(""),
+              ElementsAre("cmdline", "disk", "efivars", "esp", "root.json", "sysroot"));
 
   // As other people's programs see it.
   auto say = [](std::vector<std::string> arguments) {
@@ -594,7 +645,7 @@ TEST_F(CliTest, InstallMakesADiskOffline) {
     shell.insert(shell.end(), arguments.begin(), arguments.end());
     return cfs::run_command({.arguments = shell}).value_or("cannot run a shell");
   };
-  const std::string entry = "cfs_1_" + one.image.digest.hex().substr(0, 12) + ".efi";
+  const std::string entry = "cfs_1_" + one.image.digest.hex().substr(0, 12) + ".0.efi";
   const std::string esp = path("disk") + "@@1M";
   EXPECT_THAT(say({"mtype", "-i", esp, "::/loader/loader.conf"}), HasSubstr("default " + entry));
   EXPECT_THAT(say({"mdir", "-b", "-i", esp, "::/EFI/Linux"}), HasSubstr(entry));
@@ -627,7 +678,271 @@ TEST_F(CliTest, InstallMakesADiskOffline) {
     if (request.target.starts_with("/obj/")) response = {.status = 404};
   };
   expect_exit(install("third"), 8, "404");
-  EXPECT_THAT(names_in(""), ElementsAre("again", "cmdline", "disk", "esp", "root.json", "sysroot"));
+  EXPECT_THAT(names_in(""),
+              ElementsAre("again", "cmdline", "disk", "efivars", "esp", "root.json", "sysroot"));
+}
+
+TEST_F(CliTest, InstallFindsWhatCannotWorkBeforeItFetches) {
+  offer(first_release());
+  auto install = [&](const std::string& disk, const std::string& free = "16MiB") {
+    return run_command({"install", "--disk", disk, "--url", server_.url(), "--root",
+                        path("root.json"), "--name", "test", "--free", free});
+  };
+  write("disk", "somebody's machine");
+  Result<int> exists = install(path("disk"));
+  expect_exit(exists, 1, "exists");
+  EXPECT_EQ(exists.error().code, ErrorCode::kExists);
+  EXPECT_THAT(exists.error().hint, HasSubstr("remove it"));
+  EXPECT_EQ(read("disk"), "somebody's machine");
+  std::filesystem::create_symlink("disk", path("link"));
+  expect_exit(install(path("link")), 1, "is not a regular file");
+  std::filesystem::create_symlink("nowhere", path("dangling"));
+  expect_exit(install(path("dangling")), 1, "is not a regular file");
+  expect_exit(install(path("esp")), 1, "is a directory");
+  expect_exit(install(path("new/")), 1, "names no file");
+  expect_exit(install(""), 1, "names no file");
+  expect_exit(install(path(std::string(256, 'x'))), 1, "too long");
+  expect_exit(install(path("missing/disk")), 1, "missing");
+  expect_exit(install("/proc/disk"), 1, "/proc");
+  expect_exit(install("/dev/null"), 1, "is not a regular file");
+  for (const char* bad : {"-1", "-1GB", "1.5G", "", "G", "1X", "1iB", "2TiB", "1048577M", "0x10",
+                          "18446744073709551615", "18446744073709551615T", "16777216T", "1e3"}) {
+    expect_exit(install(path("new"), bad), 2, "is not a size from 0 to 1TiB");
+  }
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("no-programs")));
+  int status = in_own_mounts([&] {
+    for (const char* place : {"/usr/sbin", "/usr/bin"}) {
+      if (::mount(path("no-programs").c_str(), place, nullptr, MS_BIND, nullptr) != 0) return 101;
+    }
+    Result<int> result = install(path("new"));
+    return !result && result.error().code == ErrorCode::kNotFound &&
+                   result.error().hint.find("Debian package") != std::string::npos
+               ? 0
+               : 102;
+  });
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(server_.targets().size(), 0u);
+  EXPECT_FALSE(stat_at(AT_FDCWD, path("new"), 0));
+
+  // An empty file, as mktemp makes it, may be filled; sizes have units.
+  write("empty", "");
+  ASSERT_DONE(install(path("empty"), "16mb"));
+  EXPECT_GT(std::filesystem::file_size(path("empty")), 100u << 20);
+}
+
+TEST_F(CliTest, AKilledInstallsFilesGoWithTheNextOne) {
+  offer(first_release());
+  auto install = [&] {
+    return run_command({"install", "--disk", path("disks/disk"), "--url", server_.url(), "--root",
+                        path("root.json"), "--name", "test", "--free", "0"});
+  };
+  std::atomic<int> objects{0};
+  std::atomic<bool> is_slow{true};
+  fault_ = [&](const Request& request, Response& response) {
+    if (!is_slow || !request.target.starts_with("/obj/")) return;
+    ++objects;
+    response.delay_before = std::chrono::seconds(60);
+  };
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("disks/cfs-backup")));
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("disks/.cfs-deploy-mine")));
+  pid_t child = ::fork();
+  if (child == 0) {
+    (void)install();
+    ::_exit(0);
+  }
+  while (objects == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  is_slow = false;
+  EXPECT_THAT(names_in("disks"), testing::SizeIs(3));
+  {
+    // One that runs is left alone.
+    WorkDirectory other = WorkDirectory::create(path("disks")).value();
+    EXPECT_THAT(names_in("disks"), testing::SizeIs(4));
+  }
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_THAT(names_in("disks"), testing::SizeIs(3));
+  ASSERT_DONE(install());
+  EXPECT_THAT(names_in("disks"), ElementsAre(".cfs-deploy-mine", "cfs-backup", "disk"));
+}
+
+TEST_F(CliTest, TwoReleasesOfOneImage) {
+  release::ReleaseDescription one = offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "1");
+  FakeRelease same = first_release();  // only the kernel is another
+  same.version = "2";
+  same.epoch = 2;
+  ASSERT_EQ(offer(same).image.digest, one.image.digest);
+  ASSERT_DONE(update());
+  EXPECT_THAT(names_in("esp/EFI/Linux"), testing::SizeIs(2));
+  EXPECT_THAT(status(), AllOf(HasSubstr("booted    test 1"), HasSubstr("staged    test 2")));
+  ASSERT_DONE(rollback());  // the update is given up
+  EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+  EXPECT_THAT(status(), AllOf(HasSubstr("booted    test 1"), Not(HasSubstr("staged    "))));
+
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "2");
+  EXPECT_THAT(status(), AllOf(HasSubstr("booted    test 2"), HasSubstr("previous  test 1")));
+  expect_up_to_date("2");
+  ASSERT_DONE(rollback());
+  EXPECT_THAT(status(), AllOf(HasSubstr("booted    test 2"), HasSubstr("staged    test 1")));
+  ASSERT_EQ(reboot(), "1");
+  EXPECT_THAT(status(), AllOf(HasSubstr("booted    test 1"), HasSubstr("previous  test 2"),
+                              Not(HasSubstr("staged    "))));
+
+  // The same once more under the same version: an entry of its own.
+  same.epoch = 3;
+  offer(same);
+  ASSERT_DONE(update());
+  EXPECT_THAT(names_in("esp/EFI/Linux"), testing::SizeIs(3));
+  ASSERT_EQ(reboot(), "2");
+  EXPECT_THAT(status(), HasSubstr("booted    test 2 (epoch 3"));
+
+  // Where no boot loader says what it started, what is known to have run runs still.
+  ASSERT_DONE(rollback());
+  const std::string note = "efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-442b29bb8c4f";
+  std::filesystem::remove(path(note));
+  same.version = "4";
+  same.epoch = 4;
+  offer(same);
+  ASSERT_DONE(update());
+  EXPECT_THAT(status(),
+              AllOf(HasSubstr("booted    test 2 (epoch 3"), HasSubstr("staged    test 4")));
+  // Nor does an entry of another image count: it is what ran before a kexec.
+  FakeRelease other = second_release();
+  other.version = "5";
+  other.epoch = 5;
+  offer(other);
+  ASSERT_DONE(update());
+  set_selected_entry(boots_next());
+  EXPECT_THAT(status(),
+              AllOf(HasSubstr("booted    test 2 (epoch 3"), HasSubstr("staged    test 5")));
+}
+
+TEST_F(CliTest, WhatIsNotADeploymentIsReportedAndLeftAlone) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "1");
+  ASSERT_DONE(run_command({"status", "--json", "--sysroot", path("sysroot")}));
+  EXPECT_THAT(output_, HasSubstr("\"damaged\":[]"));
+  expect_up_to_date("1");
+
+  release::ReleaseDescription two = offer(second_release());
+  const std::string deployments = "sysroot/cfs/deployments/";
+  const std::string id = two.image.digest.hex().substr(0, 12);
+  for (const char* name : {"alien", "text", "other-id", "fifo", "cut-off", "\x1b[31m\xff"}) {
+    ASSERT_TRUE(make_directories(AT_FDCWD, path(deployments + name)));
+  }
+  ASSERT_TRUE(make_directories(AT_FDCWD, path(deployments + id + ".0/alien")));
+  write(deployments + "alien/file", "of somebody");
+  write(deployments + "stray", "a file");
+  write(deployments + "text/deployment.json", "{\"schema\":");
+  write(deployments + "\x1b[31m\xff/deployment.json", "");
+  write(deployments + "other-id/deployment.json",
+        release::to_canonical_json(to_json(Deployment{.id = "x", .entry = "x.efi"})));
+  ASSERT_EQ(::mkfifo(path(deployments + "fifo/deployment.json").c_str(), 0600), 0);
+  write(deployments + "cut-off/.tmp-0123456789abcdef", "{");
+  std::filesystem::create_symlink("../deployments/gone", path("sysroot/cfs/refs/previous"));
+  std::filesystem::create_directory(path("sysroot/cfs/refs/staged"));
+
+  const std::string text = status();
+  for (const char* reported :
+       {"deployments/alien: the directory has no deployment.json", "deployments/stray: ",
+        "deployments/text: ", "deployments/other-id: deployment.json belongs to 'x'",
+        "deployments/fifo: ", "deployments/?[31m?: ",
+        "refs/previous: points to 'gone', which is not a deployment",
+        "refs/staged: not a symlink to a deployment"}) {
+    EXPECT_THAT(text, HasSubstr(std::string("damaged   ") + reported));
+  }
+  EXPECT_THAT(text, AllOf(HasSubstr("booted    test 1"), HasSubstr("deployments/" + id + ".0: "),
+                          Not(HasSubstr("cut-off"))));
+  ASSERT_DONE(run_command({"status", "--json", "--sysroot", path("sysroot")}));
+  Result<release::Json> json = release::parse_json(output_, {}, "status");
+  ASSERT_TRUE(json) << json.error().describe();
+  EXPECT_EQ(release::JsonReader(*json, "status").member("damaged")->elements(100)->size(), 9u);
+
+  std::filesystem::remove(path("sysroot/cfs/refs/staged"));
+  expect_exit(rollback(), 1, "no earlier good deployment");
+  ASSERT_DONE(update());
+  EXPECT_THAT(boots_next(), HasSubstr(id + ".1.efi"));
+  ASSERT_EQ(reboot(), "2");
+  ASSERT_DONE(rollback());
+  EXPECT_EQ(reboot(), "1");
+  EXPECT_EQ(read(deployments + "alien/file"), "of somebody");
+  EXPECT_EQ(read(deployments + "text/deployment.json"), "{\"schema\":");
+  EXPECT_THAT(names_in(deployments + id + ".0"), ElementsAre("alien"));
+  EXPECT_THAT(names_in(deployments + "cut-off"), IsEmpty()) << "a killed process's temporary";
+}
+
+TEST_F(CliTest, ARollbackToWhatIsNotWholeChangesNothing) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "1");
+  offer(second_release());
+  ASSERT_DONE(update());
+  const std::string entry1 = names_in("esp/EFI/Linux")[0];
+  ASSERT_EQ(reboot(), "2");
+  expect_up_to_date("2");
+  const std::string object =
+      path("sysroot/cfs/objects/") +
+      verity::digest_of(as_bytes(first_release().files["/usr/bin/program3"])).object_path();
+  std::filesystem::rename(object, path("away"));
+  expect_exit(rollback(), 1, "while checking the objects of image");
+  std::filesystem::rename(path("away"), object);
+  std::filesystem::resize_file(path("esp/EFI/Linux/" + entry1), 1000);
+  expect_exit(rollback(), 1, "the boot entry '" + entry1 + "' of 1 is missing or damaged");
+  std::filesystem::remove(path("esp/EFI/Linux/" + entry1));
+  expect_exit(rollback(), 1, "is missing or damaged");
+  EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+  EXPECT_EQ(reference("staged"), "");
+}
+
+TEST_F(CliTest, ADamagedRecordOfTheRunningSystemIsSurvived) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "1");
+  expect_up_to_date("1");
+  const std::string record = "sysroot/cfs/" + reference("booted").substr(3) + "/deployment.json";
+  write(record, "");
+  EXPECT_THAT(status(), AllOf(HasSubstr("booted    none"), HasSubstr("damaged   deployments/"),
+                              HasSubstr("damaged   refs/booted: points to")));
+  offer(second_release());
+  ASSERT_DONE(update());
+  EXPECT_EQ(reboot(), "2");
+  expect_up_to_date("2");
+  EXPECT_THAT(status(), AllOf(HasSubstr("booted    test 2"), Not(HasSubstr("refs/booted:"))));
+  EXPECT_EQ(read(record), "");
+}
+
+TEST_F(CliTest, AnInterruptEndsADownload) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  std::atomic<int> objects{0};
+  fault_ = [&](const Request& request, Response& response) {
+    if (request.target.starts_with("/obj/") && ++objects > 8) {
+      response.delay_before = std::chrono::seconds(60);
+    }
+  };
+  pid_t child = ::fork();
+  if (child == 0) {
+    catch_interrupts();
+    Result<int> result = update();
+    ::_exit(!result && result.error().code == ErrorCode::kInterrupted ? 0 : 1);
+  }
+  while (objects < 10) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  auto started = std::chrono::steady_clock::now();
+  ASSERT_EQ(::kill(child, SIGINT), 0);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - started, std::chrono::seconds(10));
+  expect_nothing_installed();
+  EXPECT_THAT(names_in("sysroot/cfs/objects/.cfs/tmp"), IsEmpty());
 }
 
 TEST_F(CliTest, InitRefusesWhatCannotWork) {
@@ -642,6 +957,31 @@ TEST_F(CliTest, InitRefusesWhatCannotWork) {
   expect_exit(init_other("none.json"), 1, "none.json");
   write("bad.json", "{}");
   expect_exit(init_other("bad.json"), 7, "trust anchor");
+  EXPECT_THAT(names_in("other"), IsEmpty());
+  for (const auto& [option, value] : {std::pair{"--name", "Test"},
+                                      {"--name", ""},
+                                      {"--name", "a/b"},
+                                      {"--channel", "a.b"},
+                                      {"--channel", ""},
+                                      {"--url", "test"},
+                                      {"--sysroot", ""}}) {
+    std::vector<std::string> arguments = {"init",        "--sysroot", path("other"),    "--url",
+                                          server_.url(), "--root",    path("root.json")};
+    if (option != std::string("--name")) arguments.insert(arguments.end(), {"--name", "test"});
+    if (option == std::string("--url")) arguments[4] = "";
+    if (option == std::string("--sysroot"))
+      arguments.erase(arguments.begin() + 1, arguments.begin() + 3);
+    arguments.insert(arguments.end(), {option, value});
+    Result<int> result = run_command(arguments);
+    ASSERT_FALSE(result) << option << value;
+    EXPECT_EQ(result.error().code, ErrorCode::kUsage) << option << value;
+    EXPECT_THAT(names_in("other"), IsEmpty());
+  }
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("alien/cfs/stuff")));
+  expect_exit(run_command({"init", "--sysroot", path("alien"), "--url", server_.url(), "--root",
+                           path("root.json"), "--name", "test"}),
+              1, "is there and is not a sysroot");
+  EXPECT_THAT(names_in("alien/cfs"), ElementsAre("stuff"));
   expect_exit(run_command({"update", "--sysroot", path("other"), "--esp", path("esp")}), 1,
               "holds no cfs sysroot");
 
@@ -654,10 +994,65 @@ TEST_F(CliTest, InitRefusesWhatCannotWork) {
   if (has_verity) {
     EXPECT_TRUE(result) << result.error().describe();
   } else {
-    expect_exit(result, 1, "");
-    EXPECT_EQ(result.error().code, ErrorCode::kUnsupported);
+    expect_exit(result, 7, "");
+    EXPECT_EQ(result.error().code, ErrorCode::kNoVerity);
     EXPECT_THAT(result.error().hint, HasSubstr("-O verity"));
+    EXPECT_THAT(names_in("other"), IsEmpty());
   }
+}
+
+TEST_F(CliTest, WithoutVerityNothingIsFetched) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  environment_.verity = store::VerityPolicy::kRequired;
+  // proc and devpts apart, tmpfs is what surely has none (before Linux 6.7 not even the ioctl).
+  int status = in_own_mounts([&] {
+    const std::string copy = path("copy");
+    if (!make_directories(AT_FDCWD, copy) ||
+        ::mount("none", copy.c_str(), "tmpfs", 0, nullptr) != 0) {
+      return 101;
+    }
+    std::filesystem::copy(path("sysroot"), copy, std::filesystem::copy_options::recursive);
+    Result<int> result = run_command({"update", "--sysroot", copy, "--esp", path("esp")});
+    return !result && result.error().code == ErrorCode::kNoVerity ? 0 : 102;
+  });
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(server_.count("/obj/"), 0u);
+  EXPECT_EQ(server_.count("/targets/"), 1u);  // the description
+}
+
+TEST_F(CliTest, SysrootPathsOfAllKinds) {
+  offer(first_release());
+  std::filesystem::create_directory_symlink("sysroot", path("link"));
+  ASSERT_EQ(::chdir(directory_.path().c_str()), 0);
+  ASSERT_DONE(run_command({"init", "--sysroot", "sysroot/", "--url", server_.url(), "--root",
+                           "root.json", "--name", "test"}));
+  EXPECT_EQ(std::filesystem::status(path("sysroot/cfs")).permissions(),
+            static_cast<std::filesystem::perms>(0755));
+  for (const std::string& sysroot : {std::string("./sysroot"), std::string("link"),
+                                     path("link") + "//", std::string("esp/../sysroot")}) {
+    Result<int> result = run_command({"update", "--sysroot", sysroot, "--esp", "esp/"});
+    ASSERT_TRUE(result) << sysroot << ": " << result.error().describe();
+    EXPECT_EQ(*result, sysroot == "./sysroot" ? 0 : 10);
+    ASSERT_DONE(run_command({"status", "--sysroot", sysroot}));
+  }
+  ASSERT_EQ(::chdir("/"), 0);
+  expect_exit(run_command({"status", "--sysroot", path("root.json")}), 1, "root.json");
+  expect_exit(run_command({"status", "--sysroot", path("none")}), 1, "holds no cfs sysroot");
+}
+
+TEST_F(CliTest, AReadOnlyFileSystemIsSaidSo) {
+  offer(first_release());
+  int status = in_own_mounts([&] {
+    const std::string sysroot = path("sysroot");
+    if (::mount("none", sysroot.c_str(), "tmpfs", 0, nullptr) != 0 || !init()) return 101;
+    if (::mount(nullptr, sysroot.c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr) != 0)
+      return 102;
+    Result<int> result = update();
+    if (result || result.error().code != ErrorCode::kPermission) return 103;
+    return result.error().message.find("is read-only") == std::string::npos ? 104 : 0;
+  });
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(CliTest, Usage) {

@@ -253,7 +253,7 @@ TEST_F(RepositoryTest, FilesAreComparedWithTheirHash) {
   Progress progress("", 0);
   const std::string target = "/targets/" + file.sha256.hex() + ".x.efi";
 
-  for (std::string wrong : {content.substr(1), content + "x", "y" + content.substr(1)}) {
+  for (const std::string& wrong : {content.substr(1), content + "x", "y" + content.substr(1)}) {
     bodies_[target] = wrong;
     Result<> fetched = repository.fetch_file(file, top.get(), "release/x.efi", progress);
     ASSERT_FALSE(fetched);

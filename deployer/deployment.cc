@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/deployment.h"
 
+#include "lib/boot/esp.h"
+
 namespace cfs::deploy {
 namespace {
 
@@ -37,7 +39,9 @@ Result<Deployment> parse_deployment(std::string_view text) {
   deployment.channel = CFS_TRY(CFS_TRY(reader.member("channel")).text(kMaxTextBytes));
   deployment.epoch = CFS_TRY(CFS_TRY(reader.member("epoch")).integer());
   deployment.installed = CFS_TRY(CFS_TRY(reader.member("installed")).integer());
-  deployment.entry = CFS_TRY(CFS_TRY(reader.member("entry")).text(kMaxTextBytes));
+  release::JsonReader entry = CFS_TRY(reader.member("entry"));
+  deployment.entry = CFS_TRY(entry.text(kMaxTextBytes));
+  if (!boot::check_entry_name(deployment.entry)) return entry.refuse("must be a boot entry's name");
   release::JsonReader state = CFS_TRY(reader.member("state"));
   std::string name = CFS_TRY(state.text(kMaxTextBytes));
   for (const auto& [value, known] : kStates) {

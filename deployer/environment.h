@@ -20,6 +20,8 @@ struct Environment {
   std::function<release::UnixTime()> now = release::current_time;
   /// What the running system was booted with.
   std::string kernel_command_line = "/proc/cmdline";
+  /// Where the boot loader says what it started.
+  std::string efi_variables = "/sys/firmware/efi/efivars";
 };
 
 }  // namespace cfs::deploy

@@ -19,8 +19,10 @@ struct InstallOptions {
 /// Makes a bootable disk image with the newest release: the same steps as on a device, in a
 /// temporary sysroot beside the image, then one file system of it with fs-verity written offline.
 /// Works as an ordinary user on a machine without fs-verity. Same release, same trust metadata:
-/// same bytes. An existing file is replaced when everything is done.
-/// Errors: those of update() and disk::make_disk.
+/// same bytes. The image appears whole and durable or not at all, under a name that nothing has, or
+/// an empty file. What cannot work is found before anything is fetched: name, directory, programs.
+/// Errors: kExists; kInvalidInput (`disk` is no name for a file); those of update() and
+/// disk::make_disk.
 [[nodiscard]] Result<> install(const InstallOptions& options, const Environment& environment);
 
 }  // namespace cfs::deploy

@@ -9,9 +9,10 @@ int main(int argc, char** argv) {
   cfs::catch_interrupts();
   cfs::deploy::Environment environment;
   environment.print = [](std::string_view text) {
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
+    // finish_program() looks whether all of it arrived.
+    (void)std::fwrite(text.data(), 1, text.size(), stdout);
+    (void)std::fflush(stdout);
   };
   auto status = cfs::deploy::run({argv + 1, argv + argc}, environment);
-  return status ? *status : cfs::report_error("cfs-deploy", status.error());
+  return cfs::finish_program("cfs-deploy", status);
 }

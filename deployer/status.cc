@@ -14,7 +14,9 @@ Result<Status> read_status(const Sysroot& sysroot, const Environment& environmen
   status.references = CFS_TRY(references_now(sysroot, environment));
   status.pinned = CFS_TRY(sysroot.pinned());
   const References& references = status.references;
-  for (Deployment& deployment : CFS_TRY(sysroot.deployments())) {
+  Inventory inventory = CFS_TRY(sysroot.inventory());
+  status.damaged = std::move(inventory.damaged);
+  for (Deployment& deployment : inventory.deployments) {
     bool has_role = false;
     for (const auto* role : {&references.booted, &references.staged, &references.previous}) {
       has_role = has_role || (*role && (*role)->id == deployment.id);
@@ -49,6 +51,9 @@ std::string to_text(const Status& status) {
   if (references.staged) text += line("staged", *references.staged);
   if (references.previous) text += line("previous", *references.previous);
   for (const Deployment& deployment : status.others) text += line("other", deployment);
+  for (const Damage& damage : status.damaged) {
+    text += "damaged   " + damage.path + ": " + damage.problem + "\n";
+  }
   return text + "objects   " + std::to_string(status.object_count) + ", " +
          format_bytes(status.object_bytes) + "\n";
 }
@@ -61,6 +66,10 @@ release::Json to_json(const Status& status) {
   for (const Deployment& deployment : status.others) others.push_back(to_json(deployment));
   release::Json::Array pinned;
   for (const std::string& id : status.pinned) pinned.push_back(id);
+  release::Json::Array damaged;
+  for (const Damage& damage : status.damaged) {
+    damaged.push_back(release::Json::Object{{"path", damage.path}, {"problem", damage.problem}});
+  }
   return release::Json::Object{
       {"schema", 1},
       {"origin", release::Json::Object{{"url", status.origin.url},
@@ -71,6 +80,7 @@ release::Json to_json(const Status& status) {
       {"previous", role(status.references.previous)},
       {"others", others},
       {"pinned", pinned},
+      {"damaged", damaged},
       {"objects",
        release::Json::Object{{"count", status.object_count}, {"size", status.object_bytes}}},
   };

@@ -12,6 +12,7 @@ struct Status {
   References references;
   std::vector<Deployment> others;   ///< in none of the three roles
   std::vector<std::string> pinned;  ///< ids
+  std::vector<Damage> damaged;      ///< what could not be read
   uint64_t object_count = 0;
   uint64_t object_bytes = 0;  ///< plain sizes
 };

@@ -23,23 +23,38 @@ struct Origin {
 
 enum class Access { kRead, kWrite };
 
+/// Something in a sysroot that is not what belongs there. It is reported, otherwise ignored, and
+/// never removed.
+struct Damage {
+  std::string path;  ///< below `<sysroot>/cfs`
+  std::string problem;
+};
+
+/// What `deployments/` and `refs/` hold.
+struct Inventory {
+  std::vector<Deployment> deployments;  ///< newest epoch first
+  std::vector<Damage> damaged;          ///< sorted by path
+};
+
 /// `<sysroot>/cfs` (docs/FORMATS.md, "Device"): where everything lies and how it is changed, each
 /// change so that a power cut leaves the old or the new.
 ///
 /// Access::kWrite holds the lock: one process changes a sysroot at a time. Not thread-safe.
 class Sysroot {
  public:
-  /// Makes the layout in the directory `path` and writes origin and trust anchor; opens it.
-  /// Errors: kExists (there is one already), kUnsupported (the file system has no fs-verity, with
-  /// the policy kRequired); those of trust::trust_root.
+  /// Makes the layout in the directory `path` and writes origin and trust anchor; opens it. It
+  /// appears whole and durable or not at all.
+  /// Errors: kExists (there is one already, or something else called cfs), kNoVerity (the file
+  /// system has no fs-verity, with the policy kRequired); those of trust::trust_root.
   [[nodiscard]] static Result<Sysroot> create(const Environment& environment,
                                               const std::string& path, const Origin& origin,
                                               const std::string& root_json);
 
   /// Opens what create() made. For writing also when `path` is mounted read-only, as it is in a
   /// booted system: then the process moves into a mount namespace of its own where it is writable.
-  /// Errors: kNotFound (no sysroot), kBusy (another process writes), kUnsupported (made by a later
-  /// version).
+  /// Writers remove what killed ones have left behind.
+  /// Errors: kNotFound (no sysroot), kBusy (another process writes), kPermission, kUnsupported
+  /// (made by a later version).
   [[nodiscard]] static Result<Sysroot> open(const Environment& environment, const std::string& path,
                                             Access access);
 
@@ -51,11 +66,17 @@ class Sysroot {
   [[nodiscard]] const store::ObjectStore& objects() const { return objects_; }
   [[nodiscard]] Result<trust::MetadataDirectory> trust_store() const;
 
-  /// All deployments, newest epoch first.
+  /// kNoVerity unless files of this sysroot can have fs-verity (policy kRequired only).
+  [[nodiscard]] Result<> require_verity() const;
+
+  [[nodiscard]] Result<Inventory> inventory() const;
+  /// Those that can be read, newest epoch first.
   [[nodiscard]] Result<std::vector<Deployment>> deployments() const;
   [[nodiscard]] Result<> save(const Deployment& deployment);
+  /// An id that no deployment of that image has, nor anything else in `deployments/`.
+  [[nodiscard]] Result<std::string> unused_id(const verity::Digest& image) const;
 
-  /// What `refs/<name>` (booted, staged, previous) points to.
+  /// What `refs/<name>` (booted, staged, previous) points to, if that can be read.
   [[nodiscard]] Result<std::optional<Deployment>> reference(const std::string& name) const;
   [[nodiscard]] Result<> set_reference(const std::string& name, const Deployment& deployment);
   [[nodiscard]] Result<> remove_reference(const std::string& name);
@@ -72,11 +93,12 @@ class Sysroot {
 
  private:
   Sysroot(std::string path, UniqueFd directory, UniqueFd lock, Origin origin,
-          store::ObjectStore objects)
+          store::VerityPolicy verity, store::ObjectStore objects)
       : path_(std::move(path)),
         directory_(std::move(directory)),
         lock_(std::move(lock)),
         origin_(std::move(origin)),
+        verity_(verity),
         objects_(std::move(objects)) {}
 
   Result<> replace_symlink(const std::string& target, const std::string& path);
@@ -85,12 +107,19 @@ class Sysroot {
   UniqueFd directory_;
   UniqueFd lock_;
   Origin origin_;
+  store::VerityPolicy verity_;
   store::ObjectStore objects_;
 };
 
-/// The image digest that the running system was booted with, or nothing when it was not booted by
-/// cfs. Errors: kIo.
-[[nodiscard]] Result<std::optional<verity::Digest>> booted_image(const Environment& environment);
+/// What the running system was booted with.
+struct Running {
+  verity::Digest image;
+  std::optional<std::string> entry;  ///< where the boot loader says so
+};
+
+/// Nothing when the running system was not booted by cfs. Errors: kIo; kInvalidInput (the kernel
+/// command line).
+[[nodiscard]] Result<std::optional<Running>> running_system(const Environment& environment);
 
 /// The three deployments that matter.
 struct References {

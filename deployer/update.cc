@@ -97,8 +97,14 @@ Result<UpdateResult> update(Sysroot& sysroot, MountedEsp& esp, const Environment
       format_bytes(plan.disk_bytes) + " on disk\n");
   if (options.check_only) return UpdateResult{};
 
+  uint64_t installed =
+      options.purpose == Purpose::kDevice
+          ? static_cast<uint64_t>(std::max<release::UnixTime>(environment.now(), 0))
+          : description->created;
+  Deployment deployment = CFS_TRY(deployment_for(sysroot, *description, installed));
+  CFS_TRY(sysroot.require_verity());
   CFS_TRY(check_space(cfs, "the sysroot", plan.disk_bytes, plan.inodes));
-  if (!CFS_TRY(has_entry(*esp, boot::entry_name(newest.version, digest)))) {
+  if (!CFS_TRY(has_entry(*esp, deployment.entry))) {
     CFS_TRY(check_space(esp.directory_fd(), "the EFI system partition", uki->size_bytes, 0));
   }
 
@@ -113,12 +119,8 @@ Result<UpdateResult> update(Sysroot& sysroot, MountedEsp& esp, const Environment
       CFS_TRY(repository.fetch_objects(std::span(&*plan.image, 1), sysroot.objects(), progress));
     }
   }
-  uint64_t installed = description->created;
-  if (options.purpose == Purpose::kDevice) {
-    CFS_TRY(fill_var(sysroot, digest));
-    installed = static_cast<uint64_t>(std::max<release::UnixTime>(environment.now(), 0));
-  }
-  Deployment staged = CFS_TRY(activate(sysroot, *esp, description, installed));
+  if (options.purpose == Purpose::kDevice) CFS_TRY(fill_var(sysroot, digest));
+  Deployment staged = CFS_TRY(activate(sysroot, *esp, description, std::move(deployment)));
   environment.print("staged " + named(staged.version, staged.epoch) + ": " + staged.entry +
                     " boots next\n");
   return UpdateResult{.staged = std::move(staged)};

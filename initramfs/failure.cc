@@ -75,7 +75,7 @@ void fail(Stage stage, const Error& error, mount::FailureAction action) {
   ::sync();
   switch (action) {
     case mount::FailureAction::kReboot:
-      ::sleep(kRebootDelaySeconds);
+      ::sleep(kRebootDelaySeconds);  // NOLINT(concurrency-mt-unsafe): one thread
       (void)::reboot(RB_AUTOBOOT);
       break;
     case mount::FailureAction::kPowerOff:

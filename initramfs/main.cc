@@ -44,7 +44,7 @@ cfs::Result<> run_on_mounted_root(const std::string& target, Stage& stage) {
 int main(int argc, char** argv) {
   bool is_init = ::getpid() == 1;
   if (!is_init && (argc != 2 || argv[1][0] != '/')) {
-    std::fputs(
+    (void)std::fputs(
         "usage: cfs-mount-root DIRECTORY\n"
         "Mounts over DIRECTORY, where the file system with cfs/ is mounted, the root pinned by\n"
         "composefs.digest= on the kernel command line. When that fails the machine reboots.\n"

@@ -11,7 +11,9 @@
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
 #include "lib/base/thread_pool.h"
+#include "lib/boot/uki.h"
 #include "lib/erofs/reader.h"
+#include "lib/mount/boot_options.h"
 #include "lib/release/layout.h"
 #include "lib/release/transport.h"
 #include "lib/trust/client.h"
@@ -195,28 +197,64 @@ Result<> import_objects(int repository_fd, int build_fd, std::vector<Object>& ob
   return {};
 }
 
-// Stages one of the release's files, unless the repository has it.
-Result<> import_file(int repository_fd, int build_fd, const release::ReleaseFile& file,
-                     Staging& staging) {
-  CFS_TRY(check_interrupted());
-  const std::string path = release::target_path(file.sha256, file.name);
+bool is_content_of(const release::ReleaseFile& file, std::string_view content) {
+  return content.size() == file.size_bytes && verity::sha256(as_bytes(content)) == file.sha256;
+}
+
+// One of the release's files, as the description says.
+Result<std::string> read_release_file(int build_fd, const release::ReleaseFile& file) {
   // A unified kernel image is a few tens of megabytes; it is held in memory.
   if (file.size_bytes > size_t{1} << 30) {
     return make_error(ErrorCode::kInvalidInput,
                       fmt::format("'{}' is larger than 1 GiB", file.name));
   }
-  auto is_right = [&](std::string_view content) {
-    return content.size() == file.size_bytes && verity::sha256(as_bytes(content)) == file.sha256;
-  };
-  Result<std::string> present = read_file(repository_fd, path, file.size_bytes);
-  if (present && is_right(*present)) return {};
   UniqueFd source = CFS_TRY(open_regular_beneath(build_fd, file.name));
-  std::string content = CFS_TRY(read_fd(source.get(), file.size_bytes));
-  if (!is_right(content)) {
-    return make_error(ErrorCode::kDigestMismatch,
-                      fmt::format("'{}' is not the file that 'release.json' names", file.name))
-        .with_hint("the build output is damaged: build again");
+  struct stat status = CFS_TRY(fstat_fd(source.get()));
+  std::string content;
+  if (static_cast<uint64_t>(status.st_size) == file.size_bytes) {
+    content = CFS_TRY(read_fd(source.get(), file.size_bytes));
   }
+  if (is_content_of(file, content)) return content;
+  return make_error(ErrorCode::kDigestMismatch,
+                    fmt::format("'{}' is not the file that 'release.json' names", file.name))
+      .with_hint("the build output is damaged: build again");
+}
+
+// A release is signed only when a device can boot it: from its one UKI, which pins its image.
+Result<> check_boots(int build_fd, const ReleaseDescription& description) {
+  const release::ReleaseFile* file = description.file_with_role("uki");
+  if (std::ranges::count(description.files, "uki", &release::ReleaseFile::role) != 1) {
+    return make_error(ErrorCode::kInvalidInput,
+                      fmt::format("release '{}' version '{}' has {}", description.name,
+                                  description.version,
+                                  file == nullptr ? "no UKI (a file of role 'uki')"
+                                                  : "more than one file of role 'uki'"))
+        .with_hint("devices boot a release from its UKI: build it with a kernel");
+  }
+  std::string content = CFS_TRY(read_release_file(build_fd, *file));
+  auto check = [&]() -> Result<> {
+    boot::UkiInfo uki = CFS_TRY(boot::read_uki(as_bytes(content)));
+    CFS_TRY(boot::check_boots_image(uki, description.image.digest));
+    CFS_TRY(mount::check_new_command_line(uki.cmdline));
+    if (uki.cmdline != description.kernel.cmdline || uki.uname != description.kernel.version) {
+      return make_error(ErrorCode::kInvalidInput,
+                        "its kernel version or command line is not what 'release.json' says");
+    }
+    return {};
+  };
+  Result<> checked = check();
+  if (checked) return {};
+  return Error(std::move(checked).error()).with(fmt::format("checking '{}'", file->name));
+}
+
+// Stages one of the release's files, unless the repository has it.
+Result<> import_file(int repository_fd, int build_fd, const release::ReleaseFile& file,
+                     Staging& staging) {
+  CFS_TRY(check_interrupted());
+  const std::string path = release::target_path(file.sha256, file.name);
+  Result<std::string> present = read_file(repository_fd, path, file.size_bytes);
+  if (present && is_content_of(file, *present)) return {};
+  std::string content = CFS_TRY(read_release_file(build_fd, file));
   UniqueFd staged = CFS_TRY(staging.create(path));
   CFS_TRY(write_full(staged.get(), as_bytes(content)));
   staging.add(path);
@@ -285,10 +323,6 @@ Result<> check_succession(const Repository& repository,
     }
   }
   for (const release::ReleaseFile& file : description.files) {
-    if (file.name.ends_with(".release.json")) {
-      return make_error(ErrorCode::kInvalidInput,
-                        fmt::format("'{}' has a release description's name", file.name));
-    }
     auto there = targets->entries.find(file.name);
     if (there != targets->entries.end() && there->second.sha256 != file.sha256) {
       return make_error(ErrorCode::kExists,
@@ -310,9 +344,10 @@ Result<AddedRelease> add_release(Repository& repository, const KeyDirectory& key
   description = CFS_TRY_WITH(fmt::format("reading the build output '{}'", build_output),
                              read_description(build.get()));
   description.transport.reset();  // ours to say
-  trust::Verified<trust::Targets> targets = CFS_TRY(repository.staged_targets());
-  CFS_TRY(check_succession(repository, targets, description));
-  CFS_TRY(keys.load(trust::Role::kTargets));  // before the long work
+  // Before the long work.
+  Repository::Draft draft = CFS_TRY(repository.draft(keys));
+  CFS_TRY(check_succession(repository, draft.targets, description));
+  CFS_TRY(check_boots(build.get(), description));
 
   Staging staging = CFS_TRY(Staging::begin(repository_fd));
   std::vector<Object> objects = CFS_TRY(read_image(build.get(), description));
@@ -358,7 +393,7 @@ Result<AddedRelease> add_release(Repository& repository, const KeyDirectory& key
                                                                  {"channel", description.channel},
                                                                  {"epoch", description.epoch}}}}});
   CFS_TRY(staging.commit());
-  added.targets_version = CFS_TRY(repository.stage(keys, entries, now));
+  added.targets_version = CFS_TRY(repository.stage(std::move(draft), entries, now));
   return added;
 }
 

@@ -11,11 +11,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <sstream>
 
 #include "lib/base/subprocess.h"
 #include "lib/release/layout.h"
 #include "lib/trust/client.h"
+#include "lib/trust/fake_repository.h"
 #include "lib/trust/metadata.h"
 #include "signer/encoded_object.h"
 #include "signer/fake_build.h"
@@ -162,9 +164,8 @@ TEST_F(CommandTest, FromInitToDevice) {
     EXPECT_TRUE(check_encoded_object(file.get(), entry.digest, entry.size_bytes));
     EXPECT_EQ(static_cast<uint64_t>(fstat_fd(file.get())->st_size), entry.encoded_size_bytes);
   }
-  EXPECT_EQ(repository_file(
-                release::target_path(verity::sha256(as_bytes(fake_.kernel_image)), "os_1.efi")),
-            fake_.kernel_image);
+  EXPECT_EQ(repository_file(release::target_path(verity::sha256(as_bytes(fake_.uki)), "os_1.efi")),
+            fake_.uki);
 }
 
 TEST_F(CommandTest, OpensslVerifiesTheMetadata) {
@@ -199,7 +200,7 @@ TEST_F(CommandTest, ASecondReleaseSharesObjects) {
   fake_.version = "2";
   fake_.epoch = 2;
   fake_.files["world"] = std::string(300000, 'v');
-  fake_.kernel_image = "another kernel";
+  fake_.kernel = "MZ another kernel";
   build_ += "2";
   write_build();
   expect_ok(add());
@@ -303,7 +304,9 @@ TEST_F(CommandTest, DamagedBuildsAreRefusedAndLeaveNothing) {
   expect_error(ErrorCode::kDigestMismatch, "'image.cfs' is not the image", add());
 
   write_build();
-  write_test_file(build_ + "/os_1.efi", "not reallY a PE file");
+  write_test_file(build_ + "/os_1.efi", std::string(fake_.uki.size(), 'x'));
+  expect_error(ErrorCode::kDigestMismatch, "'os_1.efi' is not the file", add());
+  write_test_file(build_ + "/os_1.efi", fake_.uki + "x");
   expect_error(ErrorCode::kDigestMismatch, "'os_1.efi' is not the file", add());
   ASSERT_TRUE(remove_file(AT_FDCWD, build_ + "/os_1.efi"));
   expect_error(ErrorCode::kNotFound, "os_1.efi", add());
@@ -327,6 +330,67 @@ TEST_F(CommandTest, DamagedBuildsAreRefusedAndLeaveNothing) {
   expect_ok(add());
 }
 
+TEST_F(CommandTest, AReleaseThatNoDeviceBootsIsRefused) {
+  expect_ok(init());
+  std::map<std::string, std::string> before = snapshot();
+  auto refused = [&](ErrorCode code, const std::string& message) {
+    expect_error(code, message, add());
+    EXPECT_EQ(snapshot(), before);
+  };
+  write_build();
+  const release::ReleaseDescription good = fake_.description;
+  fake_.description.files.clear();
+  fake_.write_description(build_);
+  refused(ErrorCode::kInvalidInput, "has no UKI");
+  fake_.description.files = good.files;
+  fake_.description.files[0].role = "kernel";
+  fake_.write_description(build_);
+  refused(ErrorCode::kInvalidInput, "has no UKI");
+  fake_.description.files = {good.files[0], good.files[0]};
+  fake_.description.files[1].name = "other.efi";
+  fake_.write_description(build_);
+  refused(ErrorCode::kInvalidInput, "more than one");
+
+  const std::string uki = fake_.uki;
+  fake_.write_uki(build_, "not an EFI program");
+  refused(ErrorCode::kCorrupt, "checking 'os_1.efi'");
+  fake_.write_uki(build_, uki.substr(0, uki.size() - 4096));
+  refused(ErrorCode::kCorrupt, "checking 'os_1.efi'");
+
+  // The UKI of another build.
+  fake_.files["hello"] += "!";
+  fake_.write(directory_.path() + "/other");
+  std::string other = fake_.uki;
+  fake_.files["hello"].pop_back();
+  write_build();
+  fake_.write_uki(build_, other);
+  refused(ErrorCode::kCorrupt, "does not pin the release's image");
+
+  // Command lines that pin the image and yet do not boot, or do not mean what they seem to mean.
+  for (const char* options : {"cfs.verify=none ", "cfs.verify=boot cfs.verify=full ",
+                              "cfs.on_failure=shell ", "rootdelay=soon "}) {
+    fake_.options = options;
+    write_build();
+    refused(ErrorCode::kCorrupt, "with which it would not boot");
+  }
+  for (const char* options : {"cfs.verfy=full ", "composefs.diegst=1 ", "root=sda2 "}) {
+    fake_.options = options;
+    write_build();
+    refused(ErrorCode::kInvalidInput, std::string(options).substr(0, 4));
+  }
+  fake_.options = "";
+  write_build();
+  fake_.description.kernel.cmdline += " quiet";
+  fake_.write_description(build_);
+  refused(ErrorCode::kInvalidInput, "is not what 'release.json' says");
+  fake_.description.kernel = {"6.13.0", good.kernel.cmdline};
+  fake_.write_description(build_);
+  refused(ErrorCode::kInvalidInput, "is not what 'release.json' says");
+
+  write_build();
+  expect_ok(add());
+}
+
 TEST_F(CommandTest, AnImageThatCannotBeVerifiedIsRefused) {
   expect_ok(init());
   write_build();
@@ -335,10 +399,16 @@ TEST_F(CommandTest, AnImageThatCannotBeVerifiedIsRefused) {
   ASSERT_TRUE(tree.set_external(*node, "some/path", nullptr, 5000));
   UniqueFd image = *open_at(AT_FDCWD, build_ + "/image.cfs", O_WRONLY | O_TRUNC);
   erofs::ImageInfo info = *erofs::write_image(tree, {}, image.get());
-  release::ReleaseDescription description = fake_.description;
-  description.image = {info.digest, info.size_bytes};
-  description.kernel.cmdline = "";
-  write_test_file(build_ + "/release.json", *release::serialise_description(description));
+  fake_.description.image = {info.digest, info.size_bytes};
+  fake_.description.kernel.cmdline = "composefs.digest=" + info.digest.hex();
+  std::string stub = *boot::read_efi_program(boot::kSystemdStubPath);
+  std::vector<std::byte> uki = *boot::make_uki({.stub = as_bytes(stub),
+                                                .os_release = "NAME=x\n",
+                                                .cmdline = fake_.description.kernel.cmdline,
+                                                .uname = fake_.description.kernel.version,
+                                                .kernel = as_bytes("MZ"),
+                                                .initrd = as_bytes("initrd")});
+  fake_.write_uki(build_, std::string(as_text(uki)));
   expect_error(ErrorCode::kInvalidInput, "'/file' is not bound to an object", add());
 }
 
@@ -393,19 +463,135 @@ TEST_F(CommandTest, OtherKeysAreRefusedBeforeAnythingIsWritten) {
     ASSERT_TRUE(remove_file(AT_FDCWD, key));
     ASSERT_TRUE(remove_file(AT_FDCWD, key + ".pub"));
     expect_ok({"keygen", "--out", key});
-    if (std::string(role) == "targets") {
-      expect_error(ErrorCode::kSignature, "is this the repository's targets key?", add());
-      // The objects are there, which nobody refers to; metadata is as it was.
-      EXPECT_EQ(list_directory(AT_FDCWD, repository_ + "/metadata")->size(), 4u);
-    } else {
-      expect_error(ErrorCode::kSignature, "are these the repository's keys?", publish());
-    }
-    write_test_file(key, good);
+    const std::string message = key + "' is not this repository's " + role + " key";
+    expect_error(ErrorCode::kSignature, message, publish());
+    if (std::string(role) == "targets") expect_error(ErrorCode::kSignature, message, add());
+    EXPECT_EQ(snapshot(), before);
+    ASSERT_TRUE(write_file_atomically(AT_FDCWD, key, as_bytes(good), 0600));
   }
-  std::map<std::string, std::string> after = snapshot();
-  for (const auto& [path, content] : before) EXPECT_EQ(after[path], content) << path;
   expect_ok(add());
   expect_ok(publish());
+}
+
+TEST_F(CommandTest, KeysThatOthersCanReadAreRefused) {
+  expect_ok(init());
+  write_build();
+  ASSERT_EQ(chmod((keys_ + "/targets.pem").c_str(), 0644), 0);
+  expect_error(ErrorCode::kPermission, "is open to others", add());
+  expect_error(ErrorCode::kPermission, "is open to others", publish());
+}
+
+// Signed once, but not what is staged.
+TEST_F(CommandTest, OldTargetsUnderANewNameAreRefused) {
+  expect_ok(init());
+  write_build();
+  expect_ok(add());
+  expect_ok(publish());
+  const std::string old = repository_file("metadata/1.targets.json");
+  for (const char* name :
+       {"999.targets.json", "9007199254740991.targets.json", "18446744073709551615.targets.json"}) {
+    const std::string path = std::string("metadata/") + name;
+    for (const auto& [content, code] :
+         {std::pair{old, ErrorCode::kRollback}, std::pair{std::string("{"), ErrorCode::kCorrupt},
+          std::pair{std::string(), ErrorCode::kCorrupt}}) {
+      write_test_file(repository_ + "/" + path, content);
+      std::map<std::string, std::string> before = snapshot();
+      fake_.version = "2";
+      fake_.epoch = 2;
+      write_build();
+      expect_error(code, "in '" + path + "'", add());
+      expect_error(code, "in '" + path + "'", publish());
+      EXPECT_THAT(sign(publish()).error().hint, HasSubstr("remove that file"));
+      EXPECT_EQ(snapshot(), before);
+    }
+    ASSERT_TRUE(remove_file(AT_FDCWD, repository_ + "/" + path));
+  }
+  // Names that are no version's are nobody's.
+  write_test_file(repository_ + "/metadata/0999.targets.json", old);
+  write_test_file(repository_ + "/metadata/99999999999999999999.targets.json", old);
+  expect_ok(add());
+  expect_ok(publish());
+  EXPECT_THAT(out_.str(), HasSubstr("targets 3"));
+}
+
+// A staged file of a line that was given up, put back later.
+TEST_F(CommandTest, StagedTargetsMustHaveAllThatIsPublished) {
+  expect_ok(init());
+  write_build();
+  expect_ok(add());
+  fake_.version = "2";
+  fake_.epoch = 2;
+  write_build();
+  expect_ok(add());
+  const std::string given_up = repository_file("metadata/3.targets.json");
+  ASSERT_TRUE(remove_file(AT_FDCWD, repository_ + "/metadata/2.targets.json"));
+  ASSERT_TRUE(remove_file(AT_FDCWD, repository_ + "/metadata/3.targets.json"));
+  fake_.version = "3";
+  fake_.epoch = 3;
+  write_build();
+  expect_ok(add());
+  expect_ok(publish());
+  EXPECT_THAT(out_.str(), HasSubstr("targets 2"));
+  write_test_file(repository_ + "/metadata/3.targets.json", given_up);
+  expect_error(ErrorCode::kRollback, "does not have the 'os_3.", publish());
+  fake_.version = "4";
+  fake_.epoch = 4;
+  write_build();
+  expect_error(ErrorCode::kRollback, "does not have the 'os_3.", add());
+}
+
+TEST_F(CommandTest, LeftoversWithHighNumbersAreNotBuiltOn) {
+  expect_ok(init());
+  for (const char* name : {"999.root.json", "999.snapshot.json", "9007199254740991.snapshot.json",
+                           "9007199254740991.root.json"}) {
+    write_test_file(repository_ + "/metadata/" + name, "{}");
+  }
+  write_build();
+  expect_ok(add());
+  expect_ok(publish());
+  EXPECT_THAT(out_.str(), HasSubstr("published: root 1, targets 2, snapshot 2, timestamp 2"));
+  EXPECT_TRUE(device());
+}
+
+// Somebody puts metadata of his own under a root of his own that also names our keys, and waits for
+// us to sign what he wrote.
+TEST_F(CommandTest, WhatOthersSignedIsNotBuiltOn) {
+  expect_ok(init());
+  write_build();
+  KeyDirectory keys(keys_);
+  auto forge = [&](uint64_t version) {
+    trust::FakeRepository forged;
+    for (const char* role : {"targets", "snapshot", "timestamp"}) {
+      forged.roles[role].version = version;
+    }
+    forged.add_target("evil.efi", "evil");
+    forged.publish();
+    release::Json::Object root = forged.root_content();
+    for (trust::Role role : trust::kRoles) {
+      release::Json key = trust::to_key_object(keys.load(role)->public_key());
+      const std::string id = trust::key_id(key);
+      (*root["keys"].as<release::Json::Object>())[id] = key;
+      release::Json& role_keys =
+          (*root["roles"].as<release::Json::Object>())[std::string(trust::role_name(role))];
+      (*role_keys.as<release::Json::Object>())["keyids"].as<release::Json::Array>()->push_back(id);
+    }
+    forged.files[release::metadata_path("root", 1)] =
+        trust::FakeRepository::sign(root, forged.roles["root"].keys);
+    for (const auto& [path, content] : forged.files) {
+      if (path.starts_with("metadata/")) write_test_file(repository_ + "/" + path, content);
+    }
+  };
+  forge(1);
+  expect_error(ErrorCode::kSignature, "is not signed by our targets key", add());
+  expect_error(ErrorCode::kSignature, "is not signed by our targets key", publish());
+  forge(uint64_t{release::kMaxInteger} - 1);
+  expect_error(ErrorCode::kSignature, "is not signed by our targets key", publish());
+}
+
+TEST_F(CommandTest, ADamagedRepositoryIsNotANetworkError) {
+  expect_ok(init());
+  ASSERT_TRUE(remove_file(AT_FDCWD, repository_ + "/metadata/1.snapshot.json"));
+  expect_error(ErrorCode::kCorrupt, "the repository lacks 'metadata/1.snapshot.json'", publish());
 }
 
 TEST_F(CommandTest, ForgedStagedTargetsAreNotSigned) {
@@ -442,13 +628,15 @@ TEST_F(CommandTest, RemainsOfAnInterruptedRunDoNoHarm) {
 // one, and the work can be done again.
 TEST_F(CommandTest, KilledAtAnyMoment) {
   expect_ok(init());
-  bool finished = false;
-  for (unsigned step = 0; !finished; ++step) {
+  constexpr unsigned kSteps = 25;
+  std::chrono::microseconds whole{};
+  for (unsigned step = 0; step <= kSteps; ++step) {
     fake_.version = std::to_string(step);
     fake_.epoch = step + 1;
     fake_.files["new"] = "new in " + fake_.version + std::string(20000, 'n');
     write_build();
     uint64_t seen = (*device())->entries.size();
+    auto start = std::chrono::steady_clock::now();
     pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
@@ -456,11 +644,17 @@ TEST_F(CommandTest, KilledAtAnyMoment) {
       bool done = run(add(), ignored) && run(publish(), ignored);
       ::_exit(done ? 0 : 1);
     }
-    ::usleep(step * 4000);
-    ::kill(child, SIGKILL);
+    if (step > 0) {  // the first one says how long it takes
+      ::usleep(static_cast<useconds_t>(whole.count() * step / kSteps));
+      ::kill(child, SIGKILL);
+    }
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
-    finished = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (step == 0) {
+      ASSERT_EQ(status, 0);
+      whole = std::chrono::duration_cast<std::chrono::microseconds>(
+          std::chrono::steady_clock::now() - start);
+    }
 
     Result<trust::Verified<trust::Targets>> targets = device();
     ASSERT_TRUE(targets) << targets.error().describe();

@@ -11,6 +11,7 @@
 
 #include "lib/base/check.h"
 #include "lib/base/io.h"
+#include "lib/boot/uki.h"
 #include "lib/erofs/writer.h"
 #include "lib/release/description.h"
 #include "lib/tree/tree.h"
@@ -31,10 +32,13 @@ struct FakeBuild {
   /// Files in the root directory of the image, each an object (so not empty).
   std::map<std::string, std::string> files = {{"hello", std::string(5000, 'h')},
                                               {"world", std::string(300000, 'w')}};
-  std::string kernel_image = "not really a PE file";
+  std::string kernel = "MZ kernel";
+  /// Comes before the pin on the kernel command line.
+  std::string options = "quiet ";
 
-  /// The description that write() wrote last.
+  /// What write() made last.
   release::ReleaseDescription description;
+  std::string uki;
 
   void write(const std::string& output) {
     CFS_CHECK(make_directories(AT_FDCWD, output + "/objects"));
@@ -61,10 +65,27 @@ struct FakeBuild {
     description.image = {info.digest, info.size_bytes};
     description.objects.count = objects.size();
     for (const auto& [digest, size_bytes] : objects) description.objects.size_bytes += size_bytes;
-    description.kernel = {"6.12.0", "composefs.digest=" + info.digest.hex()};
-    std::string uki = name + "_" + version + ".efi";
-    write_test_file(output + "/" + uki, kernel_image);
-    description.files = {{uki, "uki", verity::sha256(as_bytes(kernel_image)), kernel_image.size()}};
+    description.kernel = {"6.12.0", options + "composefs.digest=" + info.digest.hex()};
+    std::vector<std::byte> made =
+        *boot::make_uki({.stub = as_bytes(*boot::read_efi_program(boot::kSystemdStubPath)),
+                         .os_release = "PRETTY_NAME=\"Test\"\n",
+                         .cmdline = description.kernel.cmdline,
+                         .uname = description.kernel.version,
+                         .kernel = as_bytes(kernel),
+                         .initrd = as_bytes("initrd")});
+    write_uki(output, std::string(as_text(made)));
+  }
+
+  /// Puts `content` into the place of the UKI and writes the description with it.
+  void write_uki(const std::string& output, std::string content) {
+    uki = std::move(content);
+    std::string file = name + "_" + version + ".efi";
+    write_test_file(output + "/" + file, uki);
+    description.files = {{file, "uki", verity::sha256(as_bytes(uki)), uki.size()}};
+    write_description(output);
+  }
+
+  void write_description(const std::string& output) {
     write_test_file(output + "/release.json", *release::serialise_description(description));
   }
 };

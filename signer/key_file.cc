@@ -69,7 +69,16 @@ Result<PrivateKey> PrivateKey::generate() {
 }
 
 Result<PrivateKey> PrivateKey::load(int dir_fd, const std::string& path) {
-  std::string text = CFS_TRY(read_file(dir_fd, path, 16 << 10));
+  UniqueFd file = CFS_TRY(open_regular_at(dir_fd, path));
+  struct stat status = CFS_TRY(fstat_fd(file.get()));
+  if ((status.st_mode & 077) != 0) {
+    return make_error(ErrorCode::kPermission,
+                      fmt::format("the private key '{}' has mode {:04o}: it is open to others",
+                                  path, status.st_mode & 07777))
+        .with_hint(
+            fmt::format("run 'chmod 600 {}'; if others may have read it, make a new key", path));
+  }
+  std::string text = CFS_TRY_WITH(fmt::format("reading '{}'", path), read_fd(file.get(), 16 << 10));
   Bio bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())), BIO_free);
   Handle key(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr), EVP_PKEY_free);
   if (key == nullptr || EVP_PKEY_get_id(key.get()) != EVP_PKEY_ED25519) {

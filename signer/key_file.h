@@ -15,7 +15,8 @@ namespace cfs::signer {
 class PrivateKey {
  public:
   [[nodiscard]] static Result<PrivateKey> generate();
-  /// Errors: kNotFound; kInvalidInput (no such key, encrypted, other algorithm).
+  /// Errors: kNotFound; kPermission (others may read or write the file: not a secret any more);
+  /// kInvalidInput (no such key, encrypted, other algorithm).
   [[nodiscard]] static Result<PrivateKey> load(int dir_fd, const std::string& path);
 
   /// Writes `path` (mode 0600) and the public key beside it (`path`.pub, PEM, mode 0644). Both

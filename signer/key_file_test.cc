@@ -60,7 +60,7 @@ TEST_F(KeyFileTest, NothingIsOverwritten) {
 
 TEST_F(KeyFileTest, OtherFilesAreRefused) {
   EXPECT_EQ(PrivateKey::load(AT_FDCWD, path_).error().code, ErrorCode::kNotFound);
-  ASSERT_TRUE(write_file_atomically(AT_FDCWD, path_, as_bytes("no key")));
+  ASSERT_TRUE(write_file_atomically(AT_FDCWD, path_, as_bytes("no key"), 0600));
   EXPECT_EQ(PrivateKey::load(AT_FDCWD, path_).error().code, ErrorCode::kInvalidInput);
   for (std::vector<std::string> options :
        {std::vector<std::string>{"-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"},
@@ -73,6 +73,19 @@ TEST_F(KeyFileTest, OtherFilesAreRefused) {
   }
   ASSERT_TRUE(
       run_command({.arguments = {"openssl", "genpkey", "-algorithm", "ED25519", "-out", path_}}));
+  EXPECT_TRUE(PrivateKey::load(AT_FDCWD, path_));
+}
+
+TEST_F(KeyFileTest, KeysThatAreOpenToOthersAreRefused) {
+  ASSERT_TRUE(PrivateKey::generate()->save_new(AT_FDCWD, path_));
+  for (mode_t mode : {0644U, 0640U, 0604U, 0620U, 0602U, 0601U}) {
+    ASSERT_EQ(::chmod(path_.c_str(), mode), 0);
+    Result<PrivateKey> refused = PrivateKey::load(AT_FDCWD, path_);
+    ASSERT_FALSE(refused) << mode;
+    EXPECT_EQ(refused.error().code, ErrorCode::kPermission) << mode;
+    EXPECT_EQ(refused.error().hint.substr(0, 15), "run 'chmod 600 ");
+  }
+  ASSERT_EQ(::chmod(path_.c_str(), 0400), 0);
   EXPECT_TRUE(PrivateKey::load(AT_FDCWD, path_));
 }
 

@@ -7,7 +7,6 @@
 
 int main(int argc, char** argv) {
   cfs::catch_interrupts();
-  cfs::Result<> result =
-      cfs::signer::run(std::vector<std::string>(argv + 1, argv + argc), std::cout);
-  return result ? 0 : cfs::report_error("cfs-sign", result.error());
+  cfs::Result<> done = cfs::signer::run(std::vector<std::string>(argv + 1, argv + argc), std::cout);
+  return cfs::finish_program("cfs-sign", done);
 }

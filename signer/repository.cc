@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include "lib/base/hex.h"
 #include "lib/base/interrupt.h"
@@ -51,12 +52,10 @@ Json file_meta(uint64_t version, std::string_view text) {
 }
 
 // Appends snapshot and timestamp for the given targets.
-Result<> add_snapshot_and_timestamp(Files& files, const KeyDirectory& keys,
-                                    uint64_t targets_version, std::string_view targets_text,
-                                    uint64_t snapshot_version, uint64_t timestamp_version,
-                                    release::UnixTime expires) {
-  PrivateKey snapshot_key = CFS_TRY(keys.load(Role::kSnapshot));
-  PrivateKey timestamp_key = CFS_TRY(keys.load(Role::kTimestamp));
+Result<> add_snapshot_and_timestamp(Files& files, const PrivateKey& snapshot_key,
+                                    const PrivateKey& timestamp_key, uint64_t targets_version,
+                                    std::string_view targets_text, uint64_t snapshot_version,
+                                    uint64_t timestamp_version, release::UnixTime expires) {
   Json::Object snapshot = common_content(Role::kSnapshot, snapshot_version, expires);
   snapshot["meta"] = Json::Object{{"targets.json", file_meta(targets_version, targets_text)}};
   std::string snapshot_text = CFS_TRY(sign_document(snapshot, snapshot_key));
@@ -69,26 +68,93 @@ Result<> add_snapshot_and_timestamp(Files& files, const KeyDirectory& keys,
   return {};
 }
 
-// Runs a device's whole check from `first_root` on over the repository as it will be with `files`.
-Result<Published> check_as_device(int directory_fd, const Files& files,
-                                  const std::string& first_root, release::UnixTime now) {
-  trust::MetadataInMemory store;
+// What a device that knows `first_root` finds in the repository as it is with `files` added.
+// `store` gets the metadata.
+Result<trust::Verified<trust::Targets>> refresh_as_device(int directory_fd, const Files& files,
+                                                          const std::string& first_root,
+                                                          trust::MetadataInMemory& store,
+                                                          release::UnixTime now) {
   CFS_TRY(trust::trust_root(store, Unverified(first_root)));
   trust::Fetch fetch = [&](const std::string& path,
                            size_t limit_bytes) -> Result<Unverified<std::string>> {
     auto found = std::ranges::find(files, path, &Files::value_type::first);
     if (found != files.end()) return Unverified(found->second);
-    return Unverified(CFS_TRY(read_file(directory_fd, path, limit_bytes)));
+    Result<UniqueFd> file = open_regular_at(directory_fd, path);
+    if (!file && file.error().code == ErrorCode::kNotFound && !path.ends_with(".root.json")) {
+      return make_error(ErrorCode::kCorrupt, fmt::format("the repository lacks '{}'", path));
+    }
+    if (!file) return std::move(file).error();
+    return Unverified(
+        CFS_TRY_WITH(fmt::format("reading '{}'", path), read_fd(file->get(), limit_bytes)));
   };
+  return trust::refresh(store, fetch, now);
+}
+
+// The last check before anything is written.
+Result<Published> check_as_device(int directory_fd, const Files& files,
+                                  const std::string& first_root, release::UnixTime now) {
+  trust::MetadataInMemory store;
   // A second back: metadata that was asked to expire at once is still published.
   trust::Verified<trust::Targets> targets =
-      CFS_TRY_WITH("checking the new metadata as a device does (are these the repository's keys?)",
-                   trust::refresh(store, fetch, now - 1));
+      CFS_TRY_WITH("checking the new metadata as a device does",
+                   refresh_as_device(directory_fd, files, first_root, store, now - 1));
   return Published{.root_version = targets->root_version,
                    .targets_version = targets->targets_version,
                    .snapshot_version = targets->snapshot_version,
                    .timestamp_version = targets->timestamp_version,
                    .expires = targets->expires};
+}
+
+// The key of a role, which must be one that devices accept for it.
+Result<PrivateKey> load_key(const trust::RootMetadata& root, const KeyDirectory& keys, Role role) {
+  PrivateKey key = CFS_TRY(keys.load(role));
+  const std::set<std::string>& accepted = root.roles.at(role).key_ids;
+  if (accepted.contains(trust::key_id(trust::to_key_object(key.public_key())))) return key;
+  return make_error(ErrorCode::kSignature, fmt::format("'{}' is not this repository's {} key",
+                                                       keys.key_path(role), trust::role_name(role)))
+      .with_hint("give the directory that 'cfs-sign init' was given with --keys");
+}
+
+// Did `key` sign this? Devices ask for more; this asks whether it was us.
+Result<> check_signed_by(const PrivateKey& key, const trust::SignedDocument& document) {
+  std::string id = trust::key_id(trust::to_key_object(key.public_key()));
+  trust::RootMetadata only;
+  only.keys.emplace(id, key.public_key());
+  only.roles[document.role] = {.key_ids = {id}, .threshold = 1};
+  if (trust::check_signatures(only, document)) return {};
+  return make_error(ErrorCode::kSignature,
+                    fmt::format("{} is not signed by our {} key", trust::role_file(document.role),
+                                trust::role_name(document.role)))
+      .with_hint("somebody else changed the repository: restore it from a copy that you trust");
+}
+
+Result<> check_signed_by(const PrivateKey& key, Role role, std::string_view text) {
+  return check_signed_by(key, CFS_TRY(trust::parse_document(role, text)));
+}
+
+Result<uint64_t> next_version(uint64_t version) {
+  if (version < uint64_t{release::kMaxInteger}) return version + 1;
+  return make_error(ErrorCode::kInvalidInput, "the repository's version numbers are used up");
+}
+
+Result<Repository::Metadata> parse_metadata(Role role, std::string text) {
+  Repository::Metadata metadata;
+  metadata.content = CFS_TRY(trust::parse_document(role, text)).content;
+  metadata.text = std::move(text);
+  release::JsonReader reader(metadata.content, trust::role_file(role));
+  metadata.version = CFS_TRY(CFS_TRY(reader.member("version")).integer(1));
+  metadata.expires =
+      CFS_TRY(release::parse_time(CFS_TRY(CFS_TRY(reader.member("expires")).text(64))));
+  return metadata;
+}
+
+// Targets with the keys of the newest root, without what stands between them.
+Result<trust::Verified<trust::Targets>> verify_targets(const trust::MetadataInMemory& device,
+                                                       std::string text) {
+  trust::MetadataInMemory store;
+  store.files["root.json"] = device.files.at("root.json");
+  store.files["targets.json"] = std::move(text);
+  return trust::load_trusted(store);
 }
 
 Result<UniqueFd> lock_directory(const std::string& path) {
@@ -172,7 +238,9 @@ Result<Published> Repository::create(const std::string& path, const KeyDirectory
   std::string targets_text = CFS_TRY(sign_document(targets, CFS_TRY(keys.load(Role::kTargets))));
   Files files{{release::metadata_path("root", 1), root_text},
               {release::metadata_path("targets", 1), targets_text}};
-  CFS_TRY(add_snapshot_and_timestamp(files, keys, 1, targets_text, 1, 1, expires));
+  CFS_TRY(add_snapshot_and_timestamp(files, CFS_TRY(keys.load(Role::kSnapshot)),
+                                     CFS_TRY(keys.load(Role::kTimestamp)), 1, targets_text, 1, 1,
+                                     expires));
   Published published = CFS_TRY(check_as_device(directory.get(), files, root_text, now));
 
   // All four appear at once.
@@ -198,9 +266,23 @@ Result<Repository> Repository::open(const std::string& path) {
   return Repository(std::move(directory));
 }
 
-Result<uint64_t> Repository::latest_version(Role role) const {
-  const std::string suffix = fmt::format(".{}", trust::role_file(role));
-  uint64_t latest = 0;
+Result<Repository::View> Repository::view() const {
+  std::string first_root = CFS_TRY(read_file(directory_.get(), release::metadata_path("root", 1),
+                                             trust::max_size_bytes(Role::kRoot)));
+  trust::MetadataInMemory store;
+  // Before all time: what has expired can be renewed.
+  trust::Verified<trust::Targets> targets =
+      CFS_TRY_WITH("looking at the repository as a device does",
+                   refresh_as_device(directory_.get(), {}, first_root, store, 0));
+  trust::RootMetadata root = CFS_TRY(
+      trust::parse_root(CFS_TRY(trust::parse_document(Role::kRoot, store.files["root.json"]))));
+  return View{std::move(first_root), std::move(store), std::move(targets), std::move(root)};
+}
+
+// The highest version of a targets file, or that of the published one, whose file must be there.
+Result<uint64_t> Repository::latest_targets_version(uint64_t published) const {
+  const std::string suffix = fmt::format(".{}", trust::role_file(Role::kTargets));
+  uint64_t latest = published;
   for (const std::string& name : CFS_TRY(list_directory(directory_.get(), "metadata"))) {
     uint64_t version = 0;
     auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), version);
@@ -208,37 +290,59 @@ Result<uint64_t> Repository::latest_version(Role role) const {
       latest = std::max(latest, version);
     }
   }
-  if (latest > 0) return latest;
-  return make_error(ErrorCode::kCorrupt,
-                    fmt::format("the repository has no '{}' metadata", trust::role_name(role)));
+  return latest;
 }
 
-Result<Repository::Metadata> Repository::load_latest(Role role) const {
-  Metadata metadata;
-  metadata.version = CFS_TRY(latest_version(role));
-  std::string path = release::metadata_path(trust::role_name(role), metadata.version);
-  metadata.text = CFS_TRY(read_file(directory_.get(), path, trust::max_size_bytes(role)));
-  metadata.content = CFS_TRY(trust::parse_document(role, metadata.text)).content;
-  release::JsonReader reader(metadata.content, path);
-  metadata.expires =
-      CFS_TRY(release::parse_time(CFS_TRY(CFS_TRY(reader.member("expires")).text(64))));
-  return metadata;
+Result<Repository::Draft> Repository::draft(const KeyDirectory& keys) const {
+  return draft(CFS_TRY(view()), keys);
 }
 
-Result<trust::Verified<trust::Targets>> Repository::staged_targets() const {
-  trust::MetadataInMemory store;
-  store.files["root.json"] = CFS_TRY(load_latest(Role::kRoot)).text;
-  store.files["targets.json"] = CFS_TRY(load_latest(Role::kTargets)).text;
-  return trust::load_trusted(store);
+Result<Repository::Draft> Repository::draft(const View& view, const KeyDirectory& keys) const {
+  PrivateKey key = CFS_TRY(load_key(view.root, keys, Role::kTargets));
+  const uint64_t published = view.targets->targets_version;
+  const uint64_t latest = CFS_TRY(latest_targets_version(published));
+  if (latest == published) {
+    const std::string& text = view.store.files.at("targets.json");
+    CFS_TRY(check_signed_by(key, Role::kTargets, text));
+    return Draft{std::move(key), CFS_TRY(parse_metadata(Role::kTargets, text)), view.targets};
+  }
+
+  const std::string path = release::metadata_path("targets", latest);
+  auto check = [&]() -> Result<Draft> {
+    UniqueFd file = CFS_TRY(open_regular_at(directory_.get(), path));
+    std::string text = CFS_TRY(read_fd(file.get(), trust::max_size_bytes(Role::kTargets)));
+    CFS_TRY(check_signed_by(key, Role::kTargets, text));
+    trust::Verified<trust::Targets> staged = CFS_TRY(verify_targets(view.store, text));
+    if (staged->targets_version != latest) {
+      return make_error(ErrorCode::kRollback,
+                        fmt::format("targets.json: version {} has the name of version {}",
+                                    staged->targets_version, latest));
+    }
+    for (const auto& [name, entry] : view.targets->entries) {
+      auto found = staged->entries.find(name);
+      if (found == staged->entries.end() || found->second != entry) {
+        return make_error(ErrorCode::kRollback,
+                          fmt::format("targets.json: version {} does not have the '{}' that is "
+                                      "published in version {}",
+                                      latest, name, published));
+      }
+    }
+    return Draft{std::move(key), CFS_TRY(parse_metadata(Role::kTargets, std::move(text))),
+                 std::move(staged)};
+  };
+  Result<Draft> staged = check();
+  if (staged) return staged;
+  return Error(std::move(staged).error())
+      .with(fmt::format("looking at what is staged in '{}'", path))
+      .with_hint("remove that file, then add again the releases that were not published yet");
 }
 
-Result<uint64_t> Repository::stage(const KeyDirectory& keys,
-                                   const std::vector<trust::TargetEntry>& entries,
+Result<uint64_t> Repository::stage(Draft draft, const std::vector<trust::TargetEntry>& entries,
                                    release::UnixTime now) {
-  CFS_TRY(staged_targets());  // never build on metadata that nobody signed
-  Metadata targets = CFS_TRY(load_latest(Role::kTargets));
+  Metadata& targets = draft.metadata;
+  targets.version = CFS_TRY(next_version(targets.version));
   Json::Object& content = *targets.content.as<Json::Object>();
-  content["version"] = targets.version + 1;
+  content["version"] = targets.version;
   content["expires"] =
       release::format_time(std::max(targets.expires, now + Lifetimes::kTargetsDays * kDay));
   Json::Object& members = *content["targets"].as<Json::Object>();
@@ -248,57 +352,58 @@ Result<uint64_t> Repository::stage(const KeyDirectory& keys,
     if (!entry.custom.is_null()) member["custom"] = entry.custom;
     members[entry.name] = std::move(member);
   }
-  std::string text = CFS_TRY(sign_document(targets.content, CFS_TRY(keys.load(Role::kTargets))));
-
-  trust::MetadataInMemory store;
-  store.files["root.json"] = CFS_TRY(load_latest(Role::kRoot)).text;
-  store.files["targets.json"] = text;
-  CFS_TRY_WITH("checking the new metadata (is this the repository's targets key?)",
-               trust::load_trusted(store));
+  std::string text = CFS_TRY(sign_document(targets.content, draft.key));
+  CFS_TRY_WITH("checking the new metadata", verify_targets(CFS_TRY(view()).store, text));
   CFS_TRY(write_file_atomically(
-      directory_.get(), release::metadata_path("targets", targets.version + 1), as_bytes(text)));
-  return targets.version + 1;
+      directory_.get(), release::metadata_path("targets", targets.version), as_bytes(text)));
+  return targets.version;
 }
 
 Result<Published> Repository::publish(const KeyDirectory& keys, const Lifetimes& lifetimes,
                                       release::UnixTime now) {
+  View current = CFS_TRY(view());
+  Draft draft = CFS_TRY(this->draft(current, keys));
+  PrivateKey snapshot_key = CFS_TRY(load_key(current.root, keys, Role::kSnapshot));
+  PrivateKey timestamp_key = CFS_TRY(load_key(current.root, keys, Role::kTimestamp));
+  // Our signatures carry these versions on: somebody else's could be the last ones there are.
+  CFS_TRY(check_signed_by(snapshot_key, Role::kSnapshot, current.store.files.at("snapshot.json")));
+  CFS_TRY(
+      check_signed_by(timestamp_key, Role::kTimestamp, current.store.files.at("timestamp.json")));
+
   release::UnixTime expires = now + lifetimes.published_days * kDay;
   Files files;
-
   // Signs `metadata` anew as its next version when it would expire too soon.
   auto renew = [&](Role role, Metadata& metadata, unsigned days,
                    const PrivateKey& key) -> Result<> {
     if (metadata.expires >= std::max(expires, now + days * kDay / 2)) return {};
+    metadata.version = CFS_TRY(next_version(metadata.version));
     Json::Object& content = *metadata.content.as<Json::Object>();
-    content["version"] = ++metadata.version;
+    content["version"] = metadata.version;
     content["expires"] = release::format_time(std::max(expires, now + days * kDay));
     metadata.text = CFS_TRY(sign_document(metadata.content, key));
     files.emplace_back(release::metadata_path(trust::role_name(role), metadata.version),
                        metadata.text);
     return {};
   };
-  Metadata root = CFS_TRY(load_latest(Role::kRoot));
-  if (std::optional<PrivateKey> root_key = CFS_TRY(keys.load_if_present(Role::kRoot))) {
-    CFS_TRY(renew(Role::kRoot, root, Lifetimes::kRootDays, *root_key));
+  if (CFS_TRY(keys.load_if_present(Role::kRoot))) {
+    PrivateKey root_key = CFS_TRY(load_key(current.root, keys, Role::kRoot));
+    Metadata root = CFS_TRY(parse_metadata(Role::kRoot, current.store.files.at("root.json")));
+    CFS_TRY(renew(Role::kRoot, root, Lifetimes::kRootDays, root_key));
   }
-  CFS_TRY(staged_targets());  // never build on metadata that nobody signed
-  Metadata targets = CFS_TRY(load_latest(Role::kTargets));
-  CFS_TRY(
-      renew(Role::kTargets, targets, Lifetimes::kTargetsDays, CFS_TRY(keys.load(Role::kTargets))));
+  Metadata& targets = draft.metadata;
+  CFS_TRY(renew(Role::kTargets, targets, Lifetimes::kTargetsDays, draft.key));
 
-  std::string published_text =
-      CFS_TRY(read_file(directory_.get(), std::string(release::kTimestampPath),
-                        trust::max_size_bytes(Role::kTimestamp)));
-  trust::TimestampMetadata published = CFS_TRY(
-      trust::parse_timestamp(CFS_TRY(trust::parse_document(Role::kTimestamp, published_text))));
-  uint64_t snapshot_version =
-      std::max(CFS_TRY(latest_version(Role::kSnapshot)), published.snapshot.version) + 1;
-  CFS_TRY(add_snapshot_and_timestamp(files, keys, targets.version, targets.text, snapshot_version,
-                                     published.version + 1, expires));
+  // A publish that was cut off before the timestamp left a snapshot that nobody has seen; it stays
+  // as it is.
+  uint64_t snapshot_version = CFS_TRY(next_version(current.targets->snapshot_version));
+  while (CFS_TRY(exists(directory_.get(), release::metadata_path("snapshot", snapshot_version)))) {
+    snapshot_version = CFS_TRY(next_version(snapshot_version));
+  }
+  CFS_TRY(add_snapshot_and_timestamp(
+      files, snapshot_key, timestamp_key, targets.version, targets.text, snapshot_version,
+      CFS_TRY(next_version(current.targets->timestamp_version)), expires));
 
-  std::string first_root = CFS_TRY(read_file(directory_.get(), release::metadata_path("root", 1),
-                                             trust::max_size_bytes(Role::kRoot)));
-  Published result = CFS_TRY(check_as_device(directory_.get(), files, first_root, now));
+  Published result = CFS_TRY(check_as_device(directory_.get(), files, current.first_root, now));
   CFS_TRY(check_interrupted());
   CFS_TRY(sync_filesystem(directory_.get()));
   for (const auto& [path, text] : files) {

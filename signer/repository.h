@@ -26,9 +26,9 @@ class KeyDirectory {
   [[nodiscard]] Result<PrivateKey> load(trust::Role role) const;
   /// Nothing when there is no such file.
   [[nodiscard]] Result<std::optional<PrivateKey>> load_if_present(trust::Role role) const;
+  [[nodiscard]] std::string key_path(trust::Role role) const;
 
  private:
-  [[nodiscard]] std::string key_path(trust::Role role) const;
   std::string path_;
 };
 
@@ -66,13 +66,36 @@ class Repository {
 
   [[nodiscard]] int directory_fd() const { return directory_.get(); }
 
-  /// The targets with the highest version: published or staged.
-  [[nodiscard]] Result<trust::Verified<trust::Targets>> staged_targets() const;
+  /// A metadata file as it lies in the repository.
+  struct Metadata {
+    uint64_t version = 0;
+    std::string text;
+    release::Json content;  ///< "signed"
+    release::UnixTime expires = 0;
+  };
 
-  /// Stages new targets metadata: the present one with `entries` added or replaced. Files that the
+  /// The targets metadata that the next one builds on, and the key that signs it.
+  struct Draft {
+    PrivateKey key;
+    Metadata metadata;
+    trust::Verified<trust::Targets> targets;  ///< the same, parsed
+  };
+
+  /// What is staged, or what is published when nothing is.
+  ///
+  /// The repository may have been in other hands since it was signed: nothing in it is built on
+  /// before it has been verified. What is published is found as a device finds it, from 1.root.json
+  /// on; the targets file with the highest version above that one is what is staged. It must be
+  /// signed by the key that is going to sign again, have the version of its name, and have all that
+  /// is published; a file that lies there and is not so is refused, not passed over, since a
+  /// release may have been in it.
+  /// Errors: kNotFound (no key); kSignature (not this repository's key; not signed by it);
+  /// kRollback (an old file under a new name); kCorrupt.
+  [[nodiscard]] Result<Draft> draft(const KeyDirectory& keys) const;
+
+  /// Stages new targets metadata: the draft with `entries` added or replaced. Files that the
   /// entries speak of must be durable. Returns the new version.
-  [[nodiscard]] Result<uint64_t> stage(const KeyDirectory& keys,
-                                       const std::vector<trust::TargetEntry>& entries,
+  [[nodiscard]] Result<uint64_t> stage(Draft draft, const std::vector<trust::TargetEntry>& entries,
                                        release::UnixTime now);
 
   /// Publishes what is staged, or renews snapshot and timestamp when nothing is.
@@ -82,15 +105,17 @@ class Repository {
                                           release::UnixTime now);
 
  private:
-  struct Metadata {
-    uint64_t version = 0;
-    std::string text;
-    release::Json content;  ///< "signed"
-    release::UnixTime expires = 0;
+  /// What devices see now, whether it has expired or not.
+  struct View {
+    std::string first_root;  ///< 1.root.json
+    trust::MetadataInMemory store;
+    trust::Verified<trust::Targets> targets;
+    trust::RootMetadata root;  ///< the newest one
   };
   explicit Repository(UniqueFd directory) : directory_(std::move(directory)) {}
-  Result<uint64_t> latest_version(trust::Role role) const;
-  Result<Metadata> load_latest(trust::Role role) const;
+  Result<View> view() const;
+  Result<Draft> draft(const View& view, const KeyDirectory& keys) const;
+  Result<uint64_t> latest_targets_version(uint64_t published) const;
 
   UniqueFd directory_;
 };

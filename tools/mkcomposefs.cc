@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
+#include <climits>
 #include <cstdlib>
 #include <optional>
 
@@ -87,13 +87,14 @@ constexpr option kOptions[] = {{"digest-store", required_argument, nullptr, kDig
                                {"help", no_argument, nullptr, kHelpOption},
                                {nullptr, 0, nullptr, 0}};
 
-Result<unsigned> parse_number(std::string_view name, std::string_view text) {
-  unsigned value = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size()) {
-    return usage(std::string(name) + " needs a number, not '" + std::string(text) + "'");
+/// Reads what strtol reads, as the original does.
+Result<unsigned> parse_number(std::string_view name, const char* text) {
+  char* end = nullptr;
+  long value = std::strtol(text, &end, 10);
+  if (end == text || *end != '\0' || value < 0 || value > INT_MAX) {
+    return usage(std::string(name) + " needs a number, not '" + text + "'");
   }
-  return value;
+  return static_cast<unsigned>(value);
 }
 
 /// Nothing when help was asked for and printed.
@@ -160,7 +161,7 @@ Result<std::optional<Options>> parse(const std::vector<std::string>& arguments,
   if (!options.print_digest_only && options.image.empty()) {
     return usage("no IMAGE to write is given");
   }
-  if (options.skip_xattrs && options.user_xattrs) {
+  if (!options.from_file && options.skip_xattrs && options.user_xattrs) {
     return usage("--skip-xattrs and --user-xattrs exclude each other");
   }
   return std::optional(std::move(options));

@@ -175,17 +175,18 @@ Result<std::variant<MountRequest, HelpRequest>> parse_mount_arguments(
 int run_mount_composefs(const std::vector<std::string>& arguments) {
   auto request = parse_mount_arguments(arguments);
   if (!request) {
-    std::fprintf(stderr, "mount.composefs: %s\n%s", request.error().describe().c_str(), kUsage);
+    (void)std::fprintf(stderr, "mount.composefs: %s\n%s", request.error().describe().c_str(),
+                       kUsage);
     return 1;
   }
   if (std::holds_alternative<HelpRequest>(*request)) {
-    std::fputs(kUsage, stdout);
+    (void)std::fputs(kUsage, stdout);
     return 0;
   }
   const MountRequest& to_mount = std::get<MountRequest>(*request);
   if (Result<> mounted = mount_image(to_mount); !mounted) {
-    std::fprintf(stderr, "mount.composefs: Failed to mount composefs %s: %s\n",
-                 to_mount.image.c_str(), describe(mounted.error()).c_str());
+    (void)std::fprintf(stderr, "mount.composefs: Failed to mount composefs %s: %s\n",
+                       to_mount.image.c_str(), describe(mounted.error()).c_str());
     return 1;
   }
   return 0;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <sys/stat.h>
+
 #include <string>
 #include <string_view>
 
@@ -28,10 +30,16 @@ class TextOutput {
   std::string buffer_;
 };
 
-/// A file that appears under its name whole, or not at all: what was there before stays until
-/// publish(). What is not a regular file (a device, a pipe) is written to directly.
+/// The file a command was told to write.
+///
+/// Where that can be done it appears under its name whole, or not at all: what was there before
+/// stays until publish(). The rest is written where it is, as fopen(path, "w") would: what is not a
+/// regular file, what is named by an open descriptor (/dev/stdout, /dev/fd/N), a file with several
+/// names or of an owner we cannot give the new one to, a mount point, a file in a directory that
+/// we cannot write to.
 class OutputFile {
  public:
+  /// Errors: what open(2) for writing says of `path`.
   [[nodiscard]] static Result<OutputFile> create(const std::string& path);
   OutputFile(OutputFile&& other) noexcept;
   OutputFile& operator=(OutputFile&&) = delete;
@@ -46,9 +54,14 @@ class OutputFile {
 
  private:
   OutputFile() = default;
+  /// Opens the temporary file in the directory of `path_`; `old` is null when there is none yet.
+  [[nodiscard]] Result<> open_temporary(const struct stat* old);
+  [[nodiscard]] Result<> copy_in_place();
+
   UniqueFd fd_;
   std::string path_;
   std::string temporary_;  ///< empty: written to directly
+  bool replaces_ = false;  ///< there was a file before
 };
 
 }  // namespace cfs::tools

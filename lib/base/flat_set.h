@@ -53,7 +53,7 @@ class FlatSet {
   [[nodiscard]] size_t size() const { return size_; }
 
  private:
-  size_t mask() const { return slots_.size() - 1; }
+  [[nodiscard]] size_t mask() const { return slots_.size() - 1; }
   void place(uint64_t hash, T value) {
     size_t i = hash & mask();
     while (slots_[i] != kEmpty) i = (i + 1) & mask();

@@ -25,7 +25,7 @@ void catch_interrupts() {
     ::sigaction(signal_number, nullptr, &old);
     if (old.sa_handler != SIG_IGN) ::sigaction(signal_number, &action, nullptr);
   }
-  ::signal(SIGPIPE, SIG_IGN);
+  (void)::signal(SIGPIPE, SIG_IGN);
 }
 
 bool is_interrupted() { return received_signal.load(std::memory_order_relaxed) != 0; }

@@ -186,7 +186,7 @@ Result<std::vector<std::string>> list_directory(int dir_fd, const std::string& p
   std::vector<std::string> names;
   for (;;) {
     errno = 0;
-    const dirent* entry = ::readdir(dir.get());
+    const dirent* entry = ::readdir(dir.get());  // NOLINT(concurrency-mt-unsafe): a stream of ours
     if (entry == nullptr) {
       if (errno != 0) return errno_error("cannot list " + quoted(path));
       break;

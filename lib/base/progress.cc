@@ -19,7 +19,7 @@ std::string format_bytes(uint64_t bytes) {
     if (value < 999.95) break;
   }
   char text[32];
-  std::snprintf(text, sizeof(text), "%.1f %s", value, unit);
+  (void)std::snprintf(text, sizeof(text), "%.1f %s", value, unit);
   return text;
 }
 
@@ -31,7 +31,7 @@ Progress::Progress(std::string what, uint64_t total, Unit unit)
       start_(Clock::now()) {}
 
 Progress::~Progress() {
-  if (drawn_) std::fputs("\r\033[K", stderr);
+  if (drawn_) (void)std::fputs("\r\033[K", stderr);
 }
 
 void Progress::add(uint64_t amount) {
@@ -63,8 +63,8 @@ void Progress::draw(uint64_t done, Clock::time_point now) {
             std::to_string(static_cast<uint64_t>(static_cast<double>(total_ - done) / rate)) + " s";
   }
   drawn_ = true;
-  std::fputs(line.c_str(), stderr);
-  std::fflush(stderr);
+  (void)std::fputs(line.c_str(), stderr);
+  (void)std::fflush(stderr);
 }
 
 }  // namespace cfs

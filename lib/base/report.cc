@@ -25,8 +25,20 @@ std::string without_control_characters(std::string text) {
 int report_error(std::string_view program, const Error& error) {
   std::string text = std::string(program) + ": error: " + error.describe() + "\n";
   if (!error.hint.empty()) text += std::string(program) + ": hint: " + error.hint + "\n";
-  std::fputs(without_control_characters(std::move(text)).c_str(), stderr);
+  (void)std::fputs(without_control_characters(std::move(text)).c_str(), stderr);
   return exit_status(error.code);
+}
+
+int finish_program(std::string_view program, const Result<int>& status) {
+  bool arrived = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (!status) return report_error(program, status.error());
+  if (arrived) return *status;
+  return report_error(program, make_error(ErrorCode::kIo, "cannot write to standard output")
+                                   .with_hint("what was asked for is done"));
+}
+
+int finish_program(std::string_view program, const Result<>& done) {
+  return finish_program(program, done ? Result<int>(0) : Result<int>(done.error()));
 }
 
 }  // namespace cfs

@@ -13,8 +13,6 @@
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 
-extern char** environ;
-
 namespace cfs {
 namespace {
 

@@ -1,4 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// How a file gets onto the ESP. The ESP is FAT: no journal, and a rename there is not one write.
+// What Linux does for rename("x.efi.cfs-new", "x.efi") (fs/fat/namei_vfat.c, vfat_rename):
+//
+//     a  new directory slots "x.efi" with size 0 and no first cluster    (the directory's blocks)
+//     b  the inode is attached to them; its size and first cluster go
+//        into the slot when the *inode* is written                       (sync of the file)
+//     c  the slots "x.efi.cfs-new" are marked as deleted                 (the directory's blocks)
+//
+// and the disk may see these in any order. Over an existing name a is left out, and b changes one
+// slot within one sector: the old file or the new one.
+//
+// So content and cluster chain are made durable under the temporary name first (fsync). A power cut
+// in or after the rename then leaves under the final name: nothing, or a file of size 0, which the
+// boot loader does not take for a program, or the whole file. Never a part of one. The content may
+// be lost (neither name, or size 0), or have both names; fsck.fat tidies up, and the next install()
+// compares the content and does it again. None of that matters to the boot, because the name
+// becomes the default only afterwards, when all of it is durable:
+//
+//     after the rename   syncfs: b too, which an fsync of the directory would leave out, and
+//                        directories that are new; then fsync, because syncfs on FAT does not tell
+//                        the disk to empty its cache.
+//
+// The boot loader looks at *.efi only: a temporary name, whole or not, is nothing to it.
+// Temporaries that a dead process or a power cut has left are removed by the next write.
 #include "lib/boot/esp.h"
 
 #include <sys/statvfs.h>
@@ -16,7 +41,12 @@ constexpr size_t kLoaderConfBytes = 512;  // one sector: see loader_conf()
 constexpr size_t kMaxLoaderConfBytes = 64 * 1024;
 constexpr size_t kMaxNameBytes = 200;
 constexpr std::string_view kSuffix = ".efi";
-constexpr std::string_view kTemporarySuffix = ".new";  // sd-boot looks at *.efi only
+constexpr std::string_view kTemporarySuffix = ".cfs-new";
+constexpr const char* kLoaderDirectory = "loader";
+// Attributes before the value, and the vendor of the Boot Loader Interface's variables.
+constexpr size_t kEfiAttributesBytes = 4;
+constexpr const char* kSelectedEntry = "LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-442b29bb8c4f";
+constexpr size_t kMaxEfiVariableBytes = 4096;
 constexpr size_t kCopyBytes = 1U << 20;
 constexpr uint64_t kSpaceMarginBytes = 256 * 1024;  // directory clusters, the temporary loader.conf
 
@@ -26,15 +56,9 @@ bool is_alphanumeric(char c) {
 }
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-/// FAT names do not differ by case.
-bool same_name(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](char x, char y) { return lower(x) == lower(y); });
-}
-
 bool has_suffix(std::string_view name) {
   return name.size() > kSuffix.size() &&
-         same_name(name.substr(name.size() - kSuffix.size()), kSuffix);
+         same_entry(name.substr(name.size() - kSuffix.size()), kSuffix);
 }
 
 /// Does the name without ".efi" end in "+LEFT" or "+LEFT-DONE"?
@@ -99,8 +123,34 @@ Result<> check_entry_name(std::string_view name) {
   return {};
 }
 
-std::string entry_name(std::string_view version, const verity::Digest& digest) {
-  return "cfs_" + std::string(version) + "_" + digest.hex().substr(0, 12) + std::string(kSuffix);
+std::string entry_name(std::string_view version, std::string_view deployment_id) {
+  return "cfs_" + std::string(version) + "_" + std::string(deployment_id) + std::string(kSuffix);
+}
+
+bool same_entry(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](char x, char y) { return lower(x) == lower(y); });
+}
+
+Result<std::optional<std::string>> selected_entry(const std::string& efi_variables) {
+  Result<std::string> variable =
+      read_file(AT_FDCWD, efi_variables + "/" + kSelectedEntry, kMaxEfiVariableBytes);
+  std::optional<std::string> entry;
+  if (!variable) {
+    if (variable.error().code == ErrorCode::kNotFound) return entry;
+    return Error(std::move(variable).error()).with("while asking which boot entry is running");
+  }
+  // UTF-16LE with a NUL at the end; our names are ASCII.
+  std::string_view text = *variable;
+  if (text.size() < kEfiAttributesBytes || text.size() % 2 != 0) return entry;
+  std::string name;
+  for (text.remove_prefix(kEfiAttributesBytes); !text.empty(); text.remove_prefix(2)) {
+    if (text[0] == '\0' && text[1] == '\0') break;
+    if (text[1] != '\0' || static_cast<unsigned char>(text[0]) >= 0x80) return entry;
+    name += text[0];
+  }
+  if (!name.empty()) entry = std::move(name);
+  return entry;
 }
 
 Result<std::string> loader_conf(std::string_view entry) {
@@ -114,7 +164,7 @@ Result<std::string> loader_conf(std::string_view entry) {
 Result<Esp> Esp::open(int dir_fd, const std::string& path) {
   UniqueFd root = CFS_TRY(open_at(dir_fd, path, O_RDONLY | O_DIRECTORY));
   CFS_TRY(make_directories(root.get(), kUkiDirectory));
-  CFS_TRY(make_directories(root.get(), "loader"));
+  CFS_TRY(make_directories(root.get(), kLoaderDirectory));
   return Esp(std::move(root));
 }
 
@@ -123,12 +173,13 @@ Result<std::vector<BootEntry>> Esp::list() const {
   std::vector<std::string> names = CFS_TRY(list_directory(root_.get(), kUkiDirectory));
   for (std::string& name : names) {
     if (!has_suffix(name)) continue;
-    UniqueFd file = CFS_TRY(open_regular_beneath(root_.get(), uki_path(name)));
-    struct stat status = CFS_TRY(fstat_fd(file.get()));
-    if (!S_ISREG(status.st_mode)) continue;
+    Result<UniqueFd> file = open_regular_beneath(root_.get(), uki_path(name));
+    if (!file && file.error().code == ErrorCode::kInvalidInput) continue;  // no file: not an entry
+    if (!file) return Error(std::move(file).error());
+    struct stat status = CFS_TRY(fstat_fd(file->get()));
     BootEntry entry{.name = std::move(name), .size_bytes = static_cast<uint64_t>(status.st_size)};
-    Result<UkiInfo> info = read_uki(file.get());
-    if (!info && info.error().code != ErrorCode::kCorrupt) return Error(std::move(info).error());
+    Result<UkiInfo> info = read_uki(file->get());
+    CFS_TRY(check_interrupted());
     if (info) {
       Result<verity::Digest> digest = pinned_digest(info->cmdline);
       if (digest) entry.digest = *digest;
@@ -148,11 +199,10 @@ Result<> Esp::install(const std::string& name, int source_fd) {
     struct stat existing_status = CFS_TRY(fstat_fd(existing->get()));
     if (existing_status.st_size == status.st_size &&
         CFS_TRY(same_content(existing->get(), source_fd, size_bytes))) {
-      CFS_TRY(fsync_fd(existing->get()));
-      return fsync_directory(root_.get(), kUkiDirectory);
+      return make_durable(existing->get());
     }
     std::optional<std::string> current = CFS_TRY(default_entry());
-    if (current && same_name(*current, name)) {
+    if (current && same_entry(*current, name)) {
       return make_error(ErrorCode::kExists,
                         "boot entry '" + name + "' is the default and has another content");
     }
@@ -160,8 +210,7 @@ Result<> Esp::install(const std::string& name, int source_fd) {
     return Error(std::move(existing).error());
   }
 
-  std::string temporary = uki_path(name) + std::string(kTemporarySuffix);
-  CFS_TRY(remove_file(root_.get(), temporary));
+  CFS_TRY(remove_temporaries());
   struct statvfs space = {};
   if (::fstatvfs(root_.get(), &space) != 0) return errno_error("cannot look at the ESP");
   if (uint64_t{space.f_bavail} * space.f_frsize < size_bytes + kSpaceMarginBytes) {
@@ -169,19 +218,40 @@ Result<> Esp::install(const std::string& name, int source_fd) {
                                                std::to_string(size_bytes) + " bytes")
         .with_hint("remove old boot entries");
   }
-  auto write = [&]() -> Result<> {
+  CFS_TRY_WITH("while installing '" + name + "'", publish(uki_path(name), [&](int file) {
+                 return copy_content(source_fd, file, size_bytes);
+               }));
+  return {};
+}
+
+Result<> Esp::publish(const std::string& path, const std::function<Result<>(int)>& write) {
+  const std::string temporary = path + std::string(kTemporarySuffix);
+  auto attempt = [&]() -> Result<> {
     UniqueFd file = CFS_TRY(
         open_beneath(root_.get(), temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644));
-    CFS_TRY(copy_content(source_fd, file.get(), size_bytes));
+    CFS_TRY(write(file.get()));
     CFS_TRY(fsync_fd(file.get()));
-    return rename_at(root_.get(), temporary, root_.get(), uki_path(name));
+    CFS_TRY(rename_at(root_.get(), temporary, root_.get(), path));
+    return make_durable(file.get());
   };
-  Result<> written = write();
-  if (!written) {
-    (void)remove_file(root_.get(), temporary);
-    return Error(std::move(written).error()).with("while installing '" + name + "'");
+  Result<> written = attempt();
+  if (!written) (void)remove_file(root_.get(), temporary);
+  return written;
+}
+
+Result<> Esp::make_durable(int file_fd) {
+  CFS_TRY(sync_filesystem(root_.get()));
+  return fsync_fd(file_fd);
+}
+
+Result<> Esp::remove_temporaries() {
+  for (const char* directory : {kUkiDirectory, kLoaderDirectory}) {
+    for (const std::string& name : CFS_TRY(list_directory(root_.get(), directory))) {
+      if (!name.ends_with(kTemporarySuffix)) continue;
+      CFS_TRY(remove_file(root_.get(), std::string(directory) + "/" + name));
+    }
   }
-  return fsync_directory(root_.get(), kUkiDirectory);
+  return {};
 }
 
 Result<std::optional<std::string>> Esp::default_entry() const {
@@ -227,13 +297,14 @@ Result<> Esp::set_default(const std::string& name) {
   } else if (existing.error().code != ErrorCode::kNotFound) {
     return Error(std::move(existing).error());
   }
-  return write_file_atomically(root_.get(), kLoaderConfPath, as_bytes(text));
+  CFS_TRY(remove_temporaries());
+  return publish(kLoaderConfPath, [&](int file) { return write_full(file, as_bytes(text)); });
 }
 
 Result<> Esp::remove(const std::string& name) {
   CFS_TRY(check_entry_name(name));
   std::optional<std::string> current = CFS_TRY(default_entry());
-  if (current && same_name(*current, name)) {
+  if (current && same_entry(*current, name)) {
     return make_error(ErrorCode::kBusy, "boot entry '" + name + "' is the default")
         .with_hint("make another entry the default first");
   }

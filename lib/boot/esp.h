@@ -4,6 +4,7 @@
 // loader.conf(5).
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,8 +31,17 @@ constexpr const char* kFallbackLoaderPath = "EFI/BOOT/BOOTX64.EFI";
 /// counter (`+3.efi`, `+2-1.efi`): sd-boot would rename the file. kInvalidInput otherwise.
 [[nodiscard]] Result<> check_entry_name(std::string_view name);
 
-/// The name of a release's entry: `cfs_<version>_<first 12 hex of the digest>.efi`.
-[[nodiscard]] std::string entry_name(std::string_view version, const verity::Digest& digest);
+/// The name of a deployment's entry, its own: `cfs_<version>_<deployment id>.efi`.
+[[nodiscard]] std::string entry_name(std::string_view version, std::string_view deployment_id);
+
+/// Do two names mean the same entry? Neither FAT nor the boot loader tells upper from lower case.
+[[nodiscard]] bool same_entry(std::string_view a, std::string_view b);
+
+/// The entry that the boot loader started this time, as it told the firmware (sd-boot: in lower
+/// case). None: no EFI, another loader, or a name that is not ours. After a kexec it is still what
+/// the *boot loader* started. `efi_variables`: where efivarfs is mounted.
+/// Spec: systemd, "Boot Loader Interface", LoaderEntrySelected; Linux efivarfs.rst.
+[[nodiscard]] Result<std::optional<std::string>> selected_entry(const std::string& efi_variables);
 
 /// One UKI on the ESP.
 struct BootEntry {
@@ -55,7 +65,7 @@ class Esp {
 
   /// Puts the UKI that can be read from `source_fd` (from offset 0) in place as `name`, durable and
   /// whole or not at all. Does not make it the default. A file of that name with the same content
-  /// is left as it is.
+  /// is left as it is. Removes what an interrupted install() or set_default() has left behind.
   /// Errors: kInvalidInput (name); kCorrupt (not a UKI); kExists (the name is the default entry and
   /// holds something else); kNoSpace, checked first.
   [[nodiscard]] Result<> install(const std::string& name, int source_fd);
@@ -72,6 +82,11 @@ class Esp {
 
  private:
   explicit Esp(UniqueFd root) : root_(std::move(root)) {}
+  /// Makes the file `path` of what `write` writes to the descriptor it gets; see the essay in the
+  /// .cc.
+  Result<> publish(const std::string& path, const std::function<Result<>(int)>& write);
+  Result<> make_durable(int file_fd);
+  Result<> remove_temporaries();
   UniqueFd root_;
 };
 

@@ -3,6 +3,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "lib/base/io.h"
 #include "lib/boot/test_programs.h"
@@ -11,13 +14,14 @@ namespace cfs::boot {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 class EspTest : public ::testing::Test {
  protected:
-  std::string path(const std::string& name) const { return dir_.path() + "/" + name; }
-  std::string uki_path(const std::string& name) const { return path("esp/EFI/Linux/" + name); }
+  [[nodiscard]] std::string path(const std::string& name) const { return dir_.path() + "/" + name; }
+  [[nodiscard]] std::string uki_path(const std::string& name) const {
+    return path("esp/EFI/Linux/" + name);
+  }
   /// Writes a UKI that pins sixty-four times `digit` and opens it.
   UniqueFd uki(char digit) {
     std::string file = path(std::string("uki-") + digit);
@@ -31,6 +35,9 @@ class EspTest : public ::testing::Test {
   }
   std::string loader_conf_text() {
     return read_file(AT_FDCWD, path("esp/loader/loader.conf"), 10'000).value();
+  }
+  std::vector<std::string> names() {
+    return list_directory(AT_FDCWD, path("esp/EFI/Linux")).value();
   }
   ino_t loader_conf_inode() {
     return stat_at(AT_FDCWD, path("esp/loader/loader.conf"), 0).value().st_ino;
@@ -62,6 +69,16 @@ TEST_F(EspTest, InstallsListsSwitchesAndRemoves) {
   ASSERT_TRUE(esp.remove("b.efi"));
   EXPECT_EQ(esp.list().value().size(), 1U);
   EXPECT_THAT(list_directory(AT_FDCWD, path("esp/EFI/Linux")).value(), ElementsAre("a.efi"));
+}
+
+TEST_F(EspTest, ADirectoryThatIsCalledLikeAnEntryIsNone) {
+  Esp esp = open();
+  ASSERT_TRUE(esp.install("b.efi", uki('b').get()));
+  ASSERT_TRUE(make_directories(AT_FDCWD, uki_path("a.efi")));
+  Result<std::vector<BootEntry>> entries = esp.list();
+  ASSERT_TRUE(entries) << entries.error().describe();
+  ASSERT_EQ(entries->size(), 1U);
+  EXPECT_EQ(entries->front().name, "b.efi");
 }
 
 TEST_F(EspTest, LoaderConfIsReplacedWithinOneSector) {
@@ -99,7 +116,7 @@ TEST_F(EspTest, InstallingAgainKeepsTheFileAndHealsABrokenOne) {
 
   // Cut short by a power failure: listed without a digest, never the default, replaced.
   ASSERT_EQ(::truncate(uki_path("a.efi").c_str(), 1000), 0);
-  ASSERT_TRUE(write_file_atomically(AT_FDCWD, uki_path("a.efi.new"), as_bytes("half")));
+  ASSERT_TRUE(write_file_atomically(AT_FDCWD, uki_path("b.efi.cfs-new"), as_bytes("half")));
   EXPECT_EQ(esp.list().value().at(0).digest, std::nullopt);
   EXPECT_EQ(esp.set_default("a.efi").error().code, ErrorCode::kCorrupt);
   ASSERT_TRUE(esp.install("a.efi", uki('a').get()));
@@ -122,11 +139,68 @@ TEST_F(EspTest, RefusesWhatIsNotThereOrNotAUki) {
   EXPECT_EQ(Esp::open(AT_FDCWD, path("missing")).error().code, ErrorCode::kNotFound);
 }
 
+TEST_F(EspTest, AKilledInstallLeavesNothingThatTheBootLoaderTakes) {
+  Esp esp = open();
+  ASSERT_TRUE(esp.install("a.efi", uki('a').get()));
+  ASSERT_TRUE(esp.set_default("a.efi"));
+  // A UKI that takes a while to copy.
+  UniqueFd large = uki('b');
+  ASSERT_EQ(::truncate(path("uki-b").c_str(), off_t{1} << 30), 0);
+  pid_t child = ::fork();
+  if (child == 0) {
+    (void)esp.install("b.efi", large.get());
+    ::_exit(0);
+  }
+  while (!stat_at(AT_FDCWD, uki_path("b.efi.cfs-new"), 0)) ::usleep(1000);
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status)) << "the copy was finished too soon";
+  EXPECT_THAT(names(), ElementsAre("a.efi", "b.efi.cfs-new"));
+  EXPECT_EQ(esp.list().value().size(), 1U);
+  // And one that a cut while loader.conf was made has left.
+  ASSERT_TRUE(
+      write_file_atomically(AT_FDCWD, path("esp/loader/loader.conf.cfs-new"), as_bytes("de")));
+  ASSERT_TRUE(esp.install("c.efi", uki('c').get()));
+  EXPECT_THAT(names(), ElementsAre("a.efi", "c.efi"));
+  EXPECT_THAT(list_directory(AT_FDCWD, path("esp/loader")).value(), ElementsAre("loader.conf"));
+}
+
+TEST_F(EspTest, WhatIsNoFileIsNoEntry) {
+  Esp esp = open();
+  ASSERT_TRUE(make_directories(AT_FDCWD, uki_path("directory.efi")));
+  ASSERT_EQ(::mkfifo(uki_path("fifo.efi").c_str(), 0600), 0);
+  ASSERT_TRUE(esp.install("a.efi", uki('a').get()));
+  ASSERT_EQ(esp.list().value().size(), 1U);
+  EXPECT_EQ(esp.list().value()[0].name, "a.efi");
+}
+
+TEST_F(EspTest, TheEntryThatTheBootLoaderStarted) {
+  const std::string directory = path("efivars");
+  EXPECT_EQ(selected_entry(directory).value(), std::nullopt);
+  ASSERT_TRUE(make_directories(AT_FDCWD, directory));
+  EXPECT_EQ(selected_entry(directory).value(), std::nullopt);
+  auto selected = [&](std::string_view value) {
+    EXPECT_TRUE(write_file_atomically(
+        AT_FDCWD, directory + "/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-442b29bb8c4f",
+        as_bytes(value)));
+    return selected_entry(directory).value();
+  };
+  using namespace std::string_view_literals;
+  EXPECT_EQ(selected("\6\0\0\0a\0.\0e\0f\0i\0\0\0"sv), "a.efi");
+  EXPECT_EQ(selected("\6\0\0\0a\0b\0"sv), "ab");
+  for (std::string_view bad : {""sv, "\6\0"sv, "\6\0\0\0"sv, "\6\0\0\0\0\0"sv, "\6\0\0\0a"sv,
+                               "\6\0\0\0a\1\0\0"sv, "\6\0\0\0\xe4\0\0\0"sv}) {
+    EXPECT_EQ(selected(bad), std::nullopt);
+  }
+  EXPECT_TRUE(same_entry("cfs_1~RC_ab.0.efi", "cfs_1~rc_ab.0.EFI"));
+  EXPECT_FALSE(same_entry("cfs_1_ab.0.efi", "cfs_1_ab.1.efi"));
+}
+
 TEST(EntryName, IsForEveryVersion) {
-  verity::Digest digest = *verity::Digest::parse(std::string(64, 'c'));
-  EXPECT_EQ(entry_name("12.1+3~rc1", digest), "cfs_12.1+3~rc1_cccccccccccc.efi");
-  EXPECT_TRUE(check_entry_name(entry_name("12.1+3~rc1", digest)));
-  EXPECT_TRUE(check_entry_name(entry_name(std::string(64, '+'), digest)));
+  EXPECT_EQ(entry_name("12.1+3~rc1", "cccccccccccc.2"), "cfs_12.1+3~rc1_cccccccccccc.2.efi");
+  EXPECT_TRUE(check_entry_name(entry_name("12.1+3~rc1", "cccccccccccc.2")));
+  EXPECT_TRUE(check_entry_name(entry_name(std::string(64, '+'), "cccccccccccc.4000000000")));
   for (const char* bad : {"", ".efi", ".x.efi", "x", "x.EFI", "a/b.efi", "x y.efi", "x*.efi",
                           "x+3.efi", "x+3-1.efi", "x\n.efi", "..efi"}) {
     EXPECT_EQ(check_entry_name(bad).error().code, ErrorCode::kInvalidInput) << bad;

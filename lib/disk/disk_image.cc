@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
+#include "lib/base/progress.h"
 #include "lib/base/subprocess.h"
 #include "lib/disk/content.h"
 #include "lib/disk/esp_partition.h"
@@ -54,12 +56,12 @@ struct Layout {
   uint64_t size_bytes = 0;
 };
 
-/// The file under its temporary name: in `directory`, so that programs need no path with characters
-/// that mean something to them.
+/// The file, made under a name of ours in `directory`, so that programs need no path with
+/// characters that mean something to them.
 struct Target {
   std::string directory;
-  std::string temporary;
-  [[nodiscard]] std::string path() const { return directory + "/" + temporary; }
+  std::string name;
+  [[nodiscard]] std::string path() const { return directory + "/" + name; }
 };
 
 Result<> partition(const Target& target, const Layout& layout, const std::string& seed) {
@@ -77,7 +79,7 @@ Result<> partition(const Target& target, const Layout& layout, const std::string
   if (!input.valid()) return errno_error("cannot create a buffer");
   CFS_TRY(pwrite_full(input.get(), as_bytes(script), 0));
   CFS_TRY(run_command({.arguments = {sfdisk, "--quiet", "--no-reread", "--no-tell-kernel", "--wipe",
-                                     "never", target.temporary},
+                                     "never", target.name},
                        .environment = {"LC_ALL=C"},
                        .working_directory = target.directory,
                        .stdin_fd = input.get()}));
@@ -111,7 +113,7 @@ Result<> make_root(const Target& target, const Extent& extent, const RootSize& s
                      fmt::format("offset={},nodiscard,lazy_itable_init=0,lazy_journal_init=1,"
                                  "root_owner=0:0,hash_seed={}",
                                  extent.offset_bytes, uuid_of(plan.seed, "hash")),
-                     target.temporary,
+                     target.name,
                      fmt::format("{}k", extent.size_bytes / 1024)},
        .environment = {"MKE2FS_CONFIG=/dev/null", "LC_ALL=C",
                        fmt::format("E2FSPROGS_FAKE_TIME={}", now_seconds)},
@@ -131,8 +133,27 @@ Result<> make_root(const Target& target, const Extent& extent, const RootSize& s
   return writer.close();
 }
 
+/// What runs out in the middle of another program's work would be that program's failure.
+Result<> check_room(const Target& target, const DiskPlan& plan, const RootSize& root_size) {
+  // The journal is written; inode tables, bitmaps and trees take less than a fortieth.
+  uint64_t needed_bytes =
+      CFS_TRY(content_bytes(plan)) + root_size.journal_bytes + root_size.size_bytes / 40;
+  for (const EspFile& file : plan.esp_files) needed_bytes += CFS_TRY(size_of(file.content));
+  struct statvfs space = {};
+  if (::statvfs(target.directory.c_str(), &space) != 0) {
+    return errno_error("cannot look at '" + target.directory + "'");
+  }
+  uint64_t free_bytes = uint64_t{space.f_bavail} * space.f_frsize;
+  if (free_bytes >= needed_bytes) return {};
+  return make_error(
+      ErrorCode::kNoSpace,
+      fmt::format("the disk image takes up to {} in '{}', where {} are free",
+                  format_bytes(needed_bytes), target.directory, format_bytes(free_bytes)));
+}
+
 Result<> fill(const Target& target, const DiskPlan& plan) {
   RootSize root_size = CFS_TRY(size_root(plan.root_entries, plan.root_free_bytes));
+  CFS_TRY(check_room(target, plan, root_size));
   Layout layout;
   layout.esp = {.offset_bytes = kMiB, .size_bytes = align_up(plan.esp_size_bytes, kMiB)};
   layout.root = {.offset_bytes = layout.esp.offset_bytes + layout.esp.size_bytes,
@@ -149,8 +170,8 @@ Result<> fill(const Target& target, const DiskPlan& plan) {
   CFS_TRY(partition(target, layout, plan.seed));
   uint32_t volume_id = 0;
   std::memcpy(&volume_id, derive(plan.seed, "volume").bytes().data(), sizeof(volume_id));
-  CFS_TRY(make_esp(target.directory, target.temporary, layout.esp, volume_id,
-                   plan.source_date_epoch, plan.esp_files));
+  CFS_TRY(make_esp(target.directory, target.name, layout.esp, volume_id, plan.source_date_epoch,
+                   plan.esp_files));
   CFS_TRY(make_root(target, layout.root, root_size, plan, now_seconds));
   return fsync_fd(file.get());
 }
@@ -169,25 +190,35 @@ Result<> make_disk(const DiskPlan& plan, const std::string& path) {
   if (plan.esp_size_bytes < kMinEspBytes) {
     return make_error(ErrorCode::kInvalidInput, "an ESP has at least 64 MiB");
   }
-  Result<struct stat> existing = stat_at(AT_FDCWD, path, 0);
-  if (existing && !S_ISREG(existing->st_mode)) {
-    return make_error(ErrorCode::kInvalidInput, "'" + path + "' is not a regular file");
+  if (plan.root_free_bytes > kMaxRootFreeBytes) {
+    return make_error(ErrorCode::kInvalidInput,
+                      fmt::format("the root file system can have {} bytes free at most, not {}",
+                                  kMaxRootFreeBytes, plan.root_free_bytes));
+  }
+  if (stat_at(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)) {
+    return errno_error("cannot make '" + path + "'", EEXIST);
   }
   size_t slash = path.find_last_of('/');
-  Target target;
-  target.directory = slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
   std::random_device random;
-  target.temporary = fmt::format(".cfs-disk-{:08x}{:08x}", random(), random());
-
+  Target target{
+      .directory = slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(slash, 1)),
+      .name = fmt::format(".cfs-disk-{:08x}{:08x}", random(), random())};
   auto make = [&]() -> Result<> {
     CFS_TRY(fill(target, plan));
-    CFS_TRY(rename_at(AT_FDCWD, target.path(), AT_FDCWD, path));
-    return fsync_directory(AT_FDCWD, target.directory);
+    return rename_at(AT_FDCWD, target.path(), AT_FDCWD, path);
   };
   Result<> made = make();
-  if (!made) {
-    (void)remove_file(AT_FDCWD, target.path());
-    return Error(std::move(made).error()).with("while making the disk image '" + path + "'");
+  if (!made) (void)remove_file(AT_FDCWD, target.path());
+  return made;
+}
+
+Result<> check_programs() {
+  for (const auto& [program, package] : {std::pair{"sfdisk", "fdisk"},
+                                         {"mkfs.vfat", "dosfstools"},
+                                         {"mmd", "mtools"},
+                                         {"mcopy", "mtools"},
+                                         {"mke2fs", "e2fsprogs"}}) {
+    CFS_TRY(find_program(program, package));
   }
   return {};
 }

@@ -41,13 +41,19 @@ struct DiskPlan {
 /// Bytes that on_progress will have been told of in the end: the total for a progress line.
 [[nodiscard]] Result<uint64_t> content_bytes(const DiskPlan& plan);
 
-/// Makes the disk image `path`. An existing regular file of that name is replaced when all is done
-/// (temporary name beside it → fsync → rename → fsync of the directory); on any failure it stays
-/// as it was. The file is sparse.
+/// The most that `root_free_bytes` can be.
+constexpr uint64_t kMaxRootFreeBytes = 1ULL << 40U;
+
+/// Makes the disk image `path`, which must not exist. On any failure it is removed again; a process
+/// that is killed leaves half a file behind, so give it a temporary name. The file is sparse, and
+/// synced; its directory is not.
 ///
-/// Runs sfdisk, mkfs.vfat, mtools and mke2fs. Errors: kNotFound (a program is missing: the hint
-/// names the Debian package; a host file is missing), kDigestMismatch (a file is not what its
+/// Runs sfdisk, mkfs.vfat, mtools and mke2fs. Errors: kExists; kNotFound (a program is missing: the
+/// hint names the Debian package; a host file is missing), kDigestMismatch (a file is not what its
 /// verity digest says), kInvalidInput (plan), kNoSpace, kInterrupted.
 [[nodiscard]] Result<> make_disk(const DiskPlan& plan, const std::string& path);
+
+/// Are the programs that make_disk() runs installed? kNotFound: the hint names the Debian package.
+[[nodiscard]] Result<> check_programs();
 
 }  // namespace cfs::disk

@@ -98,7 +98,7 @@ Result<> make_esp(const std::string& directory, const std::string& name, const E
     arguments.insert(arguments.end(), directories.begin(), directories.end());
     CFS_TRY(run(std::move(arguments)));
   }
-  TemporaryDirectory texts = CFS_TRY(TemporaryDirectory::create());
+  TemporaryDirectory texts = CFS_TRY(TemporaryDirectory::create(directory));
   for (const EspFile& file : files) {
     std::string source;
     if (const auto* text = std::get_if<std::string>(&file.content)) {

@@ -35,22 +35,15 @@ uint64_t journal_bytes(uint64_t size_bytes) {
   return size_bytes < 1024 * kMiB ? 16 * kMiB : 64 * kMiB;
 }
 
-bool is_power_of(uint64_t value, uint64_t base) {
-  while (value % base == 0) value /= base;
-  return value == 1;
-}
-
 /// Blocks of `groups` block groups that are not for files: bitmaps, and in some groups copies of
 /// the superblock, the group descriptors and room for these to grow.
 /// Spec: Linux Documentation/filesystems/ext4, "Block Groups".
 uint64_t group_overhead_blocks(uint64_t groups) {
   uint64_t descriptor_blocks = divide_up(groups * kGroupDescriptorBytes, kBlockBytes);
   uint64_t reserved = std::min(kMaxReservedDescriptorBlocks, 16 * groups + 16);
-  uint64_t copies = 0;
-  for (uint64_t group = 0; group < groups; ++group) {
-    if (group <= 1 || is_power_of(group, 3) || is_power_of(group, 5) || is_power_of(group, 7)) {
-      ++copies;
-    }
+  uint64_t copies = std::min<uint64_t>(groups, 2);  // groups 0, 1 and powers of 3, 5 and 7
+  for (uint64_t base : {3U, 5U, 7U}) {
+    for (uint64_t group = base; group < groups; group *= base) ++copies;
   }
   return groups * 2 + copies * (1 + descriptor_blocks + reserved);
 }

@@ -60,6 +60,7 @@ Result<uint64_t> open_files_below(int directory_fd, dev_t device, const std::str
   uint64_t count = 0;
   for (;;) {
     errno = 0;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): a stream of ours
     const dirent* entry = ::readdir(directory.get());
     if (entry == nullptr) {
       if (errno != 0) return errno_error("cannot list " + quoted(path));

@@ -365,7 +365,7 @@ class Client::Engine {
                        : transfer.curl_message[0] != '\0' ? std::string(transfer.curl_message)
                                                           : curl_easy_strerror(code);
     Error error = network_error(transfer, what);
-    if (http_error && (status == 404 || status == 410)) {
+    if (http_error && (status == 403 || status == 404 || status == 410)) {
       error.code = ErrorCode::kNotFound;
       return finish(transfer, std::move(error));
     }
@@ -501,7 +501,7 @@ Result<Download> Client::get(const std::string& url, uint64_t limit_bytes) {
   }
   if (scheme != "file") {
     return make_error(ErrorCode::kInvalidInput,
-                      "'" + url + "' is not an http://, https:// or file:// URL");
+                      "'" + displayed(url) + "' is not an http://, https:// or file:// URL");
   }
   std::optional<std::string> path = url_part(parsed, CURLUPART_PATH, CURLU_URLDECODE);
   if (!path) return make_error(ErrorCode::kInvalidInput, "'" + url + "' has no usable path");
@@ -512,7 +512,9 @@ Result<Download> Client::get(const std::string& url, uint64_t limit_bytes) {
 
 std::string join_url(std::string base, const std::string& path) {
   while (base.ends_with('/')) base.pop_back();
-  return base + (path.starts_with('/') ? "" : "/") + path;
+  if (!path.starts_with('/')) base += '/';
+  for (char c : path) base += c == '+' ? "%2B" : std::string(1, c);
+  return base;
 }
 
 }  // namespace cfs::net

@@ -37,7 +37,8 @@ class Download {
   /// Broken connections, time-outs and HTTP 408, 429, 500, 502, 503 and 504 are retried here with
   /// growing delays (`Retry-After` is respected); what has been read stays read: the next attempt
   /// asks for the rest (RFC 9110 §14) or skips what is known.
-  /// Errors: kNotFound (HTTP 404 and 410, no such file); kNetwork (everything else that goes wrong
+  /// Errors: kNotFound (HTTP 404 and 410, no such file; also 403, which is what S3 and its kin say
+  /// about a missing file to those who may not list); kNetwork (everything else that goes wrong
   /// on the way, with the URL); kCorrupt (more than `limit_bytes` came); kInterrupted.
   [[nodiscard]] Result<size_t> read(std::span<std::byte> buffer);
 
@@ -77,7 +78,8 @@ class Client {
   std::unique_ptr<Engine> engine_;
 };
 
-/// `base` and `path` joined with exactly one '/' between them.
+/// `base` and `path`, a name in a repository, joined with exactly one '/' between them. A '+' in
+/// the path is escaped: S3 takes a plain one for a space.
 [[nodiscard]] std::string join_url(std::string base, const std::string& path);
 
 }  // namespace cfs::net

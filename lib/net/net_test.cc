@@ -88,13 +88,16 @@ TEST(Client, EmptyBody) {
 }
 
 TEST(Client, NotFoundIsItsOwnErrorAndIsNotRetried) {
-  FakeServer server([](const Request&) { return Response{.status = 404, .body = "no"}; });
-  Client client = make_client();
-  auto body = fetch(client, server.url() + "/missing");
-  ASSERT_FALSE(body);
-  EXPECT_EQ(body.error().code, ErrorCode::kNotFound);
-  EXPECT_THAT(body.error().message, HasSubstr("/missing"));
-  EXPECT_EQ(server.targets().size(), 1u);
+  for (int status : {403, 404, 410}) {
+    FakeServer server([&](const Request&) { return Response{.status = status, .body = "no"}; });
+    Client client = make_client();
+    auto body = fetch(client, server.url() + "/missing");
+    ASSERT_FALSE(body);
+    EXPECT_EQ(body.error().code, ErrorCode::kNotFound) << status;
+    EXPECT_THAT(body.error().message,
+                AllOf(HasSubstr("/missing"), HasSubstr(std::to_string(status))));
+    EXPECT_EQ(server.targets().size(), 1u);
+  }
 }
 
 TEST(Client, ServerErrorsAreRetried) {
@@ -134,7 +137,7 @@ TEST(Client, RespectsRetryAfter) {
 }
 
 TEST(Client, OtherStatusesAreFinal) {
-  for (int status : {204, 206, 301, 400, 403, 505}) {
+  for (int status : {204, 206, 301, 400, 401, 505}) {
     FakeServer server([&](const Request&) { return Response{.status = status}; });
     Client client = make_client();
     auto body = fetch(client, server.url() + "/x");
@@ -336,6 +339,17 @@ TEST(Client, MessagesDoNotShowPasswords) {
   auto got = fetch(client, url + "/x");
   ASSERT_FALSE(got);
   EXPECT_THAT(got.error().describe(), AllOf(HasSubstr("127.0.0.1"), Not(HasSubstr("secret"))));
+  auto refused = client.get("ftp://me:secret@127.0.0.1/x", 10);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().describe(), AllOf(HasSubstr("127.0.0.1"), Not(HasSubstr("secret"))));
+}
+
+TEST(JoinUrl, EscapesPlusInThePathOnly) {
+  EXPECT_EQ(join_url("http://a+b", "targets/x_1+2~3.efi"), "http://a+b/targets/x_1%2B2~3.efi");
+  TemporaryDirectory directory = TemporaryDirectory::create().value();
+  ASSERT_TRUE(write_file_atomically(AT_FDCWD, directory.path() + "/a+b", as_bytes("plus")));
+  Client client = make_client();
+  EXPECT_EQ(*fetch(client, join_url("file://" + directory.path(), "a+b"), 4), "plus");
 }
 
 TEST(JoinUrl, HasOneSlash) {

@@ -110,6 +110,9 @@ const ReleaseFile* ReleaseDescription::file_with_role(std::string_view role) con
   return found == files.end() ? nullptr : &*found;
 }
 
+bool is_release_name(std::string_view text) { return matches(text, kNameRule); }
+bool is_channel(std::string_view text) { return matches(text, kWordRule); }
+
 Result<ReleaseDescription> parse_description(std::string_view text) {
   Json json = CFS_TRY(parse_json(text, {.size_bytes = kMaxDescriptionBytes}, kWhat));
   JsonReader reader(json, std::string(kWhat));
@@ -148,6 +151,9 @@ Result<ReleaseDescription> parse_description(std::string_view text) {
     ReleaseFile file;
     JsonReader name = CFS_TRY(element.member("name"));
     file.name = CFS_TRY(read_name(name, kFileRule));
+    if (file.name == kWhat || file.name.ends_with(".release.json")) {
+      return name.refuse("has a release description's name");
+    }
     if (std::ranges::find(description.files, file.name, &ReleaseFile::name) !=
         description.files.end()) {
       return name.refuse("occurs twice");

@@ -17,7 +17,9 @@ constexpr unsigned kDescriptionSchema = 1;
 
 /// One file of a release besides the image and its objects.
 struct ReleaseFile {
-  std::string name;             ///< [A-Za-z0-9][A-Za-z0-9.+~_-]{0,127}, unique in the release
+  /// [A-Za-z0-9][A-Za-z0-9.+~_-]{0,127}, unique in the release, not a description's: neither
+  /// "release.json" nor "….release.json".
+  std::string name;
   std::string role;             ///< [a-z0-9-]{1,32}: "uki", …
   verity::Sha256Digest sha256;  ///< plain SHA-256 of the content
   uint64_t size_bytes = 0;
@@ -69,6 +71,10 @@ struct ReleaseDescription {
   /// The file of that role, or null.
   [[nodiscard]] const ReleaseFile* file_with_role(std::string_view role) const;
 };
+
+/// Could a release have this name, be in this channel?
+[[nodiscard]] bool is_release_name(std::string_view text);
+[[nodiscard]] bool is_channel(std::string_view text);
 
 /// Parses `release.json`; every field is checked. If kernel.cmdline pins an image digest it must be
 /// this release's. Errors: kCorrupt; kUnsupported (another schema).

@@ -142,6 +142,8 @@ TEST(DescriptionTest, EveryFieldIsChecked) {
       {"files", file_with("name", "../x")},
       {"files", file_with("name", ".x")},
       {"files", file_with("name", "a/b")},
+      {"files", file_with("name", "release.json")},
+      {"files", file_with("name", "os_2.release.json")},
       {"files", file_with("role", "")},
       {"files", file_with("sha256", "00")},
       {"files", file_with("size", -1)},

@@ -49,7 +49,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     return fail(fmt::format("no valid JSON at byte {}", position));
   }
 
-  const std::string& problem() const { return problem_; }
+  [[nodiscard]] const std::string& problem() const { return problem_; }
   Json take() { return std::move(root_); }
 
  private:

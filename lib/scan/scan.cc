@@ -8,6 +8,7 @@
 #include "lib/scan/scan.h"
 
 #include <dirent.h>
+#include <sys/resource.h>
 #include <sys/xattr.h>
 
 #include <algorithm>
@@ -24,10 +25,36 @@ namespace {
 
 constexpr size_t kChunkEntries = 32;
 constexpr size_t kMaxOpenDirectories = 128;
+// Of a file being read: it, its object under a temporary name, the object that is there already.
+constexpr size_t kDescriptorsPerThread = 3;
+// The root, a piece of a long path, the batch's two directories, and a few for the caller.
+constexpr size_t kReservedDescriptors = 8;
 constexpr size_t kDirectoryBufferBytes = 64 << 10;
 constexpr size_t kXattrBytes = 64 << 10;  // the kernel's limit for a list and for a value
 constexpr size_t kFirstXattrBytes = 512;
 constexpr size_t kMaxPathPieceBytes = 3000;
+
+/// How the descriptors this process may still open are shared out.
+struct Descriptors {
+  unsigned threads;
+  ptrdiff_t directories;
+};
+
+Descriptors share_descriptors(unsigned threads) {
+  rlimit limit = {};
+  Result<std::vector<std::string>> open = list_directory(AT_FDCWD, "/proc/self/fd");
+  if (!open || ::getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    return {.threads = threads, .directories = kMaxOpenDirectories};
+  }
+  size_t used = open->size() + kReservedDescriptors;
+  size_t free = limit.rlim_cur > used ? static_cast<size_t>(limit.rlim_cur) - used : 0;
+  // Half for either where there are few; but directories have no use for more than the maximum.
+  size_t for_threads = std::max(free / 2, free - std::min(free, kMaxOpenDirectories));
+  size_t readers = std::clamp<size_t>(for_threads / kDescriptorsPerThread, 1, threads);
+  size_t rest = free - std::min(free, readers * kDescriptorsPerThread);
+  return {.threads = static_cast<unsigned>(readers),
+          .directories = static_cast<ptrdiff_t>(std::clamp<size_t>(rest, 1, kMaxOpenDirectories))};
+}
 
 using OpenDirectories = std::counting_semaphore<kMaxOpenDirectories>;
 
@@ -76,7 +103,8 @@ Error changed_directory() {
 
 class Scanner {
  public:
-  Scanner(const ScanOptions& options, store::Batch* batch) : options_(options), batch_(batch) {}
+  Scanner(const ScanOptions& options, store::Batch* batch)
+      : options_(options), batch_(batch), descriptors_(share_descriptors(options.threads)) {}
 
   Result<tree::Tree> run(int dir_fd, const std::string& path);
 
@@ -97,7 +125,8 @@ class Scanner {
   // The reading threads.
   Result<> read_entry(const Entry& entry);
   Result<> read_regular(const Entry& entry);
-  Result<> read_other(const Entry& entry);
+  /// What need not or cannot be opened: all but regular files with a content.
+  Result<> read_by_name(const Entry& entry);
   Result<> read_content(int fd, Found& found);
   Result<UniqueFd> open_file(const Entry& entry);
   /// False when another name of the same file has come first.
@@ -137,7 +166,8 @@ class Scanner {
   store::Batch* const batch_;
   std::string source_;
   UniqueFd root_;
-  OpenDirectories open_directories_{kMaxOpenDirectories};
+  const Descriptors descriptors_;
+  OpenDirectories open_directories_{descriptors_.directories};
   std::vector<PendingDirectory> pending_;
   std::vector<Entry> chunk_;
   std::vector<char> directory_buffer_ = std::vector<char>(kDirectoryBufferBytes);
@@ -156,7 +186,7 @@ Result<tree::Tree> Scanner::run(int dir_fd, const std::string& path) {
   root_ = CFS_TRY(open_at(dir_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   if (source_ == "/") source_.clear();
   {
-    ThreadPool pool(options_.threads);
+    ThreadPool pool(descriptors_.threads);
     CFS_TRY(walk(pool));
     CFS_TRY(pool.finish());
   }
@@ -271,7 +301,7 @@ void Scanner::submit_chunk(ThreadPool& pool) {
 }
 
 Result<> Scanner::read_entry(const Entry& entry) {
-  return entry.type == DT_REG ? read_regular(entry) : read_other(entry);
+  return entry.type == DT_REG ? read_regular(entry) : read_by_name(entry);
 }
 
 Result<UniqueFd> Scanner::open_file(const Entry& entry) {
@@ -284,8 +314,15 @@ Result<UniqueFd> Scanner::open_file(const Entry& entry) {
 }
 
 Result<> Scanner::read_regular(const Entry& entry) {
-  UniqueFd file = CFS_TRY(open_file(entry));
-  int fd = file.get();
+  Result<UniqueFd> file = open_file(entry);
+  if (!file && file.error().code == ErrorCode::kPermission) {
+    // An empty file has nothing to read.
+    struct stat status =
+        CFS_TRY(stat_at(entry.directory->fd.get(), entry.name, AT_SYMLINK_NOFOLLOW));
+    if (S_ISREG(status.st_mode) && status.st_size == 0) return read_by_name(entry);
+  }
+  UniqueFd opened = CFS_TRY(std::move(file));
+  int fd = opened.get();
   Found found;
   found.status = CFS_TRY(fstat_fd(fd));
   if (!S_ISREG(found.status.st_mode)) return store::source_changed();
@@ -316,12 +353,13 @@ Result<> Scanner::read_content(int fd, Found& found) {
   return store::check_unchanged(fd, found.status);
 }
 
-Result<> Scanner::read_other(const Entry& entry) {
+Result<> Scanner::read_by_name(const Entry& entry) {
   int directory = entry.directory->fd.get();
   const char* name = entry.name.c_str();
   Found found;
   found.status = CFS_TRY(stat_at(directory, entry.name, AT_SYMLINK_NOFOLLOW));
   if (IFTODT(found.status.st_mode) != entry.type) return store::source_changed();
+  if (S_ISREG(found.status.st_mode) && found.status.st_size != 0) return store::source_changed();
   if (!CFS_TRY(is_first_name(entry, found))) return {};
   if (S_ISLNK(found.status.st_mode)) {
     char target[4097];

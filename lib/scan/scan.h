@@ -28,7 +28,7 @@ struct ScanOptions {
   Xattrs xattrs = Xattrs::kAll;
   Devices devices = Devices::kKeep;  ///< block and character devices; whiteouts too
   Times times = Times::kKeep;
-  unsigned threads = available_cpus();  ///< ≥ 1; the result does not depend on it
+  unsigned threads = available_cpus();  ///< ≥ 1, fewer are used where descriptors are few
   Progress* progress = nullptr;         ///< receives the bytes of file content read
 };
 
@@ -39,7 +39,9 @@ struct ScanOptions {
 /// Errors carry the path of the file they are about: kSourceChanged (a file or directory changed
 /// while it was read), kPermission, kInvalidInput (beyond a limit of tree::Tree), kInterrupted,
 /// those of store::Batch.
-/// Memory: the tree, 1 MiB a thread, at most 128 descriptors besides one a thread.
+/// Memory: the tree, 1 MiB a thread. Descriptors: at most 128 besides three a thread, and no more
+/// than RLIMIT_NOFILE leaves, from about 20 on. Files without content need not be readable. The
+/// result does not depend on the number of threads.
 /// Spec: composefs-format.md §3.1.
 [[nodiscard]] Result<tree::Tree> scan_directory(int dir_fd, const std::string& path,
                                                 const ScanOptions& options, store::Batch* batch);

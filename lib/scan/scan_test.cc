@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -226,6 +227,39 @@ TEST_F(ScanTest, ManyDirectoriesWithOneFileEach) {
   EXPECT_EQ(scan({.threads = 2})->inode_count(), 1201U);
 }
 
+TEST_F(ScanTest, FewDescriptorsAreEnoughForManyThreads) {
+  for (int i = 0; i < 400; ++i) {
+    std::string name = "d" + std::to_string(i % 150);
+    if (i < 150) directory(name);
+    name += "/f" + std::to_string(i);
+    UniqueFd fd = open_at(root_.get(), name, O_WRONLY | O_CREAT, 0644).value();
+    ASSERT_TRUE(write_full(fd.get(), as_bytes(std::string(100, 'x') + name)));
+  }
+  const std::string expected = dump(scan().value());
+  for (rlim_t limit : {64U, 24U}) {
+    SCOPED_TRACE(limit);
+    pid_t pid = ::fork();
+    if (pid == 0) {
+      rlimit few = {.rlim_cur = limit, .rlim_max = limit};
+      if (::setrlimit(RLIMIT_NOFILE, &few) != 0) ::_exit(2);
+      Result<store::ObjectStore> store =
+          store::ObjectStore::open(AT_FDCWD, directory_.path() + "/store", {});
+      if (!store) ::_exit(3);
+      Result<store::Batch> batch = store->begin();
+      if (!batch) ::_exit(4);
+      Result<tree::Tree> tree = scan({.threads = 64}, &*batch);
+      if (!tree) {
+        (void)write_full(2, as_bytes(tree.error().describe() + "\n"));
+        ::_exit(5);
+      }
+      ::_exit(dump(*tree) == expected ? 0 : 6);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+    EXPECT_EQ(status, 0);
+  }
+}
+
 TEST_F(ScanTest, PathsLongerThanTheKernelTakes) {
   const std::string name(250, 'n');
   UniqueFd fd = open_at(AT_FDCWD, source_, O_RDONLY | O_DIRECTORY).value();
@@ -282,6 +316,25 @@ TEST_F(ScanTest, AnUnreadableFileOrDirectoryIsNamed) {
   ASSERT_EQ(::fchmodat(root_.get(), "dir", 0000, 0), 0);
   EXPECT_THAT(error_as_nobody(), HasSubstr(absolute("dir")));
   ASSERT_EQ(::fchmodat(root_.get(), "dir", 0755, 0), 0);
+}
+
+TEST_F(ScanTest, AnEmptyFileNeedNotBeReadable) {
+  file("locked", "", 0000);
+  file("again", "", 0000);
+  ASSERT_EQ(::linkat(root_.get(), "again", root_.get(), "linked", 0), 0);
+  const std::string expected = dump(scan().value());
+  EXPECT_THAT(expected, HasSubstr("/locked 0 100000 1 "));
+  ASSERT_EQ(::chmod(directory_.path().c_str(), 0755), 0);
+  pid_t pid = ::fork();
+  if (pid == 0) {
+    if (::geteuid() == 0 && ::setresuid(65534, 65534, 65534) != 0) ::_exit(2);
+    Result<tree::Tree> tree = scan();
+    if (!tree) (void)write_full(2, as_bytes(tree.error().describe() + "\n"));
+    ::_exit(tree && dump(*tree) == expected ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(ScanTest, AFileThatIsWrittenToMeanwhileIsNamedOrStoredWhole) {

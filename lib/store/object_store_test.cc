@@ -23,7 +23,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
-using testing::UnorderedElementsAreArray;
 
 std::string content_number(int number, size_t size_bytes) {
   std::string content = std::to_string(number) + ":";
@@ -74,6 +73,7 @@ class ObjectStoreTest : public testing::Test {
     UniqueFd fd = open_at(AT_FDCWD, object_path(digest), O_WRONLY | O_TRUNC).value();
     ASSERT_TRUE(write_full(fd.get(), as_bytes(content)));
   }
+  static std::string cache_path() { return "store/.cfs/" + VerifiedCache::file_name(); }
   /// Temporary directories in the store.
   std::vector<std::string> temporaries() {
     return list_directory(root_.get(), "store/.cfs/tmp").value_or(std::vector<std::string>{});
@@ -298,7 +298,7 @@ TEST_F(ObjectStoreTest, AnObjectVerifiedOnceIsNotHashedAgain) {
   ::usleep(50'000);
   ASSERT_TRUE(open_store().contains(digest).value());
   // A change that stat cannot show is the only way to see that nothing was read: forge the entry.
-  std::string cache = read_file(root_.get(), "store/.cfs/verified", 1 << 20).value();
+  std::string cache = read_file(root_.get(), cache_path(), 1 << 20).value();
   ASSERT_EQ(cache.size(), 128U);
   overwrite_object(digest, "damaged");
   struct stat now = stat_at(AT_FDCWD, object_path(digest), 0).value();
@@ -314,7 +314,7 @@ TEST_F(ObjectStoreTest, AnObjectVerifiedOnceIsNotHashedAgain) {
   ASSERT_TRUE(
       forged.save(open_at(root_.get(), "store/.cfs", O_RDONLY | O_DIRECTORY).value().get()));
   EXPECT_TRUE(open_store().contains(digest).value());
-  ASSERT_TRUE(remove_file(root_.get(), "store/.cfs/verified"));
+  ASSERT_TRUE(remove_file(root_.get(), cache_path()));
   EXPECT_FALSE(open_store().contains(digest).value());
 }
 
@@ -322,9 +322,9 @@ TEST_F(ObjectStoreTest, ADamagedCacheOnlyCostsTime) {
   verity::Digest digest = fill({"x"}).at(0);
   ::usleep(50'000);
   ASSERT_TRUE(open_store().contains(digest).value());
-  ASSERT_TRUE(write_file_atomically(root_.get(), "store/.cfs/verified", as_bytes("garbage")));
+  ASSERT_TRUE(write_file_atomically(root_.get(), cache_path(), as_bytes("garbage"), 0600));
   EXPECT_TRUE(open_store().contains(digest).value());
-  EXPECT_NE(read_file(root_.get(), "store/.cfs/verified", 1000).value(), "garbage");
+  EXPECT_NE(read_file(root_.get(), cache_path(), 1000).value(), "garbage");
 }
 
 TEST_F(ObjectStoreTest, AStoreThatCannotBeWrittenToCanBeRead) {
@@ -530,6 +530,159 @@ TEST_F(ObjectStoreTest, WhatADeadProcessLeftIsRemovedAndALiveBatchIsNot) {
   EXPECT_EQ(temporaries(), before);
   ASSERT_TRUE(alive.commit());
   EXPECT_THAT(store.list().value(), ElementsAre(verity::digest_of(as_bytes("alive"))));
+}
+
+// --- Several users ---
+
+TEST_F(ObjectStoreTest, DirectoriesAreSharedAsTheUmaskSays) {
+  mode_t old_mask = ::umask(0002);
+  fill({"x"});
+  ::umask(old_mask);
+  auto mode = [&](const std::string& path) {
+    return stat_at(root_.get(), path, 0).value().st_mode & 07777;
+  };
+  const std::string prefix = verity::digest_of(as_bytes("x")).hex().substr(0, 2);
+  EXPECT_EQ(mode("store"), 0775U);
+  EXPECT_EQ(mode("store/" + prefix), 0775U);
+  // Sticky: nobody puts anything in the place of another user's files.
+  EXPECT_EQ(mode("store/.cfs"), 01775U);
+  EXPECT_EQ(mode("store/.cfs/tmp"), 01775U);
+}
+
+TEST_F(ObjectStoreTest, ASymlinkLeadsNoCleaningElsewhere) {
+  ASSERT_TRUE(make_directories(root_.get(), "elsewhere/0123456789abcdef"));
+  ASSERT_TRUE(write_file_atomically(root_.get(), "elsewhere/0123456789abcdef/0", as_bytes("x")));
+  ASSERT_TRUE(make_directories(root_.get(), "store/.cfs"));
+  ASSERT_EQ(::symlinkat("../../elsewhere", root_.get(), "store/.cfs/tmp"), 0);
+  EXPECT_FALSE(open_store().begin());
+  EXPECT_TRUE(stat_at(root_.get(), "elsewhere/0123456789abcdef/0", 0));
+  ASSERT_TRUE(remove_tree(root_.get(), "store/.cfs"));
+  ASSERT_TRUE(make_directories(root_.get(), "elsewhere/tmp"));
+  ASSERT_EQ(::symlinkat("../elsewhere", root_.get(), "store/.cfs"), 0);
+  EXPECT_FALSE(open_store().begin());
+}
+
+TEST_F(ObjectStoreTest, OnlyWhatHasTheNameOfATemporaryDirectoryIsRemoved) {
+  ASSERT_TRUE(make_directories(root_.get(), "store/.cfs/tmp/0123456789abcdef"));
+  ASSERT_TRUE(make_directories(root_.get(), "store/.cfs/tmp/photographs"));
+  ASSERT_TRUE(open_store().begin());
+  EXPECT_THAT(temporaries(), ElementsAre("photographs"));
+}
+
+/// Two users of one store.
+class SharedStore : public ObjectStoreTest {
+ protected:
+  static constexpr uid_t kAlice = 12345;
+  static constexpr uid_t kMallory = 12346;
+
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "only root can be two users";
+    ASSERT_EQ(::chmod(directory_.path().c_str(), 0755), 0);
+    ASSERT_TRUE(make_directories(root_.get(), "store"));
+    ASSERT_EQ(::fchmodat(root_.get(), "store", 0777, 0), 0);
+  }
+  /// 0, or what `body` says is wrong.
+  static int as_user(uid_t user, mode_t mask, const std::function<int()>& body) {
+    return in_child([&] {
+      if (::setresgid(user, user, user) != 0 || ::setresuid(user, user, user) != 0) return 100;
+      ::umask(mask);
+      return body();
+    });
+  }
+  int put(const std::string& content) {
+    ObjectStore store = open_store();
+    Result<Batch> batch = store.begin();
+    if (!batch) return 1;
+    Result<FileDigest> put = batch->put_bytes(as_bytes(content));
+    if (!put) return put.error().code == ErrorCode::kPermission ? 13 : 2;
+    Result<> done = batch->commit();
+    if (!done) return done.error().code == ErrorCode::kPermission ? 13 : 3;
+    return store.contains(put->digest).value() ? 0 : 4;
+  }
+};
+
+TEST_F(SharedStore, BothAddObjectsWhereTheUmaskAllows) {
+  for (int i = 0; i < 20; ++i) {
+    uid_t user = i % 2 == 0 ? kAlice : kMallory;
+    ASSERT_EQ(as_user(user, 0, [&] { return put(content_number(i, 100)); }), 0) << i;
+    ASSERT_EQ(as_user(user, 0, [&] { return put("the same"); }), 0) << i;
+  }
+  EXPECT_EQ(open_store().list().value().size(), 21U);
+  expect_consistent();
+}
+
+TEST_F(SharedStore, AStoreOfAnotherUserIsUsedWithoutWritingToIt) {
+  ASSERT_EQ(as_user(kAlice, 022, [&] { return put("x"); }), 0);
+  EXPECT_EQ(as_user(kMallory, 022, [&] { return put("x"); }), 0);
+  EXPECT_EQ(as_user(kMallory, 022, [&] { return put("y"); }), 13) << "the umask forbids it";
+  EXPECT_EQ(as_user(kAlice, 022, [&] { return put("y"); }), 0);
+}
+
+TEST_F(SharedStore, WhatADeadProcessOfAnotherUserLeftStays) {
+  ASSERT_EQ(as_user(kAlice, 0,
+                    [&] {
+                      ObjectStore store = open_store();
+                      Batch batch = store.begin().value();
+                      if (!batch.put_bytes(as_bytes("dead"))) return 1;
+                      ::raise(SIGKILL);
+                      return 2;
+                    }),
+            128 + SIGKILL);
+  ASSERT_EQ(temporaries().size(), 1U);
+  EXPECT_EQ(as_user(kMallory, 0, [&] { return put("x"); }), 0);
+  EXPECT_EQ(temporaries().size(), 1U);
+  EXPECT_EQ(as_user(kAlice, 0, [&] { return put("y"); }), 0);
+  EXPECT_THAT(temporaries(), IsEmpty());
+}
+
+TEST_F(SharedStore, TheHintOfAnotherUserIsNotBelieved) {
+  const verity::Digest digest = verity::digest_of(as_bytes("the truth"));
+  ASSERT_EQ(as_user(kMallory, 0, [&] { return put("something else"); }), 0);
+  // A wrong object, and the hint that it is right: Mallory's own, moved under the other's name.
+  ASSERT_EQ(
+      as_user(kMallory, 0,
+              [&] {
+                std::string prefix = digest.hex().substr(0, 2);
+                if (!make_directories(root_.get(), "store/" + prefix, 0777)) return 1;
+                if (!write_file_atomically(root_.get(), "store/" + digest.object_path(),
+                                           as_bytes("a lie"))) {
+                  return 2;
+                }
+                struct stat lie = stat_at(AT_FDCWD, object_path(digest), 0).value();
+                UniqueFd own = open_at(root_.get(), "store/.cfs", O_RDONLY).value();
+                VerifiedCache forged = VerifiedCache::load(own.get());
+                auto nanoseconds = [](const timespec& time) {
+                  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 +
+                         static_cast<uint64_t>(time.tv_nsec);
+                };
+                forged.record(digest, {.inode = lie.st_ino,
+                                       .size_bytes = static_cast<uint64_t>(lie.st_size),
+                                       .mtime_ns = nanoseconds(lie.st_mtim),
+                                       .ctime_ns = nanoseconds(lie.st_ctim)});
+                if (!forged.save(own.get())) return 3;
+                std::string stolen = "verified-" + std::to_string(kAlice);
+                return rename_at(own.get(), VerifiedCache::file_name(), own.get(), stolen) ? 0 : 4;
+              }),
+      0);
+  EXPECT_EQ(as_user(kAlice, 0, [&] { return open_store().contains(digest).value() ? 1 : 0; }), 0);
+  EXPECT_EQ(as_user(kAlice, 0, [&] { return put("the truth"); }), 0);
+  EXPECT_EQ(raw_object(digest), "the truth");
+}
+
+TEST_F(SharedStore, AnObjectOfAnotherUserIsHashedEveryTime) {
+  ASSERT_EQ(as_user(kMallory, 0, [&] { return put("x"); }), 0);
+  ::usleep(50'000);
+  const verity::Digest digest = verity::digest_of(as_bytes("x"));
+  auto look = [&](uid_t user) {
+    return as_user(user, 0, [&] { return open_store().contains(digest).value() ? 0 : 1; });
+  };
+  auto has_hint = [&](uid_t user) {
+    return stat_at(root_.get(), "store/.cfs/verified-" + std::to_string(user), 0).has_value();
+  };
+  EXPECT_EQ(look(kMallory), 0);
+  EXPECT_TRUE(has_hint(kMallory));
+  EXPECT_EQ(look(kAlice), 0);
+  EXPECT_FALSE(has_hint(kAlice));
 }
 
 // --- Interrupted ---

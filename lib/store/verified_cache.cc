@@ -3,6 +3,7 @@
 
 #include <sys/file.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -16,7 +17,7 @@ constexpr uint64_t kSecondNs = 1'000'000'000;
 constexpr uint64_t kFineSlackNs = 20'000'000;       // two ticks of the slowest kernel clock
 constexpr uint64_t kCoarseSlackNs = 2 * kSecondNs;  // file systems that keep whole (even) seconds
 constexpr uint64_t kMaxEntries = uint64_t{1} << 24;
-constexpr char kTemporaryName[] = "verified.new";
+constexpr mode_t kMode = 0600;
 
 struct Header {
   char magic[8];               //  0
@@ -30,7 +31,28 @@ static_assert(sizeof(Header) == 64 && alignof(Header) == 1);
 constexpr char kMagic[8] = {'c', 'f', 's', 'v', 'e', 'r', 'i', 'f'};
 constexpr uint32_t kVersion = 1;
 
+/// Did this user write it, and could nobody else? In a directory that several may write to, others
+/// can put a file under our name, or move one of ours there: an object of ours, say, with a content
+/// of their choice. Objects can be read by all; this file cannot.
+bool is_ours(int fd) {
+  Result<struct stat> status = fstat_fd(fd);
+  return status && S_ISREG(status->st_mode) && status->st_uid == ::geteuid() &&
+         (status->st_mode & 07777) == kMode && status->st_nlink == 1;
+}
+
+/// This user's file, made when it is missing or not what it should be.
+Result<UniqueFd> open_to_save(int directory_fd) {
+  constexpr int kFlags = O_RDWR | O_NOFOLLOW | O_NONBLOCK;
+  const std::string name = VerifiedCache::file_name();
+  Result<UniqueFd> fd = open_at(directory_fd, name, kFlags);
+  if (fd && is_ours(fd->get())) return fd;
+  CFS_TRY(remove_file(directory_fd, name));
+  return open_at(directory_fd, name, kFlags | O_CREAT | O_EXCL, kMode);
+}
+
 }  // namespace
+
+std::string VerifiedCache::file_name() { return "verified-" + std::to_string(::geteuid()); }
 
 bool is_recent(const StatIdentity& identity, uint64_t now_ns) {
   uint64_t slack = identity.ctime_ns % kSecondNs == 0 ? kCoarseSlackNs : kFineSlackNs;
@@ -43,13 +65,11 @@ uint64_t file_clock_ns() {
   return static_cast<uint64_t>(now.tv_sec) * kSecondNs + static_cast<uint64_t>(now.tv_nsec);
 }
 
-std::vector<VerifiedCache::Entry> VerifiedCache::read_entries(int directory_fd) {
-  Result<UniqueFd> fd = open_at(directory_fd, kFileName, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-  if (!fd) return {};
-  Result<struct stat> status = fstat_fd(fd->get());
+std::vector<VerifiedCache::Entry> VerifiedCache::read_entries(int fd) {
+  Result<struct stat> status = fstat_fd(fd);
   Header header;
-  if (!status || !S_ISREG(status->st_mode) ||
-      pread_full(fd->get(), std::as_writable_bytes(std::span(&header, 1)), 0).value_or(0) !=
+  if (!status || !is_ours(fd) ||
+      pread_full(fd, std::as_writable_bytes(std::span(&header, 1)), 0).value_or(0) !=
           sizeof(header) ||
       std::memcmp(header.magic, kMagic, sizeof(kMagic)) != 0 || header.version != kVersion ||
       header.entry_size_bytes != sizeof(Entry) || header.entry_count > kMaxEntries ||
@@ -59,7 +79,7 @@ std::vector<VerifiedCache::Entry> VerifiedCache::read_entries(int directory_fd) 
   }
   std::vector<Entry> entries(static_cast<size_t>(header.entry_count));
   std::span<std::byte> raw = std::as_writable_bytes(std::span(entries));
-  if (pread_full(fd->get(), raw, sizeof(header)).value_or(0) != raw.size()) return {};
+  if (pread_full(fd, raw, sizeof(header)).value_or(0) != raw.size()) return {};
   verity::Sha256Digest hash = verity::sha256(raw);
   if (!std::equal(hash.bytes().begin(), hash.bytes().end(), header.entries_hash)) return {};
   return entries;
@@ -67,7 +87,11 @@ std::vector<VerifiedCache::Entry> VerifiedCache::read_entries(int directory_fd) 
 
 VerifiedCache VerifiedCache::load(int directory_fd) {
   VerifiedCache cache;
-  cache.entries_ = read_entries(directory_fd);
+  Result<UniqueFd> fd = open_at(directory_fd, file_name(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  // Where there are no locks, a file that is being written is an empty cache.
+  if (!fd || !is_ours(fd->get())) return cache;
+  (void)::flock(fd->get(), LOCK_SH);
+  cache.entries_ = read_entries(fd->get());
   return cache;
 }
 
@@ -90,10 +114,10 @@ void VerifiedCache::record(const verity::Digest& digest, const StatIdentity& ide
 }
 
 Result<> VerifiedCache::save(int directory_fd) {
-  // A lock on the directory: two processes that save at once keep each other's entries.
-  UniqueFd lock = CFS_TRY(open_at(directory_fd, ".", O_RDONLY | O_DIRECTORY));
-  if (::flock(lock.get(), LOCK_EX) != 0) return errno_error("cannot lock the store's cache");
-  std::vector<Entry> merged = read_entries(directory_fd);
+  UniqueFd file = CFS_TRY(open_to_save(directory_fd));
+  // Two processes that save at once keep each other's entries. Nobody else can hold this lock.
+  if (::flock(file.get(), LOCK_EX) != 0) return errno_error("cannot lock the store's cache");
+  std::vector<Entry> merged = read_entries(file.get());
   std::erase_if(merged, [this](const Entry& entry) {
     return recorded_.contains(*verity::Digest::from_bytes(entry.digest));
   });
@@ -119,17 +143,10 @@ Result<> VerifiedCache::save(int directory_fd) {
   verity::Sha256Digest hash = verity::sha256(raw);
   std::copy(hash.bytes().begin(), hash.bytes().end(), header.entries_hash);
 
-  auto write = [&]() -> Result<> {
-    UniqueFd file = CFS_TRY(
-        open_at(directory_fd, kTemporaryName, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
-    CFS_TRY(write_full(file.get(), std::as_bytes(std::span(&header, 1))));
-    CFS_TRY(write_full(file.get(), raw));
-    return rename_at(directory_fd, kTemporaryName, directory_fd, kFileName);
-  };
-  Result<> written = write();
-  if (!written) {
-    (void)remove_file(directory_fd, kTemporaryName);
-    return written;
+  CFS_TRY(pwrite_full(file.get(), std::as_bytes(std::span(&header, 1)), 0));
+  CFS_TRY(pwrite_full(file.get(), raw, sizeof(header)));
+  if (::ftruncate(file.get(), static_cast<off_t>(sizeof(header) + raw.size())) != 0) {
+    return errno_error("cannot truncate the store's cache");
   }
   entries_ = std::move(merged);
   recorded_.clear();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -32,12 +33,14 @@ struct StatIdentity {
 /// Which objects of a store without fs-verity have been hashed already: digest → StatIdentity.
 ///
 /// A hint and nothing more: an object whose identity is not exactly the recorded one is hashed
-/// again, and a file that is missing, damaged or of another version is an empty cache. Whoever can
-/// write it can write the objects too. Not thread-safe.
+/// again, and a file that is missing, damaged or of another version is an empty cache. Each user
+/// has a file of his own, and one that anybody else can have written is an empty cache too. Not
+/// thread-safe.
 /// Spec: docs/FORMATS.md, "Hint of verified objects".
 class VerifiedCache {
  public:
-  static constexpr char kFileName[] = "verified";
+  /// The name of this user's file.
+  [[nodiscard]] static std::string file_name();
 
   /// Reads the cache in `directory_fd`; empty when there is none that can be used.
   [[nodiscard]] static VerifiedCache load(int directory_fd);
@@ -48,8 +51,8 @@ class VerifiedCache {
   /// Is there something to save?
   [[nodiscard]] bool changed() const { return !recorded_.empty(); }
 
-  /// Adds what was recorded to the file, which another process may have changed since load().
-  /// Neither synced nor kept half: see load().
+  /// Adds what was recorded to the file, which another process may have changed since load(). Not
+  /// synced; half a file is none, see load().
   [[nodiscard]] Result<> save(int directory_fd);
 
  private:
@@ -63,7 +66,7 @@ class VerifiedCache {
   };
   static_assert(sizeof(Entry) == 64 && alignof(Entry) == 1);
 
-  [[nodiscard]] static std::vector<Entry> read_entries(int directory_fd);
+  [[nodiscard]] static std::vector<Entry> read_entries(int fd);
 
   std::vector<Entry> entries_;  ///< as in the file: sorted by digest
   std::unordered_map<verity::Digest, StatIdentity> recorded_;

@@ -2,6 +2,7 @@
 #include "lib/store/verified_cache.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "lib/base/io.h"
 #include "lib/verity/merkle.h"
@@ -16,9 +17,12 @@ verity::Digest digest_number(int number) {
 class VerifiedCacheTest : public testing::Test {
  protected:
   VerifiedCache load() { return VerifiedCache::load(fd_.get()); }
-  std::string content() { return read_file(fd_.get(), VerifiedCache::kFileName, 1 << 20).value(); }
+  std::string content() {
+    return read_file(fd_.get(), VerifiedCache::file_name(), 1 << 20).value();
+  }
   void overwrite(const std::string& bytes) {
-    ASSERT_TRUE(write_file_atomically(fd_.get(), VerifiedCache::kFileName, as_bytes(bytes)));
+    ASSERT_TRUE(
+        write_file_atomically(fd_.get(), VerifiedCache::file_name(), as_bytes(bytes), 0600));
   }
 
   TemporaryDirectory directory_ = TemporaryDirectory::create().value();
@@ -97,11 +101,42 @@ TEST_F(VerifiedCacheTest, ADamagedFileIsIgnoredAndReplaced) {
 }
 
 TEST_F(VerifiedCacheTest, SomethingThatIsNoFileIsIgnored) {
-  ASSERT_EQ(::symlinkat("/etc/passwd", fd_.get(), VerifiedCache::kFileName), 0);
+  ASSERT_EQ(::symlinkat("/etc/passwd", fd_.get(), VerifiedCache::file_name().c_str()), 0);
   EXPECT_FALSE(load().matches(digest_number(1), {}));
-  ASSERT_TRUE(remove_file(fd_.get(), VerifiedCache::kFileName));
-  ASSERT_EQ(::mkfifoat(fd_.get(), VerifiedCache::kFileName, 0600), 0);
+  ASSERT_TRUE(remove_file(fd_.get(), VerifiedCache::file_name()));
+  ASSERT_EQ(::mkfifoat(fd_.get(), VerifiedCache::file_name().c_str(), 0600), 0);
   EXPECT_FALSE(load().matches(digest_number(1), {}));  // and does not wait for a writer
+}
+
+TEST_F(VerifiedCacheTest, WhatSomebodyElseCanHaveWrittenIsIgnoredAndReplaced) {
+  VerifiedCache cache = load();
+  cache.record(digest_number(1), {.inode = 9});
+  ASSERT_TRUE(cache.save(fd_.get()));
+  const std::string name = VerifiedCache::file_name();
+  auto is_believed = [&] { return load().matches(digest_number(1), {.inode = 9}); };
+  EXPECT_TRUE(is_believed());
+  // An object of ours moved here: others can read it.
+  for (mode_t mode : {0644U, 0660U, 0602U, 0444U}) {
+    ASSERT_EQ(::fchmodat(fd_.get(), name.c_str(), mode, 0), 0);
+    EXPECT_FALSE(is_believed()) << mode;
+  }
+  ASSERT_EQ(::fchmodat(fd_.get(), name.c_str(), 0600, 0), 0);
+  EXPECT_TRUE(is_believed());
+  ASSERT_EQ(::linkat(fd_.get(), name.c_str(), fd_.get(), "another name", 0), 0);
+  EXPECT_FALSE(is_believed());
+  ASSERT_TRUE(remove_file(fd_.get(), "another name"));
+  EXPECT_TRUE(is_believed());
+  if (::geteuid() == 0) {
+    ASSERT_EQ(::fchownat(fd_.get(), name.c_str(), 12345, 12345, 0), 0);
+    EXPECT_FALSE(is_believed());
+  } else {
+    ASSERT_EQ(::fchmodat(fd_.get(), name.c_str(), 0640, 0), 0);
+  }
+  VerifiedCache again = load();
+  again.record(digest_number(2), {.inode = 9});
+  ASSERT_TRUE(again.save(fd_.get()));
+  EXPECT_TRUE(load().matches(digest_number(2), {.inode = 9}));
+  EXPECT_FALSE(is_believed());
 }
 
 TEST(IsRecent, DependsOnTheGranularityOfTheFileSystemsTimes) {

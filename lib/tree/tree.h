@@ -48,23 +48,27 @@ class Tree;
 /// Read freely; change through Tree.
 class Node {
  public:
-  std::string_view name() const { return name_; }  ///< empty for the root
-  const Node* parent() const { return parent_; }   ///< null for the root
-  Node* parent() { return parent_; }
+  [[nodiscard]] std::string_view name() const { return name_; }  ///< empty for the root
+  [[nodiscard]] const Node* parent() const { return parent_; }   ///< null for the root
+  [[nodiscard]] Node* parent() { return parent_; }
 
   /// The node that holds the attributes: this one, or for a hard link its target (never a link).
-  const Node& inode() const { return link_target_ != nullptr ? *link_target_ : *this; }
-  Node& inode() { return link_target_ != nullptr ? *link_target_ : *this; }
-  bool is_link() const { return link_target_ != nullptr; }
+  [[nodiscard]] const Node& inode() const {
+    return link_target_ != nullptr ? *link_target_ : *this;
+  }
+  [[nodiscard]] Node& inode() { return link_target_ != nullptr ? *link_target_ : *this; }
+  [[nodiscard]] bool is_link() const { return link_target_ != nullptr; }
   /// Do hard links point to this node?
-  bool has_links() const { return link_count_ > 0; }
+  [[nodiscard]] bool has_links() const { return link_count_ > 0; }
 
-  bool is_directory() const { return S_ISDIR(attributes.mode); }
-  bool is_regular() const { return S_ISREG(attributes.mode); }
-  bool is_symlink() const { return S_ISLNK(attributes.mode); }
-  bool is_device() const { return S_ISCHR(attributes.mode) || S_ISBLK(attributes.mode); }
+  [[nodiscard]] bool is_directory() const { return S_ISDIR(attributes.mode); }
+  [[nodiscard]] bool is_regular() const { return S_ISREG(attributes.mode); }
+  [[nodiscard]] bool is_symlink() const { return S_ISLNK(attributes.mode); }
+  [[nodiscard]] bool is_device() const {
+    return S_ISCHR(attributes.mode) || S_ISBLK(attributes.mode);
+  }
   /// A character device with number 0:0, which overlayfs takes for "deleted here".
-  bool is_whiteout() const { return S_ISCHR(attributes.mode) && rdev == 0; }
+  [[nodiscard]] bool is_whiteout() const { return S_ISCHR(attributes.mode) && rdev == 0; }
 
   /// Attributes that need no checks are open. Meaningless in a hard link: use inode().
   Attributes attributes;
@@ -72,31 +76,35 @@ class Node {
   uint64_t size_bytes = 0;  ///< regular files; free for other types (kept for the dump's sake)
 
   /// Regular file: content held in the image. Empty: none.
-  std::string_view content() const { return is_symlink() ? std::string_view() : text_; }
+  [[nodiscard]] std::string_view content() const {
+    return is_symlink() ? std::string_view() : text_;
+  }
   /// Symlink: its target.
-  std::string_view symlink_target() const { return is_symlink() ? text_ : std::string_view(); }
+  [[nodiscard]] std::string_view symlink_target() const {
+    return is_symlink() ? text_ : std::string_view();
+  }
   /// Regular file held outside the image: its fs-verity digest, or null.
-  const verity::Digest* digest() const { return digest_; }
+  [[nodiscard]] const verity::Digest* digest() const { return digest_; }
   /// Regular file held outside the image: its path in the object store ("ab/cd…"); empty: none.
-  std::string payload() const {
+  [[nodiscard]] std::string payload() const {
     return payload_is_digest_ ? digest_->object_path() : std::string(payload_);
   }
   /// Is the payload just digest()->object_path()?
-  bool payload_is_digest() const { return payload_is_digest_; }
-  bool has_payload() const { return payload_is_digest_ || !payload_.empty(); }
+  [[nodiscard]] bool payload_is_digest() const { return payload_is_digest_; }
+  [[nodiscard]] bool has_payload() const { return payload_is_digest_ || !payload_.empty(); }
   /// A regular file whose bytes lie in an object store.
-  bool is_external() const { return is_regular() && size_bytes > 0 && text_.empty(); }
+  [[nodiscard]] bool is_external() const { return is_regular() && size_bytes > 0 && text_.empty(); }
 
   /// Sorted by key; keys are unique.
-  std::span<const Xattr* const> xattrs() const { return xattrs_; }
-  const Xattr* xattr(std::string_view key) const;
+  [[nodiscard]] std::span<const Xattr* const> xattrs() const { return xattrs_; }
+  [[nodiscard]] const Xattr* xattr(std::string_view key) const;
 
   /// Directory: entries sorted by name (bytes). Empty for other types. Sorts when entries were
   /// added since the last call, so even const use is not thread-safe.
-  std::span<Node* const> children() const;
+  [[nodiscard]] std::span<Node* const> children() const;
 
   /// Absolute path in the tree, "/" for the root. For messages and reports.
-  std::string path() const;
+  [[nodiscard]] std::string path() const;
 
  private:
   friend class Tree;
@@ -132,8 +140,8 @@ class Tree {
   Tree& operator=(Tree&&) noexcept;
   ~Tree();
 
-  Node& root() { return *root_; }
-  const Node& root() const { return *root_; }
+  [[nodiscard]] Node& root() { return *root_; }
+  [[nodiscard]] const Node& root() const { return *root_; }
 
   /// Adds an entry to the directory `parent`. `attributes.mode` must have one of the 7 file types.
   /// Errors: kInvalidInput (bad name or type, parent not a directory), kExists.
@@ -145,12 +153,12 @@ class Tree {
   [[nodiscard]] Result<Node*> add_link(Node& parent, std::string_view name, Node& target);
 
   /// The entry called `name`, or null.
-  Node* child(const Node& directory, std::string_view name);
-  const Node* child(const Node& directory, std::string_view name) const;
+  [[nodiscard]] Node* child(const Node& directory, std::string_view name);
+  [[nodiscard]] const Node* child(const Node& directory, std::string_view name) const;
   /// The node at an absolute path ("/", "/a/b"; no "." or ".."; symlinks are not followed), or
   /// null.
-  Node* find(std::string_view path);
-  const Node* find(std::string_view path) const;
+  [[nodiscard]] Node* find(std::string_view path);
+  [[nodiscard]] const Node* find(std::string_view path) const;
 
   /// Removes a node and all below it (not the root). If other names of a removed file stay, the
   /// first of them in tree order takes over its attributes.

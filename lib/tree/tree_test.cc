@@ -44,8 +44,9 @@ TEST(Tree, SortsNamesByBytesAndFindsThem) {
 TEST(Tree, RefusesBadNamesTypesAndDuplicates) {
   Tree tree;
   Node& root = tree.root();
-  for (std::string name : {std::string(), std::string("."), std::string(".."), std::string("a/b"),
-                           std::string("a\0b", 3), std::string(256, 'n')}) {
+  for (const std::string& name :
+       {std::string(), std::string("."), std::string(".."), std::string("a/b"),
+        std::string("a\0b", 3), std::string(256, 'n')}) {
     EXPECT_EQ(tree.add(root, name, kFile).error().code, ErrorCode::kInvalidInput) << name;
   }
   EXPECT_TRUE(tree.add(root, std::string(255, 'n'), kFile));

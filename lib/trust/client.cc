@@ -11,7 +11,9 @@
 //
 // The price is state: what was verified last is saved after every step and read again, and verified
 // again, at the next run. A saved file that does not verify counts as absent, so that neither a bad
-// disk nor a rotation of keys locks a device out.
+// disk nor a rotation of keys locks a device out. For the trusted root that means to start again
+// from the one that the device was given first: whoever can damage the one file can replace both,
+// so nothing is lost, and the chain of roots leads to the newest one again.
 #include "lib/trust/client.h"
 
 #include <fmt/format.h>
@@ -72,18 +74,55 @@ Result<> check_not_older(std::string_view what, uint64_t version, uint64_t seen)
                                                       what, version, seen));
 }
 
-// The root in the store, checked against its own keys: guards against a damaged file only.
-Result<RootMetadata> load_root(MetadataStore& store) {
+// A file of the repository without which nothing goes on.
+Result<std::string> fetch_needed(const Fetch& fetch, const std::string& path, size_t limit_bytes) {
+  Result<std::string> content = fetch_bounded(fetch, path, limit_bytes);
+  if (content || content.error().code != ErrorCode::kNotFound) return content;
+  Error error = std::move(content).error();
+  error.code = ErrorCode::kNetwork;
+  error.hint = path == release::kTimestampPath
+                   ? "no release repository is there: look at the address that was given"
+                   : "the repository lacks a file that its metadata names; try again later or tell "
+                     "its operator";
+  return error;
+}
+
+constexpr std::string_view kInitialRoot = "initial_root.json";
+
+// A root with its text, and which of the two files it is.
+struct SavedRoot {
+  RootMetadata root;
+  std::string text;
+  std::string name;
+};
+
+// A root in the store, checked against its own keys: guards against a damaged file only.
+Result<std::optional<SavedRoot>> load_root(MetadataStore& store, std::string_view name) {
   std::optional<Unverified<std::string>> content =
-      CFS_TRY(store.load(role_file(Role::kRoot), max_size_bytes(Role::kRoot)));
-  if (!content) {
+      CFS_TRY(store.load(name, max_size_bytes(Role::kRoot)));
+  if (!content) return std::optional<SavedRoot>();
+  SavedRoot saved{.root = {}, .text = std::move(*content).untrusted(), .name = std::string(name)};
+  SignedDocument document = CFS_TRY(parse_document(Role::kRoot, saved.text));
+  saved.root = CFS_TRY(parse_root(document));
+  CFS_TRY(check_signatures(saved.root, document));
+  return std::optional(std::move(saved));
+}
+
+// The trusted root, or where it is missing or damaged the initial one.
+Result<SavedRoot> load_root(MetadataStore& store) {
+  Result<std::optional<SavedRoot>> saved = load_root(store, role_file(Role::kRoot));
+  if (saved && *saved) return std::move(**saved);
+  Result<std::optional<SavedRoot>> initial = load_root(store, kInitialRoot);
+  if (initial && *initial) return std::move(**initial);
+  if (saved && initial) {
     return make_error(ErrorCode::kNotFound, "there is no trusted root metadata yet")
         .with_hint("initialise the device with the root.json of its repository");
   }
-  SignedDocument document = CFS_TRY(parse_document(Role::kRoot, content->untrusted()));
-  RootMetadata root = CFS_TRY(parse_root(document));
-  CFS_TRY(check_signatures(root, document));
-  return root;
+  return Error(saved ? std::move(initial).error() : std::move(saved).error())
+      .with("while reading this device's trusted root")
+      .with_hint(
+          "it is damaged: put a root.json that you trust, such as the one that the device was "
+          "initialised with, in its place");
 }
 
 Targets make_targets(const RootMetadata& root, TargetsMetadata targets) {
@@ -102,7 +141,7 @@ class Update {
       : store_(store), fetch_(fetch), now_(now) {}
 
   Result<Targets> run() {
-    root_ = CFS_TRY(load_root(store_));                               // §5.2
+    CFS_TRY(start_from_saved_root());                                 // §5.2
     CFS_TRY(update_root());                                           // §5.3
     TimestampMetadata timestamp = CFS_TRY(update_timestamp());        // §5.4
     SnapshotMetadata snapshot = CFS_TRY(update_snapshot(timestamp));  // §5.5
@@ -115,6 +154,13 @@ class Update {
   }
 
  private:
+  Result<> start_from_saved_root() {
+    SavedRoot saved = CFS_TRY(load_root(store_));
+    if (saved.name == kInitialRoot) CFS_TRY(store_.save(role_file(Role::kRoot), saved.text));
+    root_ = std::move(saved.root);
+    return {};
+  }
+
   Result<> update_root() {
     for (unsigned count = 0; count < kMaxRootUpdates; ++count) {
       Result<std::string> content = fetch_bounded(
@@ -167,8 +213,8 @@ class Update {
       Result<TimestampMetadata> parsed = parse_timestamp(found->document);
       if (parsed) saved = std::move(*parsed);
     }
-    std::string content = CFS_TRY(fetch_bounded(fetch_, std::string(release::kTimestampPath),
-                                                max_size_bytes(Role::kTimestamp)));
+    std::string content = CFS_TRY(fetch_needed(fetch_, std::string(release::kTimestampPath),
+                                               max_size_bytes(Role::kTimestamp)));
     SignedDocument document = CFS_TRY(parse_document(Role::kTimestamp, content));
     CFS_TRY(check_signatures(root_, document));
     TimestampMetadata timestamp = CFS_TRY(parse_timestamp(document));
@@ -196,7 +242,7 @@ class Update {
     size_t limit_bytes = max_size_bytes(role);
     if (meta.length_bytes) limit_bytes = std::min<uint64_t>(limit_bytes, *meta.length_bytes);
     std::string text = CFS_TRY(
-        fetch_bounded(fetch_, release::metadata_path(role_name(role), meta.version), limit_bytes));
+        fetch_needed(fetch_, release::metadata_path(role_name(role), meta.version), limit_bytes));
     CFS_TRY(check_bytes(role_file(role), text, meta.length_bytes, meta.sha256));
     SignedDocument document = CFS_TRY(parse_document(role, text));
     CFS_TRY(check_signatures(root_, document));
@@ -296,6 +342,7 @@ Result<> trust_root(MetadataStore& store, const Unverified<std::string>& root) {
   for (Role role : {Role::kTimestamp, Role::kSnapshot, Role::kTargets}) {
     CFS_TRY(store.remove(role_file(role)));
   }
+  CFS_TRY(store.save(kInitialRoot, root.untrusted()));
   return store.save(role_file(Role::kRoot), root.untrusted());
 }
 
@@ -304,7 +351,7 @@ Result<Verified<Targets>> refresh(MetadataStore& store, const Fetch& fetch, rele
 }
 
 Result<Verified<Targets>> load_trusted(MetadataStore& store) {
-  RootMetadata root = CFS_TRY(load_root(store));
+  RootMetadata root = CFS_TRY(load_root(store)).root;
   std::optional<Unverified<std::string>> content =
       CFS_TRY(store.load(role_file(Role::kTargets), max_size_bytes(Role::kTargets)));
   if (!content) {
@@ -384,7 +431,7 @@ Result<Verified<release::ReleaseDescription>> fetch_release(const Verified<Targe
                       fmt::format("target '{}' is too large for a release description", name));
   }
   std::string content =
-      CFS_TRY(fetch_bounded(fetch, release::target_path(entry->sha256, name), entry->size_bytes));
+      CFS_TRY(fetch_needed(fetch, release::target_path(entry->sha256, name), entry->size_bytes));
   return verify_release(targets, name, Unverified(std::move(content)));
 }
 
@@ -418,8 +465,8 @@ Result<Verified<release::TransportManifest>> fetch_transport(
     return make_error(ErrorCode::kNotFound, "the release description names no transport manifest");
   }
   std::string content =
-      CFS_TRY(fetch_bounded(fetch, release::transport_path(description->image.digest),
-                            description->transport->size_bytes));
+      CFS_TRY(fetch_needed(fetch, release::transport_path(description->image.digest),
+                           description->transport->size_bytes));
   return verify_transport(description, Unverified(std::move(content)));
 }
 

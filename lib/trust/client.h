@@ -32,7 +32,7 @@ namespace cfs::trust {
 
 /// Fetches the file at `path`, relative to the repository's root ("metadata/2.root.json"), and at
 /// most `limit_bytes` of it: a longer one is an error, never cut short. kNotFound when the
-/// repository answers that there is no such file; every other failure has another code.
+/// repository answers that it has no such file for us; every other failure has another code.
 using Fetch =
     std::function<Result<Unverified<std::string>>(const std::string& path, size_t limit_bytes)>;
 
@@ -42,6 +42,7 @@ struct TargetEntry {
   uint64_t size_bytes = 0;
   verity::Sha256Digest sha256;
   release::Json custom;  ///< null when there is none
+  bool operator==(const TargetEntry&) const = default;
 };
 
 /// The verified targets metadata, and which versions of the other roles stood behind it.
@@ -65,8 +66,9 @@ struct ReleaseTarget {
 
 /// Makes `root` the trusted root of a device. It must be signed by its own threshold; that it is
 /// the right one is the caller's word. Forgets all other metadata in the store. An expired root is
-/// accepted: refresh() looks for newer ones first.
-/// Errors: kSignature, kCorrupt, kUnsupported, those of the store.
+/// accepted: refresh() looks for newer ones first. A second copy, initial_root.json, stays as it
+/// is: from there refresh() finds its way when the trusted root, which newer ones replace, is
+/// damaged. Errors: kSignature, kCorrupt, kUnsupported, those of the store.
 [[nodiscard]] Result<> trust_root(MetadataStore& store, const Unverified<std::string>& root);
 
 /// Brings the metadata in `store` up to date with the repository and returns the targets.
@@ -76,9 +78,9 @@ struct ReleaseTarget {
 /// it had, apart from newer roots, which were signed by the old ones.
 /// Errors: kSignature (not signed by a threshold); kRollback (a version went back); kExpired
 /// (freeze); kDigestMismatch (length or hash is not what the next role says: mix and match);
-/// kCorrupt; kUnsupported (spec_version); kNotFound (no trusted root in the store; or a file is
-/// missing in the repository); those of `fetch` and of the store. Spec: TUF 1.0.34 §5.1 to §5.6,
-/// without delegations.
+/// kCorrupt; kUnsupported (spec_version); kNotFound (no trusted root in the store); kNetwork (a
+/// file is missing in the repository); those of `fetch` and of the store. Spec: TUF 1.0.34 §5.1 to
+/// §5.6, without delegations.
 [[nodiscard]] Result<Verified<Targets>> refresh(MetadataStore& store, const Fetch& fetch,
                                                 release::UnixTime now);
 

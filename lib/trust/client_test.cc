@@ -59,7 +59,7 @@ TEST_F(ClientTest, GoodRepository) {
   EXPECT_THAT(repository_.fetched,
               ElementsAre("metadata/2.root.json", "metadata/timestamp.json",
                           "metadata/1.snapshot.json", "metadata/1.targets.json"));
-  EXPECT_EQ(store_.files.size(), 4u);
+  EXPECT_EQ(store_.files.size(), 5u);
 
   // Nothing new: nothing more is fetched than is needed to know that.
   expect_good();
@@ -87,14 +87,58 @@ TEST_F(ClientTest, NeedsATrustedRoot) {
 }
 
 TEST_F(ClientTest, ADamagedTrustedRootIsNotUsed) {
+  store_.files.erase("initial_root.json");
   store_.files["root.json"].replace(store_.files["root.json"].find("1.0.34"), 6, "1.0.35");
   expect_refused(ErrorCode::kSignature, "root.json: valid signatures by 0 of the 1");
+  store_.files["root.json"] = "";
+  expect_refused(ErrorCode::kCorrupt, "while reading this device's trusted root");
+  EXPECT_THAT(update().error().hint, HasSubstr("put a root.json that you trust"));
+  // The initial root does not make a bad one good either.
+  store_.files["initial_root.json"] = FakeRepository::sign(repository_.root_content(), {attacker_});
+  EXPECT_FALSE(update());
+}
+
+TEST_F(ClientTest, ADamagedTrustedRootIsFoundAgainFromTheInitialOne) {
+  std::vector<FakeKey> first_keys = repository_.roles["root"].keys;
+  repository_.roles["root"] = {.keys = {FakeKey(60)}, .version = 2};
+  repository_.publish_root(first_keys);
+  expect_good();
+  const std::string newest = store_.files["root.json"];
+  EXPECT_EQ(newest, repository_.files["metadata/2.root.json"]);
+  for (const std::string& damaged :
+       {std::string(), newest.substr(0, 100), std::string(1 << 20, ' '), attacker_.id()}) {
+    store_.files["root.json"] = damaged;
+    expect_good();
+    EXPECT_EQ(store_.files["root.json"], newest);
+  }
+  store_.files.erase("root.json");
+  expect_good();
+  // Saved before the repository is asked: the next damage may be to the other copy.
+  store_.files["root.json"] = "";
+  repository_.files.erase("metadata/timestamp.json");
+  repository_.files.erase("metadata/2.root.json");
+  EXPECT_FALSE(update());
+  EXPECT_EQ(store_.files["root.json"], repository_.files["metadata/1.root.json"]);
+}
+
+TEST_F(ClientTest, AFileThatTheRepositoryLacksIsANetworkError) {
+  for (const char* path :
+       {"metadata/timestamp.json", "metadata/1.snapshot.json", "metadata/1.targets.json"}) {
+    std::string good = std::exchange(repository_.files[path], "");
+    repository_.files.erase(path);
+    expect_refused(ErrorCode::kNetwork, path);
+    EXPECT_THAT(update().error().hint,
+                HasSubstr(path == std::string(release::kTimestampPath) ? "no release repository"
+                                                                       : "lacks a file"));
+    repository_.files[path] = good;
+  }
+  expect_good();
 }
 
 TEST_F(ClientTest, TrustRootForgetsTheRest) {
   expect_good();
   EXPECT_TRUE(trust_root(store_, Unverified(repository_.files["metadata/1.root.json"])));
-  EXPECT_EQ(store_.files.size(), 1u);
+  EXPECT_EQ(store_.files.size(), 2u);  // the trusted root and the initial one
   Result<> unsigned_root =
       trust_root(store_, Unverified(FakeRepository::sign(repository_.root_content(), {attacker_})));
   EXPECT_EQ(unsigned_root.error().code, ErrorCode::kSignature);

@@ -81,6 +81,20 @@ TEST_F(ComposefsInfoTest, ObjectsAreSortedAndUniqueOverAllImages) {
   EXPECT_EQ(info({"--basedir", path("store"), "objects", path("image")}).output, both);
 }
 
+TEST_F(ComposefsInfoTest, ObjectsBehindSymlinksAreNotMissing) {
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("store")));
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("elsewhere/22")));
+  write("elsewhere/22/" + std::string(kHex2 + 2), "");
+  ASSERT_EQ(::symlink(path("elsewhere/22").c_str(), path("store/22").c_str()), 0);
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("store/11")));
+  ASSERT_EQ(::symlink("nowhere", path("store/" + payload(kHex1)).c_str()), 0);
+  EXPECT_EQ(info({"--basedir=" + path("store"), "missing-objects", path("image")}).output,
+            payload(kHex1) + "\n");
+  ASSERT_EQ(::symlink("store", path("link").c_str()), 0);
+  EXPECT_EQ(info({"--basedir=" + path("link"), "missing-objects", path("image")}).output,
+            payload(kHex1) + "\n");
+}
+
 TEST_F(ComposefsInfoTest, DumpGivesBackWhatTheImageWasMadeFrom) {
   std::string dumped = info({"dump", path("image")}).output;
   EXPECT_EQ(info({"dump", path("image"), path("image")}).output, dumped + dumped);
@@ -140,6 +154,7 @@ TEST_F(ComposefsInfoTest, WrongCommandLinesAndFilesAreRefused) {
     EXPECT_THAT(program.error().message, HasSubstr("status 1"));
   }
   EXPECT_FALSE(info({"--basedir=" + path("missing"), "missing-objects", path("image")}).result);
+  EXPECT_FALSE(info({"--basedir=", "ls", path("image")}).result);
   EXPECT_THAT(info({"--help"}).output, HasSubstr("missing-objects"));
 }
 

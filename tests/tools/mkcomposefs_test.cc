@@ -2,7 +2,9 @@
 #include "tools/mkcomposefs.h"
 
 #include <gmock/gmock.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -125,6 +127,7 @@ TEST_F(MkcomposefsTest, VersionOptionsAreUpstreams) {
       {{"--max-version=1"}, kDigestA, kDigestC},
       {{"--min-version=0", "--max-version=1"}, kDigestA, kDigestC},
       {{"--min-version=1"}, kDigestAVersion1, kDigestC},
+      {{"--min-version= +1", "--threads=+2"}, kDigestAVersion1, kDigestC},
       {{"--min-version=1", "--max-version=0"}, kDigestAVersion1, kDigestC},
       {{"--max-version=0", "--max-version", "1"}, kDigestA, kDigestC},  // the last one counts
   };
@@ -161,6 +164,8 @@ TEST_F(MkcomposefsTest, WrongCommandLinesAreRefused) {
       {"--threads=-1", source, image},
       {"--min-version=x", source, image},
       {"--max-version=", source, image},
+      {"--min-version=-1", source, image},
+      {"--max-version=99999999999", source, image},
       {"--skip-xattrs", "--user-xattrs", source, image},
       {source, image, "--digest-store"},
   };
@@ -172,6 +177,16 @@ TEST_F(MkcomposefsTest, WrongCommandLinesAreRefused) {
   }
   EXPECT_THAT(names("."), ElementsAre("source"));
   EXPECT_THAT(mkcomposefs({"--help"}).output, AllOf(HasSubstr("SOURCE"), HasSubstr("--threads")));
+}
+
+TEST_F(MkcomposefsTest, OptionsForDirectoriesDoNotMatterToADump) {
+  EXPECT_EQ(
+      mkcomposefs({"--from-file", "--skip-xattrs", "--user-xattrs", "--use-epoch", "--skip-devices",
+                   "--digest-store=" + path("store"), "--print-digest-only", "-"},
+                  dump_a())
+          .output,
+      std::string(kDigestA) + "\n");
+  EXPECT_THAT(names("."), ElementsAre());
 }
 
 TEST_F(MkcomposefsTest, ErrorsNameTheFile) {
@@ -216,6 +231,125 @@ TEST_F(MkcomposefsTest, ReplacesTheFileNotTheSymlinkAndKeepsItsMode) {
 TEST_F(MkcomposefsTest, ADeviceIsWrittenTo) {
   EXPECT_TRUE(mkcomposefs({"--from-file", "-", "/dev/null"}, dump_a()).result);
   EXPECT_TRUE(S_ISCHR(stat_at(AT_FDCWD, "/dev/null", 0).value().st_mode));
+}
+
+/// Waits for a child process and returns its exit status.
+int in_child(const std::function<int()>& body) {
+  pid_t pid = ::fork();
+  if (pid == 0) ::_exit(body());
+  int status = 0;
+  EXPECT_EQ(::waitpid(pid, &status, 0), pid);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+TEST_F(MkcomposefsTest, ADescriptorsNameIsWrittenToWhereItIs) {
+  UniqueFd anonymous(::memfd_create("image", 0));
+  UniqueFd regular = open_at(AT_FDCWD, path("image"), O_RDWR | O_CREAT, 0644).value();
+  for (int fd : {anonymous.get(), regular.get()}) {
+    ASSERT_TRUE(write_full(fd, as_bytes(std::string(50'000, 'o'))));
+    std::string name = "/dev/fd/" + std::to_string(fd);
+    ASSERT_TRUE(mkcomposefs({"--from-file", "-", name}, dump_a()).result) << name;
+    ASSERT_EQ(::lseek(fd, 0, SEEK_SET), 0);
+    std::string image = read_fd(fd, 1 << 20).value();
+    EXPECT_EQ(verity::digest_of(as_bytes(image)).hex(), kDigestA) << name;
+  }
+  EXPECT_THAT(names("."), ElementsAre("image"));
+  ASSERT_EQ(::symlink(("/dev/fd/" + std::to_string(regular.get())).c_str(), path("link").c_str()),
+            0);
+  ASSERT_TRUE(mkcomposefs({"--from-file", "-", path("link")}, dump_a()).result);
+  EXPECT_EQ(fstat_fd(regular.get()).value().st_nlink, 1U)
+      << "replaced behind the descriptor's back";
+}
+
+TEST_F(MkcomposefsTest, AllNamesOfAFileSeeTheNewImage) {
+  write("image", "old");
+  ASSERT_EQ(::link(path("image").c_str(), path("other").c_str()), 0);
+  ASSERT_TRUE(mkcomposefs({"--from-file", "-", path("image")}, dump_a()).result);
+  EXPECT_EQ(verity::digest_of(as_bytes(read("other"))).hex(), kDigestA);
+}
+
+TEST_F(MkcomposefsTest, ASymlinkToAFileToBeMadeStays) {
+  ASSERT_EQ(::symlink("image", path("link").c_str()), 0);
+  ASSERT_TRUE(mkcomposefs({"--from-file", "-", path("link")}, dump_a()).result);
+  EXPECT_EQ(verity::digest_of(as_bytes(read("image"))).hex(), kDigestA);
+  EXPECT_TRUE(S_ISLNK(stat_at(AT_FDCWD, path("link"), AT_SYMLINK_NOFOLLOW).value().st_mode));
+}
+
+TEST_F(MkcomposefsTest, AReplacedFileKeepsModeAndOwner) {
+  write("image", "old");
+  ASSERT_EQ(::chmod(path("image").c_str(), 0666), 0);
+  bool is_root = ::geteuid() == 0;
+  if (is_root) {
+    ASSERT_EQ(::chown(path("image").c_str(), 12, 34), 0);
+  }
+  ASSERT_TRUE(mkcomposefs({"--from-file", "-", path("image")}, dump_a()).result);
+  struct stat status = stat_at(AT_FDCWD, path("image"), 0).value();
+  EXPECT_EQ(status.st_mode & 07777, 0666U) << "whatever the umask";
+  EXPECT_EQ(status.st_uid, is_root ? 12U : ::getuid());
+  if (is_root) {
+    EXPECT_EQ(status.st_gid, 34U);
+  }
+}
+
+TEST_F(MkcomposefsTest, AMountPointIsWrittenToWhereItIs) {
+  write("below", "old");
+  write("image", "mounted over");
+  int status = in_child([&] {
+    int spaces = CLONE_NEWNS | (::geteuid() == 0 ? 0 : CLONE_NEWUSER);
+    if (::unshare(spaces) != 0) return 1;
+    // EINVAL: / is no mount point (a chroot). The mount below is then undone by hand.
+    if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 && errno != EINVAL) {
+      return 2;
+    }
+    if (::mount(path("below").c_str(), path("image").c_str(), nullptr, MS_BIND, nullptr) != 0) {
+      return 3;
+    }
+    bool made = mkcomposefs({"--from-file", "-", path("image")}, dump_a()).result.has_value();
+    if (::umount2(path("image").c_str(), MNT_DETACH) != 0) return 4;
+    return made ? 0 : 5;
+  });
+  ASSERT_EQ(status, 0) << "needs root or user namespaces to mount";
+  EXPECT_EQ(verity::digest_of(as_bytes(read("below"))).hex(), kDigestA);
+  EXPECT_EQ(read("image"), "mounted over");
+  EXPECT_THAT(names("."), ElementsAre("below", "image"));
+}
+
+TEST_F(MkcomposefsTest, WhatOnlyTheFileItselfAllowsIsEnough) {
+  // Directory and file: may they be written to by somebody who is neither owner nor root?
+  ASSERT_EQ(::chmod(directory_.path().c_str(), 0755), 0);
+  for (mode_t directory : {0555U, 01777U}) {
+    SCOPED_TRACE(directory);
+    ASSERT_TRUE(make_directories(AT_FDCWD, path("here")));
+    write("here/image", "old");
+    write("here/locked", "old");
+    ASSERT_EQ(::chmod(path("here/locked").c_str(), 0444), 0);
+    ASSERT_EQ(::chmod(path("here/image").c_str(), 0666), 0);
+    ASSERT_EQ(::chmod(path("here").c_str(), directory), 0);
+    int status = in_child([&] {
+      if (::geteuid() == 0 && ::setresuid(12345, 12345, 12345) != 0) return 1;
+      if (mkcomposefs({"--from-file", "-", path("here/locked")}, dump_a()).result) return 2;
+      return mkcomposefs({"--from-file", "-", path("here/image")}, dump_a()).result ? 0 : 3;
+    });
+    ASSERT_EQ(status, 0);
+    EXPECT_EQ(verity::digest_of(as_bytes(read("here/image"))).hex(), kDigestA);
+    EXPECT_EQ(read("here/locked"), "old");
+    EXPECT_THAT(names("here"), ElementsAre("image", "locked"));
+    ASSERT_EQ(::chmod(path("here").c_str(), 0755), 0);
+    ASSERT_TRUE(remove_tree(AT_FDCWD, path("here")));
+  }
+}
+
+TEST_F(MkcomposefsTest, ADirectoryThatCannotBeOpenedWillDo) {
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("drop")));
+  ASSERT_EQ(::chmod(directory_.path().c_str(), 0755), 0);
+  ASSERT_EQ(::chmod(path("drop").c_str(), 01333), 0);
+  EXPECT_EQ(in_child([&] {
+              if (::geteuid() == 0 && ::setresuid(12345, 12345, 12345) != 0) return 1;
+              return mkcomposefs({"--from-file", "-", path("drop/image")}, dump_a()).result ? 0 : 2;
+            }),
+            0);
+  ASSERT_EQ(::chmod(path("drop").c_str(), 0755), 0);
+  EXPECT_EQ(verity::digest_of(as_bytes(read("drop/image"))).hex(), kDigestA);
 }
 
 /// Runs mkcomposefs in a child after `prepare`; the name of its error's code, or "none".

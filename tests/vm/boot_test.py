@@ -16,6 +16,13 @@ import boot_disk
 import vm
 
 OTHER_DIGEST = "ab" * 32
+FAULT_SCRIPT = """
+mkdir -p /root && mount -t ext4 -o ro /dev/vda /root || exit 1
+strace -o /strace -e trace=fsconfig -e inject={inject} cfs-mount-root /root
+sed 's/^/guest: strace /' /strace
+for name in dev proc run; do mount --rbind /$name /root/$name || exit 1; done
+exec chroot /root /sbin/init
+"""
 
 
 class Machine:
@@ -28,6 +35,7 @@ class Machine:
         self.digests = json.loads((arguments.work / "boot.json").read_text())
         self.image = self.digests["image"]
         self.disk = vm.copy_disk(arguments.work / "boot.img", self.work / "disk.img")
+        self.mount_root = arguments.mount_root
         self.initrd = vm.mount_root_initramfs(self.kernel, arguments.mount_root, self.work / "initramfs.cpio")
 
     def boot(self, options="cfs.on_failure=poweroff", pin=None):
@@ -39,7 +47,20 @@ class Machine:
 
     def boots(self, **options):
         """Boots, and fails unless the root's own init ran to its end on a verified root."""
-        text = self.boot(**options)
+        return self.check_booted(self.boot(**options))
+
+    def boots_with_fault(self, error, call):
+        """As boots(), from a shell in the initramfs as initramfs-tools does it, where cfs-mount-root's fsconfig(2)
+        number `call` fails with `error`."""
+        programs = [("bin/strace", vm.tool("strace")), ("bin/cfs-mount-root", self.mount_root)]
+        script = FAULT_SCRIPT.format(inject=f"fsconfig:error={error}:when={call}")
+        initrd = vm.script_initramfs(self.kernel, script, self.work / "fault.cpio", programs)
+        with vm.Guest(kernel=self.kernel.vmlinuz, initrd=initrd, disks=[self.disk],
+                      cmdline=f"quiet composefs.digest={self.image} cfs.on_failure=poweroff",
+                      log=self.work / "console.log") as guest:
+            return self.check_booted(guest.wait())
+
+    def check_booted(self, text):
         vm.check("cfs: FATAL" not in text, "FATAL on a disk that should boot:\n" + text)
         vm.check("guest: end" in text, "the root's init did not finish:\n" + text)
         vm.check(re.search(rf"^guest: booted cfs:{self.image} overlay ro,\S*metacopy=on,verity=require$", text, re.M),
@@ -115,6 +136,26 @@ def happy(machine):
                          options=f"root=UUID={uuid.upper()}")
     says(text, r"etc before \[\]")
     says(text, r"var before \[now\]")
+
+
+def no_file_backed_erofs(machine):
+    # A kernel that mounts EROFS from block devices only says ENOTBLK to its creation.
+    text = machine.boots_with_fault("ENOTBLK", 4)
+    says(text, r"strace fsconfig\(\d+, FSCONFIG_CMD_CREATE, NULL, NULL, 0\) = -1 ENOTBLK .* \(INJECTED\)")
+    says(text, 'json .*"image":"loop".*')
+    reads(text, "first")
+    reads(text, "second")
+
+
+def stacking_too_deep(machine):
+    # A kernel that counts a file-backed EROFS as a level of stacking says EINVAL to the overlay on /etc.
+    text = machine.boots_with_fault("EINVAL", 19)
+    says(text, r"strace fsconfig\(\d+, FSCONFIG_SET_STRING, \"workdir\", \"/run/cfs/etc/work\", 0\) = 0\s+"
+               r"guest: strace fsconfig\(\d+, FSCONFIG_CMD_CREATE, NULL, NULL, 0\) = -1 EINVAL .* \(INJECTED\)")
+    says(text, 'json .*"image":"loop".*')
+    says(text, r"etc after \[now\]")
+    reads(text, "first")
+    reads(text, "second")
 
 
 def wrong_digest(machine):
@@ -259,7 +300,7 @@ def two_pins(machine):
 
 SCENARIOS = {
     function.__name__: function
-    for function in (happy, wrong_digest, wrong_image_under_pinned_name, image_link_elsewhere, no_image, image_not_listed,
+    for function in (happy, no_file_backed_erofs, stacking_too_deep, wrong_digest, wrong_image_under_pinned_name, image_link_elsewhere, no_image, image_not_listed,
                      image_without_verity, flipped_image_start, flipped_image_directory, flipped_image_descriptor,
                      object_replaced, object_swapped, object_removed, flipped_object, flipped_init, no_state, partition, no_device,
                      no_pin, two_pins)

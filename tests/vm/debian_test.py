@@ -80,6 +80,9 @@ def check_release(guest, number, digest):
     root = guest.command("findmnt -nro FSTYPE,OPTIONS /")
     vm.check(root.startswith("overlay ro,") and "verity=require" in root, f"/ is {root}")
     vm.check(f"composefs.digest={digest}" in guest.command("cat /proc/cmdline"), "another digest is pinned")
+    # By this cfs-deploy knows which of several deployments of one image is running.
+    entry = guest.command("tail -c +5 /sys/firmware/efi/efivars/LoaderEntrySelected-* | tr -d '\\0'")
+    vm.check(entry == f"cfs_{number}_{digest[:12]}.0.efi", f"the boot loader started '{entry}'")
     state = guest.command("systemctl is-system-running --wait || systemctl --failed --no-legend")
     vm.check(state == "running", f"the system is {state}")
     vm.check(guest.command(f"cat {MARKER}").startswith(f"{number} "), "the root is another release's")

@@ -34,7 +34,7 @@ class WebServer {
     CFS_CHECK(start != std::string::npos);
     url_ = line.substr(start + 1, line.size() - start - 3);
   }
-  const std::string& url() const { return url_; }
+  [[nodiscard]] const std::string& url() const { return url_; }
 
  private:
   Subprocess process_;
@@ -51,8 +51,9 @@ class TufJsTest : public ::testing::Test {
   void release(const std::string& version, uint64_t epoch) {
     build_.version = version;
     build_.epoch = epoch;
-    build_.kernel_image = "kernel of " + version;
+    build_.kernel = "MZ kernel of " + version;
     build_.write(path("build" + version));
+    ukis_[version] = build_.uki;
     sign({"release", "add", path("repository"), "--keys", path("keys"), path("build" + version)});
     sign({"publish", path("repository"), "--keys", path("keys")});
   }
@@ -63,12 +64,13 @@ class TufJsTest : public ::testing::Test {
     return text ? *text : "";
   }
   Result<std::string> update(const WebServer& server, const std::string& target) {
-    return run_command(
-        {.arguments = {"node", SCRIPTS "/update.mjs", server.url(), path("state"), target}});
+    return run_command({.arguments = {"node", std::string(SCRIPTS) + "/update.mjs", server.url(),
+                                      path("state"), target}});
   }
 
   TemporaryDirectory directory_ = *TemporaryDirectory::create();
   signer::FakeBuild build_;
+  std::map<std::string, std::string> ukis_;  // by version
 };
 
 TEST_F(TufJsTest, VerifiesWhatWePublish) {
@@ -84,7 +86,7 @@ TEST_F(TufJsTest, VerifiesWhatWePublish) {
   EXPECT_EQ(description.image.digest, build_.description.image.digest);
   file = update(server, "os_1.efi");
   ASSERT_TRUE(file) << file.error().describe();
-  EXPECT_EQ(read(*file), "kernel of 1");
+  EXPECT_EQ(read(*file), ukis_["1"]);
 
   // An update of the same client, and a renewed root.
   std::string first_timestamp = read(path("repository/metadata/timestamp.json"));
@@ -92,16 +94,18 @@ TEST_F(TufJsTest, VerifiesWhatWePublish) {
   sign({"publish", path("repository"), "--keys", path("keys"), "--expires-days", "1000"});
   file = update(server, "os_2.efi");
   ASSERT_TRUE(file) << file.error().describe();
-  EXPECT_EQ(read(*file), "kernel of 2");
+  EXPECT_EQ(read(*file), ukis_["2"]);
   EXPECT_EQ(read(path("state/root.json")), read(path("repository/metadata/2.root.json")));
   EXPECT_THAT(update(server, "os_3.efi").error().describe(), HasSubstr("no target os_3.efi"));
 
   // It does look: a changed target, a changed signature, a rollback.
-  std::string uki = path("repository/" +
-                         release::target_path(verity::sha256(as_bytes("kernel of 2")), "os_2.efi"));
-  signer::write_test_file(uki, "kernel of 3");
+  std::string uki =
+      path("repository/" + release::target_path(verity::sha256(as_bytes(ukis_["2"])), "os_2.efi"));
+  std::string changed_uki = ukis_["2"];
+  changed_uki.back() ^= 1;
+  signer::write_test_file(uki, changed_uki);
   EXPECT_FALSE(update(server, "os_2.efi"));
-  signer::write_test_file(uki, "kernel of 2");
+  signer::write_test_file(uki, ukis_["2"]);
   ASSERT_TRUE(update(server, "os_2.efi"));
   std::string timestamp = path("repository/metadata/timestamp.json");
   std::string good = read(timestamp);

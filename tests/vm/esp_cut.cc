@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Makes a UKI the default entry of an ESP, as cfs-deploy does, and resets the machine in that
+// instant: what the kernel has not written by then is lost.
+//
+//     esp_cut DIRECTORY NAME UKI
+#include <sys/reboot.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "lib/base/io.h"
+#include "lib/boot/esp.h"
+
+namespace {
+
+cfs::Result<> run(const std::string& directory, const std::string& name, const std::string& path) {
+  cfs::UniqueFd uki = CFS_TRY(cfs::open_regular_at(AT_FDCWD, path));
+  cfs::boot::Esp esp = CFS_TRY(cfs::boot::Esp::open(AT_FDCWD, directory));
+  CFS_TRY(esp.install(name, uki.get()));
+  return esp.set_default(name);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 4) return 2;
+  cfs::Result<> done = run(argv[1], argv[2], argv[3]);
+  if (!done) {
+    std::fprintf(stderr, "%s\n", done.error().describe().c_str());
+    return 1;
+  }
+  ::reboot(RB_AUTOBOOT);
+  return 1;
+}
