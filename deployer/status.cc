@@ -68,7 +68,7 @@ release::Json to_json(const Status& status) {
   for (const std::string& id : status.pinned) pinned.push_back(id);
   release::Json::Array damaged;
   for (const Damage& damage : status.damaged) {
-    damaged.push_back(release::Json::Object{{"path", damage.path}, {"problem", damage.problem}});
+    damaged.emplace_back(release::Json::Object{{"path", damage.path}, {"problem", damage.problem}});
   }
   return release::Json::Object{
       {"schema", 1},
