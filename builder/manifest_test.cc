@@ -391,7 +391,7 @@ std::set<std::string> words_after(const std::string& hint, const std::string& be
 }
 
 TEST(Manifest, TheSchemaHasTheReadersKeysAndChoices) {
-  std::string text = *read_file(AT_FDCWD, "docs/manifest.schema.json", 1 << 20);
+  std::string text = *read_file(AT_FDCWD, "manifests/manifest.schema.json", 1 << 20);
   Result<release::Json> schema = release::parse_json(text, {}, "manifest.schema.json");
   ASSERT_TRUE(schema) << schema.error().describe();
   std::map<std::string, std::set<std::string>> in_schema;

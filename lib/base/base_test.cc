@@ -80,9 +80,10 @@ TEST(Io, OpenBeneathRefusesSymlinksAndDotDot) {
 TEST(Subprocess, EndsWithWhatItStarted) {
   auto begin = std::chrono::steady_clock::now();
   {
-    // A shell that has a trap waits for its child first.
+    // A shell with a trap goes on when its child has ended, not before.
     Subprocess child =
-        Subprocess::start({.arguments = {"sh", "-c", "trap : TERM; echo ready; sleep 60; :"}})
+        Subprocess::start(
+            {.arguments = {"sh", "-c", "trap : TERM; (echo ready; exec sleep 60); :"}})
             .value();
     std::array<std::byte, 6> ready;
     ASSERT_EQ(read_full(child.stdout_fd(), ready).value(), ready.size());

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""docs/manifest.schema.json is a JSON Schema, takes the project's manifests and what docs/MANIFEST.md
+"""manifests/manifest.schema.json is a JSON Schema, takes the project's manifests and what docs/MANIFEST.md
 allows, and refuses mistakes. Another implementation of JSON Schema than ours is the judge: we have
 none. That its keys are the reader's is a unit test of the builder."""
 
@@ -13,7 +13,7 @@ import jsonschema
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SCHEMA_LINE = "# yaml-language-server: $schema=../docs/manifest.schema.json"
+SCHEMA_LINE = "# yaml-language-server: $schema=manifest.schema.json"
 
 GOOD = yaml.safe_load("""
 cfs: 1
@@ -64,7 +64,7 @@ MISTAKES = [
 
 
 def main():
-    schema = json.loads((ROOT / "docs/manifest.schema.json").read_text())
+    schema = json.loads((ROOT / "manifests/manifest.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     failures = []
