@@ -146,7 +146,7 @@ TEST(ReportTest, NamesCannotDriveTheTerminal) {
       "cfs",
       make_error(ErrorCode::kCorrupt, "'a\x1b[2J\x07\x7f\xc2\x9b ' é€\tb").with_hint("line\nline"));
   EXPECT_EQ(testing::internal::GetCapturedStderr(),
-            "cfs: error: 'a?[2J???? ' é€\tb\ncfs: hint: line\nline\n");
+            "cfs: error: 'a?[2J???? ' é€\tb\ncfs: hint: line\n  line\n");
   EXPECT_EQ(status, 7);
 }
 

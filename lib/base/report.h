@@ -8,7 +8,7 @@
 namespace cfs {
 
 /// Prints `PROGRAM: error: …` and the hint to standard error; returns the exit status to end with.
-/// Control characters are printed as '?'. Only `main` calls it.
+/// Control characters are printed as '?', lines after the first are indented. Only `main` calls it.
 int report_error(std::string_view program, const Error& error);
 
 /// The exit status to end with: `status`, unless that is an error or what was printed to standard

@@ -28,6 +28,11 @@ constexpr unsigned kMaxComposefsVersion =
     2;  // composefs-rs; differs only in what its writer chooses
 constexpr std::string_view kOverlayPrefix = "trusted.overlay.";
 constexpr std::string_view kEscapedPrefix = "trusted.overlay.overlay.";
+// What the writer puts on a whiteout, and on the directory that holds it, as the tree has the
+// latter.
+constexpr const char* kWhiteoutMarks[] = {"trusted.overlay.overlay.whiteout",
+                                          "user.overlay.whiteout"};
+constexpr const char* kDirectoryMarks[] = {"trusted.overlay.whiteouts", "user.overlay.whiteouts"};
 
 Error corrupt(uint64_t offset, const std::string& what) {
   return make_error(ErrorCode::kCorrupt,
@@ -77,6 +82,14 @@ class Reader {
       }
       return nullptr;
     }
+    /// Both marks: a file that came with one of them is none.
+    [[nodiscard]] bool marks_whiteout() const {
+      return std::all_of(std::begin(kWhiteoutMarks), std::end(kWhiteoutMarks),
+                         [&](const char* mark) {
+                           const std::string_view* value = find(mark);
+                           return value != nullptr && value->empty();
+                         });
+    }
   };
 
   template <typename Struct>
@@ -124,6 +137,8 @@ class Reader {
   Result<> fill_external(tree::Node& node, const Inode& inode, const XattrList& xattrs);
   Result<> set_xattrs(tree::Node& node, const Inode& inode, const XattrList& xattrs);
   Result<> resolve_pending();
+  void remove_directory_marks();
+  Result<bool> is_other_name_of_whiteout(const tree::Node& parent, const Inode& inode);
 
   Bytes image_;
   uint64_t claimed_ = 0;
@@ -295,15 +310,20 @@ Result<> Reader::read_directory(const PendingDirectory& directory) {
     }
   }
   if (dots != 2) return corrupt(inode.offset, "directory without '.' and '..'");
-  tree::Node& node = *directory.node;
-  bool holds_whiteout = std::any_of(
-      node.children().begin(), node.children().end(),
-      [](const tree::Node* child) { return !child->is_link() && child->is_whiteout(); });
-  if (holds_whiteout) {
-    result_.tree.remove_xattr(node, "trusted.overlay.whiteouts");
-    result_.tree.remove_xattr(node, "user.overlay.whiteouts");
-  }
   return {};
+}
+
+/// Takes the writer's marks from the directories that hold a whiteout.
+void Reader::remove_directory_marks() {
+  for (const auto& [nid, node] : nodes_) {
+    bool holds_whiteout =
+        node->is_directory() &&
+        std::any_of(node->children().begin(), node->children().end(), [](const tree::Node* child) {
+          return !child->is_link() && child->is_whiteout();
+        });
+    if (!holds_whiteout) continue;
+    for (const char* mark : kDirectoryMarks) result_.tree.remove_xattr(*node, mark);
+  }
 }
 
 Result<> Reader::read_group(const PendingDirectory& directory, std::string_view group,
@@ -376,13 +396,25 @@ Result<> Reader::read_entry(const PendingDirectory& directory, std::string_view 
     if (inode.ino == next_ino_) ++next_ino_;
     return {};
   }
-  if (inode.ino != next_ino_ && !S_ISDIR(inode.attributes.mode)) {
+  bool is_primary =
+      inode.ino == next_ino_ && !CFS_TRY(is_other_name_of_whiteout(*directory.node, inode));
+  if (!is_primary && !S_ISDIR(inode.attributes.mode)) {
     claimed_ = claimed_before;  // claimed when its turn comes
     pending_.push_back({directory.node, std::string(name), nid, type});
     return {};
   }
   if (inode.ino == next_ino_) ++next_ino_;
   return add_inode(*directory.node, name, nid, directory.nid, inode, type);
+}
+
+/// A whiteout's primary name is in a directory that the writer has marked for it. The inode number
+/// alone does not tell where another name comes before, with no inode in between.
+Result<bool> Reader::is_other_name_of_whiteout(const tree::Node& parent, const Inode& inode) {
+  if (!S_ISREG(inode.attributes.mode) || inode.size != 0) return false;
+  XattrList xattrs = CFS_TRY(read_xattrs(inode));
+  return xattrs.marks_whiteout() &&
+         std::any_of(std::begin(kDirectoryMarks), std::end(kDirectoryMarks),
+                     [&](const char* mark) { return parent.xattr(mark) == nullptr; });
 }
 
 Result<> Reader::add_inode(tree::Node& parent, std::string_view name, uint64_t nid,
@@ -456,11 +488,7 @@ Result<> Reader::fill_external(tree::Node& node, const Inode& inode, const Xattr
 }
 
 Result<> Reader::set_xattrs(tree::Node& node, const Inode& inode, const XattrList& xattrs) {
-  // The writer leaves both marks on a whiteout; a file that came with one of them keeps it.
-  const std::string_view* mark = xattrs.find("trusted.overlay.overlay.whiteout");
-  const std::string_view* user_mark = xattrs.find("user.overlay.whiteout");
-  bool is_whiteout = node.is_regular() && inode.size == 0 && mark != nullptr && mark->empty() &&
-                     user_mark != nullptr && user_mark->empty();
+  bool is_whiteout = node.is_regular() && inode.size == 0 && xattrs.marks_whiteout();
   if (is_whiteout) node.attributes.mode = S_IFCHR | (node.attributes.mode & ~uint32_t{S_IFMT});
   for (size_t i = 0; i < xattrs.items.size(); ++i) {
     const auto& [key, value] = xattrs.items[i];
@@ -470,7 +498,10 @@ Result<> Reader::set_xattrs(tree::Node& node, const Inode& inode, const XattrLis
     } else if (key.starts_with(kOverlayPrefix)) {
       continue;  // the writer's own: metacopy, redirect, the root's opaque
     }
-    if (is_whiteout && (&value == mark || &value == user_mark)) continue;
+    if (is_whiteout && std::find(std::begin(kWhiteoutMarks), std::end(kWhiteoutMarks), key) !=
+                           std::end(kWhiteoutMarks)) {
+      continue;
+    }
     if (node.xattr(name) != nullptr) return corrupt(inode.offset, "the same xattr twice");
     CFS_TRY(from_tree(inode.offset, result_.tree.set_xattr(node, name, value)));
     if (i < xattrs.shared_count) result_.shared_xattrs.insert(node.xattr(name));
@@ -517,6 +548,7 @@ Result<Image> Reader::read() {
     CFS_TRY(read_directory(directory));
   }
   CFS_TRY(resolve_pending());
+  remove_directory_marks();
   return std::move(result_);
 }
 

@@ -13,10 +13,10 @@
 namespace cfs::erofs {
 namespace {
 
-std::string image_of(const std::string& entries) {
+std::string image_of(const std::string& entries, const VersionRange& versions = {}) {
   tree::Tree tree = tree::parse_dump("/ 4096 40755 2 0 0 0 0.0 - - -\n" + entries).value();
   std::string image;
-  EXPECT_TRUE(write_image(tree, {}, [&](Bytes piece) -> Result<> {
+  EXPECT_TRUE(write_image(tree, versions, [&](Bytes piece) -> Result<> {
     image += as_text(piece);
     return {};
   }));
@@ -48,6 +48,23 @@ TEST(ReadImage, GivesTheTreeBack) {
   EXPECT_TRUE(image.tree.find("/z")->is_link());
   EXPECT_EQ(image.tree.find("/00"), nullptr);
   EXPECT_TRUE(check_image(as_bytes(sample())));
+}
+
+TEST(ReadImage, AWhiteoutStaysInTheDirectoryThatIsMarkedForIt) {
+  // /a/x comes first and, with no inode in between, has the number that is expected there.
+  for (unsigned version : {0U, 1U}) {
+    std::string image = image_of(
+        "/a 0 40755 2 0 0 0 0.0 - - -\n"
+        "/b 0 40755 2 0 0 0 0.0 - - -\n"
+        "/b/w 0 20000 2 0 0 0 0.0 - - -\n"
+        "/a/x 0 @20000 1 0 0 0 0.0 /b/w - -\n",
+        {.min = version, .max = version});
+    Image read = read_image(as_bytes(image)).value();
+    EXPECT_TRUE(read.tree.find("/b/w")->is_whiteout());
+    EXPECT_TRUE(read.tree.find("/a/x")->is_link());
+    EXPECT_EQ(read.tree.find("/b")->xattr("user.overlay.whiteouts"), nullptr);
+    EXPECT_TRUE(check_image(as_bytes(image)));
+  }
 }
 
 TEST(ReadImage, OtherFilesAreUnsupported) {

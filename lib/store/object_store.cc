@@ -46,6 +46,12 @@ std::string in_quotes(const verity::Digest& digest) {
   return "object '" + digest.object_path() + "'";
 }
 
+/// Is it the name of a directory of objects, "00" to "ff"?
+bool is_fan_out(const std::string& name) {
+  std::array<std::byte, 1> first;
+  return name.size() == kFanOutDigits && from_hex(name, first) && to_hex(first) == name;
+}
+
 StatIdentity identity_of(const struct stat& status) {
   auto nanoseconds = [](const timespec& time) {
     return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
@@ -179,6 +185,10 @@ struct ObjectStore::State {
   void cache_record(const verity::Digest& digest, const struct stat& status);
   void save_cache();
 
+  /// What stands in the place of a directory of objects has to be one: overlayfs follows no
+  /// symlinks there, so what lies behind one could never be read.
+  Result<> check_directories();
+
  private:
   VerifiedCache& loaded_cache();
   [[nodiscard]] bool can_be_remembered(const struct stat& status) const;
@@ -186,6 +196,21 @@ struct ObjectStore::State {
   std::mutex cache_mutex_;
   std::optional<VerifiedCache> cache_;
 };
+
+Result<> ObjectStore::State::check_directories() {
+  for (const std::string& name : CFS_TRY(list_directory(directory.get(), "."))) {
+    if (!is_fan_out(name)) continue;
+    Result<struct stat> status = stat_at(directory.get(), name, AT_SYMLINK_NOFOLLOW);
+    if (!status && status.error().code == ErrorCode::kNotFound) continue;
+    if (!status) return std::move(status).error();
+    if (!S_ISDIR(status->st_mode)) {
+      return make_error(ErrorCode::kInvalidInput,
+                        "'" + name + "' in the store '" + path + "' is not a directory")
+          .with_hint("objects are mounted from real directories only; move it away");
+    }
+  }
+  return {};
+}
 
 VerifiedCache& ObjectStore::State::loaded_cache() {
   if (!cache_) {
@@ -353,10 +378,7 @@ Result<> ObjectStore::link_object(const verity::Digest& digest, int dir_fd,
 Result<std::vector<verity::Digest>> ObjectStore::list() const {
   std::vector<verity::Digest> digests;
   for (const std::string& prefix : CFS_TRY(list_directory(state_->directory.get(), "."))) {
-    std::array<std::byte, 1> first;
-    if (prefix.size() != kFanOutDigits || !from_hex(prefix, first) || to_hex(first) != prefix) {
-      continue;
-    }
+    if (!is_fan_out(prefix)) continue;
     Result<std::vector<std::string>> names = list_directory(state_->directory.get(), prefix);
     if (!names && names.error().sys_errno == ENOTDIR) continue;
     for (const std::string& name : CFS_TRY(std::move(names))) {
@@ -581,6 +603,7 @@ Result<Batch> ObjectStore::begin() {
   auto state = std::make_unique<Batch::State>();
   state->store = state_.get();
   CFS_TRY(state->remove_stale());
+  CFS_TRY(state_->check_directories());
   return Batch(std::move(state));
 }
 

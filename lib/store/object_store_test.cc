@@ -22,6 +22,7 @@ namespace cfs::store {
 namespace {
 
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::IsEmpty;
 
 std::string content_number(int number, size_t size_bytes) {
@@ -116,6 +117,15 @@ TEST_F(ObjectStoreTest, StoresUnderTheFsVerityDigest) {
   EXPECT_TRUE(store.contains(object.digest).value());
   UniqueFd fd = store.open_object(object.digest).value();
   EXPECT_EQ(read_fd(fd.get(), 1000).value(), content);
+}
+
+TEST_F(ObjectStoreTest, NothingIsPutBehindASymlink) {
+  ObjectStore store = open_store();
+  ASSERT_EQ(::symlinkat("..", store.directory_fd(), "2a"), 0);
+  Result<Batch> batch = store.begin();
+  ASSERT_FALSE(batch);
+  EXPECT_EQ(batch.error().code, ErrorCode::kInvalidInput);
+  EXPECT_THAT(batch.error().message, HasSubstr("'2a'"));
 }
 
 TEST_F(ObjectStoreTest, EveryWayInGivesTheSameObject) {

@@ -157,7 +157,9 @@ Result<> DumpReader::parse_line(std::string_view line) {
     }
     fields[i] = rest.substr(0, space);
     rest.remove_prefix(space == rest.npos ? rest.size() : space + 1);
-    if (i >= kPayload && fields[i].empty()) fields[i] = "-";
+    // A field left out is "-", but CONTENT is then content of length 0, which SIZE has to agree
+    // with.
+    if (i >= kPayload && i != kContent && fields[i].empty()) fields[i] = "-";
   }
   if (rest.size() > kMaxXattrTextBytes) return bad("more than 65535 bytes of extended attributes");
 

@@ -20,6 +20,16 @@ std::string dumped(const Tree& tree, std::vector<std::string> top_level = {}) {
   return text;
 }
 
+TEST(Dump, AContentLeftOutIsAnEmptyOne) {
+  for (const char* line : {"/a 100 100644 1 0 0 0 0.0 x/y", "/a 100 100644 1 0 0 0 0.0",
+                           "/a 100 100644 1 0 0 0 0.0 -  -", "/a 3 120777 1 0 0 0 0.0 abc",
+                           "/a 7 10644 1 0 0 0 0.0"}) {
+    EXPECT_FALSE(parse_dump(std::string(kRoot) + line + "\n")) << line;
+  }
+  EXPECT_FALSE(parse_dump("/ 4096 40755 2 0 0 0 0.0\n"));
+  EXPECT_TRUE(parse_dump("/ 0 40755 2 0 0 0 0.0\n/a 0 100644 1 0 0 0 0.0 -\n"));
+}
+
 TEST(Dump, RoundTripsEveryKindOfField) {
   std::string text =
       "/ 0 40755 2 1 2 0 -5.7 - - - security.selinux=ctx\\x00\n"
