@@ -304,9 +304,10 @@ struct BootPrograms {
 };
 
 Result<BootPrograms> read_boot_programs(const BuildOptions& options) {
-  return BootPrograms{
-      .mount_root = CFS_TRY(read_file(AT_FDCWD, options.mount_root, kMaxMountRootBytes)),
-      .efi_stub = CFS_TRY(boot::read_efi_program(options.efi_stub))};
+  BootPrograms programs;
+  programs.mount_root = CFS_TRY(read_file(AT_FDCWD, options.mount_root, kMaxMountRootBytes));
+  programs.efi_stub = CFS_TRY(boot::read_efi_program(options.efi_stub));
+  return programs;
 }
 
 /// Makes vmlinuz, initramfs, cmdline and the UKI; adds them to the description.

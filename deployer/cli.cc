@@ -176,7 +176,8 @@ Result<int> run(std::vector<std::string> arguments, const Environment& environme
 
   CLI::App* install_command =
       app.add_subcommand("install", "Make a bootable disk image; needs no root rights");
-  install_command->add_option("--disk", values.install.disk, "File to make; must not exist")
+  install_command
+      ->add_option("--disk", values.install.disk, "File to make; must not exist, or be empty")
       ->required();
   add_release_options(*install_command, values);
   install_command

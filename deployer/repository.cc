@@ -121,8 +121,8 @@ Result<> Repository::fetch_file(const release::ReleaseFile& file, int dir_fd,
                                 const std::string& path, Progress& progress) {
   const std::string temporary = "tmp/" + file.name;
   auto fetch = [&]() -> Result<> {
-    std::string url = net::join_url(url_, release::target_path(file.sha256, file.name));
-    net::Download download = CFS_TRY(client_.get(url, file.size_bytes));
+    const std::string source = release::target_path(file.sha256, file.name);
+    net::Download download = CFS_TRY(client_.get(net::join_url(url_, source), file.size_bytes));
     UniqueFd out = CFS_TRY(open_at(dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC, 0644));
     Sha256 sha256;
     std::vector<std::byte> buffer(256 << 10);
@@ -134,7 +134,7 @@ Result<> Repository::fetch_file(const release::ReleaseFile& file, int dir_fd,
     }
     if (sha256.finish() != file.sha256) {
       return make_error(ErrorCode::kDigestMismatch,
-                        "'" + url + "' is not what the release describes");
+                        "the repository's '" + source + "' is not what the release describes");
     }
     CFS_TRY(fsync_fd(out.get()));
     CFS_TRY(rename_at(dir_fd, temporary, dir_fd, path));

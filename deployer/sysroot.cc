@@ -416,9 +416,10 @@ Result<std::optional<Running>> running_system(const Environment& environment) {
 }
 
 Result<References> references_now(const Sysroot& sysroot, const Environment& environment) {
-  References references{.booted = CFS_TRY(sysroot.reference("booted")),
-                        .staged = CFS_TRY(sysroot.reference("staged")),
-                        .previous = CFS_TRY(sysroot.reference("previous"))};
+  References references;
+  references.booted = CFS_TRY(sysroot.reference("booted"));
+  references.staged = CFS_TRY(sysroot.reference("staged"));
+  references.previous = CFS_TRY(sysroot.reference("previous"));
   std::optional<Running> running = CFS_TRY(running_system(environment));
   if (!running) return references;
   std::optional<Deployment> now =

@@ -304,7 +304,8 @@ Result<Repository::Draft> Repository::draft(const View& view, const KeyDirectory
   if (latest == published) {
     const std::string& text = view.store.files.at("targets.json");
     CFS_TRY(check_signed_by(key, Role::kTargets, text));
-    return Draft{std::move(key), CFS_TRY(parse_metadata(Role::kTargets, text)), view.targets};
+    auto metadata = CFS_TRY(parse_metadata(Role::kTargets, text));
+    return Draft{std::move(key), std::move(metadata), view.targets};
   }
 
   const std::string path = release::metadata_path("targets", latest);
@@ -327,8 +328,8 @@ Result<Repository::Draft> Repository::draft(const View& view, const KeyDirectory
                                       latest, name, published));
       }
     }
-    return Draft{std::move(key), CFS_TRY(parse_metadata(Role::kTargets, std::move(text))),
-                 std::move(staged)};
+    auto metadata = CFS_TRY(parse_metadata(Role::kTargets, std::move(text)));
+    return Draft{std::move(key), std::move(metadata), std::move(staged)};
   };
   Result<Draft> staged = check();
   if (staged) return staged;

@@ -41,8 +41,7 @@ int finish_program(std::string_view program, const Result<int>& status) {
   bool arrived = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
   if (!status) return report_error(program, status.error());
   if (arrived) return *status;
-  return report_error(program, make_error(ErrorCode::kIo, "cannot write to standard output")
-                                   .with_hint("what was asked for is done"));
+  return report_error(program, make_error(ErrorCode::kIo, "cannot write to standard output"));
 }
 
 int finish_program(std::string_view program, const Result<>& done) {

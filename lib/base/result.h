@@ -44,7 +44,8 @@ T unwrap(Result<T>&& result) {
     ::cfs::internal::unwrap(std::move(name));       \
   })
 
-/// The value of a Result, or `return`s its error from the enclosing function.
+/// The value of a Result, or `return`s its error from the enclosing function. Not inside a braced
+/// initialiser after another element: gcc 12 does not destroy what was initialised before.
 #define CFS_TRY(...) CFS_TRY_NAMED(CFS_CONCAT(cfs_result_, __COUNTER__), __VA_ARGS__)
 
 /// As CFS_TRY, adding what was being done (`context`) to the error.

@@ -107,8 +107,9 @@ Result<> make_esp(const std::string& directory, const std::string& name, const E
     } else {
       source = std::get<HostFile>(file.content).path;
     }
+    source = CFS_TRY(absolute(source));
     CFS_TRY_WITH("while copying '" + file.path + "' to the ESP",
-                 run({mcopy, "-i", drive, CFS_TRY(absolute(source)), "::" + file.path}));
+                 run({mcopy, "-i", drive, source, "::" + file.path}));
   }
   return {};
 }
