@@ -445,6 +445,17 @@ TEST(Build, WhatAKilledBuildLeftIsRemoved) {
                                    ".out.cfs-build-ALIVE1"));
 }
 
+TEST(Build, AMissingEfiStubIsFoundBeforeAnyWork) {
+  // What was read before it is freed: LeakSanitizer looks when the tests end.
+  Project project;
+  std::ostringstream out;
+  Result<> done = run(project.arguments("out", {"--efi-stub", project.path("none")}), out);
+  ASSERT_FALSE(done);
+  EXPECT_THAT(done.error().message, HasSubstr(project.path("none")));
+  EXPECT_THAT(project.names("."),
+              UnorderedElementsAre("base.tar", "m.yaml", "mount-root", "objects", "site"));
+}
+
 TEST(Build, WithoutAKernelThereIsNoUki) {
   Project project;
   std::string manifest = Project::manifest("1");
