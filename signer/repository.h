@@ -113,9 +113,9 @@ class Repository {
     trust::RootMetadata root;  ///< the newest one
   };
   explicit Repository(UniqueFd directory) : directory_(std::move(directory)) {}
-  Result<View> view() const;
-  Result<Draft> draft(const View& view, const KeyDirectory& keys) const;
-  Result<uint64_t> latest_targets_version(uint64_t published) const;
+  [[nodiscard]] Result<View> view() const;
+  [[nodiscard]] Result<Draft> draft(const View& view, const KeyDirectory& keys) const;
+  [[nodiscard]] Result<uint64_t> latest_targets_version(uint64_t published) const;
 
   UniqueFd directory_;
 };

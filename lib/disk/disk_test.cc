@@ -463,7 +463,7 @@ TEST(MakeDisk, TheHostsDiskBeingFullIsNoSpace) {
   // In a child, because the limit cannot be taken back: no file grows beyond 1 MiB.
   pid_t child = ::fork();
   if (child == 0) {
-    ::signal(SIGXFSZ, SIG_IGN);
+    (void)::signal(SIGXFSZ, SIG_IGN);
     const rlimit limit = {.rlim_cur = kMiB, .rlim_max = kMiB};
     ::setrlimit(RLIMIT_FSIZE, &limit);
     Result<> made = make_disk(plan, dir.path() + "/disk.img");

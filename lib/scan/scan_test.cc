@@ -391,7 +391,7 @@ TEST_F(ScanTest, AnInterruptStopsIt) {
   pid_t pid = ::fork();
   if (pid == 0) {
     catch_interrupts();
-    ::raise(SIGTERM);
+    (void)::raise(SIGTERM);
     Result<tree::Tree> tree = scan();
     ::_exit(!tree && tree.error().code == ErrorCode::kInterrupted ? 42 : 1);
   }

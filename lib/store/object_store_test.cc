@@ -494,7 +494,7 @@ TEST_F(ObjectStoreTest, TwoProcessesFillOneStoreAtOnce) {
         for (int i = 0; i < 40; ++i) {
           Result<FileDigest> put = batch.put_bytes(as_bytes(content_number(i * (round + 1), 5000)));
           if (!put) {
-            std::fprintf(stderr, "%s\n", put.error().describe().c_str());
+            (void)std::fprintf(stderr, "%s\n", put.error().describe().c_str());
             ::_exit(1);
           }
         }
@@ -531,7 +531,7 @@ TEST_F(ObjectStoreTest, WhatADeadProcessLeftIsRemovedAndALiveBatchIsNot) {
     ObjectStore other = open_store();
     Batch batch = other.begin().value();
     if (!batch.put_bytes(as_bytes("dead"))) return 1;
-    ::raise(SIGKILL);
+    (void)::raise(SIGKILL);
     return 2;
   });
   EXPECT_EQ(died, 128 + SIGKILL);
@@ -634,7 +634,7 @@ TEST_F(SharedStore, WhatADeadProcessOfAnotherUserLeftStays) {
                       ObjectStore store = open_store();
                       Batch batch = store.begin().value();
                       if (!batch.put_bytes(as_bytes("dead"))) return 1;
-                      ::raise(SIGKILL);
+                      (void)::raise(SIGKILL);
                       return 2;
                     }),
             128 + SIGKILL);
@@ -740,7 +740,7 @@ TEST_F(ObjectStoreTest, CtrlCDuringCommitLeavesWholeObjectsOnly) {
     ObjectStore store = open_store();
     Batch batch = store.begin().value();
     for (int i = 0; i < 50; ++i) (void)batch.put_bytes(as_bytes(content_number(i, 5000)));
-    ::raise(SIGINT);
+    (void)::raise(SIGINT);
     Result<> result = batch.commit();
     return !result && result.error().code == ErrorCode::kInterrupted ? 42 : 1;
   });
@@ -783,7 +783,7 @@ int fill_until_full(const std::string& path) {
 
 TEST_F(ObjectStoreTest, AFileThatCannotGrowIsNoSpace) {
   int status = in_child([&] {
-    ::signal(SIGXFSZ, SIG_IGN);
+    (void)::signal(SIGXFSZ, SIG_IGN);
     rlimit limit = {.rlim_cur = 1'000'000, .rlim_max = RLIM_INFINITY};
     if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 60;
     return fill_until_full(directory_.path() + "/store");

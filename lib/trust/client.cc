@@ -211,7 +211,7 @@ class Update {
     std::optional<TimestampMetadata> saved;
     if (std::optional<Saved> found = CFS_TRY(load_saved(Role::kTimestamp))) {
       Result<TimestampMetadata> parsed = parse_timestamp(found->document);
-      if (parsed) saved = std::move(*parsed);
+      if (parsed) saved = *parsed;
     }
     std::string content = CFS_TRY(fetch_needed(fetch_, std::string(release::kTimestampPath),
                                                max_size_bytes(Role::kTimestamp)));

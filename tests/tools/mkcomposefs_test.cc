@@ -374,7 +374,7 @@ std::string error_in_child(const std::function<void()>& prepare,
 
 TEST_F(MkcomposefsTest, AFullDiskLeavesNoHalfImage) {
   auto limit_files = [] {
-    ::signal(SIGXFSZ, SIG_IGN);
+    (void)::signal(SIGXFSZ, SIG_IGN);
     rlimit limit = {.rlim_cur = 9000, .rlim_max = RLIM_INFINITY};
     (void)::setrlimit(RLIMIT_FSIZE, &limit);
   };
@@ -393,7 +393,7 @@ TEST_F(MkcomposefsTest, AFullDiskLeavesNoHalfImage) {
 TEST_F(MkcomposefsTest, AnInterruptLeavesNoHalfImage) {
   auto interrupt = [] {
     catch_interrupts();
-    ::raise(SIGINT);
+    (void)::raise(SIGINT);
   };
   EXPECT_EQ(error_in_child(interrupt, {"--from-file", "-", path("image")}, dump_a()),
             "interrupted");

@@ -26,7 +26,7 @@ int main(int argc, char** argv) {
   if (argc != 4) return 2;
   cfs::Result<> done = run(argv[1], argv[2], argv[3]);
   if (!done) {
-    std::fprintf(stderr, "%s\n", done.error().describe().c_str());
+    (void)std::fprintf(stderr, "%s\n", done.error().describe().c_str());
     return 1;
   }
   ::reboot(RB_AUTOBOOT);
