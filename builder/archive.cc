@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "builder/gzip.h"
-#include "builder/merge.h"
+#include "builder/passes/merge.h"
 #include "builder/posix_acl.h"
 #include "lib/base/interrupt.h"
 

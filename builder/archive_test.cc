@@ -5,8 +5,8 @@
 #include <gtest/gtest.h>
 #include <sys/sysmacros.h>
 
-#include "builder/directory.h"
 #include "builder/posix_acl.h"
+#include "builder/sources/directory.h"
 #include "builder/test_support.h"
 #include "lib/base/subprocess.h"
 

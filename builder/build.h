@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "builder/manifest.h"
+#include "builder/manifest/manifest.h"
 #include "lib/base/result.h"
 #include "lib/release/description.h"
 

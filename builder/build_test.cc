@@ -16,8 +16,8 @@
 #include <sstream>
 #include <thread>
 
-#include "builder/command_line.h"
-#include "builder/packages.h"
+#include "builder/command.h"
+#include "builder/reports/packages.h"
 #include "builder/test_support.h"
 #include "lib/base/subprocess.h"
 #include "lib/boot/uki.h"

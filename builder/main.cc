@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <iostream>
 
-#include "builder/command_line.h"
+#include "builder/command.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/report.h"
 

@@ -41,7 +41,7 @@
 #include "lib/boot/uki.h"
 #include "lib/erofs/reader.h"
 
-namespace cfs::deploy {
+namespace cfs::deployer {
 namespace {
 
 /// Step 2: the image is well-formed and every object it refers to is in the store, proven.
@@ -165,4 +165,4 @@ Result<bool> boots_next(const boot::Esp& esp, const Deployment& deployment) {
   return has_whole_entry(esp, deployment);
 }
 
-}  // namespace cfs::deploy
+}  // namespace cfs::deployer

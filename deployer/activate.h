@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "deployer/sysroot.h"
+#include "deployer/sysroot/sysroot.h"
 #include "lib/boot/esp.h"
 
-namespace cfs::deploy {
+namespace cfs::deployer {
 
 /// The release's UKI in the sysroot, relative to Sysroot::directory_fd(). `file`: its role is
 /// "uki".
@@ -39,4 +39,4 @@ namespace cfs::deploy {
 /// Does the boot loader start this deployment next, from a whole UKI that pins its image?
 [[nodiscard]] Result<bool> boots_next(const boot::Esp& esp, const Deployment& deployment);
 
-}  // namespace cfs::deploy
+}  // namespace cfs::deployer

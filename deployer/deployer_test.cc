@@ -3,16 +3,16 @@
 #include <gtest/gtest.h>
 #include <zstd.h>
 
-#include "deployer/deployment.h"
 #include "deployer/fake_release.h"
-#include "deployer/plan.h"
-#include "deployer/repository.h"
-#include "deployer/zstd_reader.h"
+#include "deployer/fetch/plan.h"
+#include "deployer/fetch/repository.h"
+#include "deployer/fetch/zstd_reader.h"
+#include "deployer/sysroot/deployment.h"
 #include "lib/base/io.h"
 #include "lib/net/fake_server.h"
 #include "lib/verity/merkle.h"
 
-namespace cfs::deploy {
+namespace cfs::deployer {
 namespace {
 
 using net::FakeServer;
@@ -87,7 +87,7 @@ TEST(Deployment, TextAndBack) {
                         .state = DeploymentState::kGood,
                         .installed = 1'700'000'000,
                         .entry = "cfs_1.efi"};
-  std::string text = release::to_canonical_json(to_json(deployment));
+  std::string text = json::to_canonical(to_json(deployment));
   Result<Deployment> back = parse_deployment(text);
   ASSERT_TRUE(back) << back.error().describe();
   EXPECT_EQ(*back, deployment);
@@ -123,20 +123,20 @@ TEST(Plan, RefusesWhatDoesNotFit) {
 /// A repository of objects behind the fake server, and a store to fetch them into.
 class RepositoryTest : public ::testing::Test {
  protected:
-  release::TransportEntry add(const std::string& content) {
+  transport::Entry add(const std::string& content) {
     verity::Digest digest = verity::digest_of(as_bytes(content));
     std::string encoded = compress(content);
     bodies_["/obj/" + digest.object_path() + ".zst"] = encoded;
     return {digest, content.size(), encoded.size()};
   }
 
-  std::vector<release::TransportEntry> add_some(unsigned count) {
-    std::vector<release::TransportEntry> entries;
+  std::vector<transport::Entry> add_some(unsigned count) {
+    std::vector<transport::Entry> entries;
     for (unsigned i = 0; i < count; ++i) entries.push_back(add(random_text(100 + 3000 * i, i)));
     return entries;
   }
 
-  Result<> fetch(std::span<const release::TransportEntry> entries) {
+  Result<> fetch(std::span<const transport::Entry> entries) {
     net::ClientOptions options;
     options.first_backoff = std::chrono::milliseconds(1);
     options.max_backoff = std::chrono::milliseconds(5);
@@ -167,7 +167,7 @@ class RepositoryTest : public ::testing::Test {
 };
 
 TEST_F(RepositoryTest, FetchesInGroupsAndVerifies) {
-  std::vector<release::TransportEntry> entries = add_some(60);
+  std::vector<transport::Entry> entries = add_some(60);
   Result<> fetched = fetch(entries);
   ASSERT_TRUE(fetched) << fetched.error().describe();
   EXPECT_EQ(stored(), 60u);
@@ -176,7 +176,7 @@ TEST_F(RepositoryTest, FetchesInGroupsAndVerifies) {
 }
 
 TEST_F(RepositoryTest, AWrongObjectIsNotPublished) {
-  std::vector<release::TransportEntry> entries = add_some(10);
+  std::vector<transport::Entry> entries = add_some(10);
   // Well-formed, of the right sizes, and something else.
   std::string wrong = random_text(entries[5].size_bytes, 99);
   std::string encoded = compress(wrong);
@@ -205,7 +205,7 @@ TEST_F(RepositoryTest, FaultsOfTheServer) {
        ErrorCode::kNetwork},
       {"unwilling", [](Response& r) { r = {.status = 503}; }, ErrorCode::kNetwork},
   };
-  std::vector<release::TransportEntry> entries = {add(random_text(50'000, 5))};
+  std::vector<transport::Entry> entries = {add(random_text(50'000, 5))};
   for (const Case& one : cases) {
     fault_ = [&](const Request&, Response& response) { one.fault(response); };
     Result<> fetched = fetch(entries);
@@ -220,7 +220,7 @@ TEST_F(RepositoryTest, FaultsOfTheServer) {
 }
 
 TEST_F(RepositoryTest, WhatArrivedBeforeTheNetworkFailedStays) {
-  std::vector<release::TransportEntry> entries = add_some(30);
+  std::vector<transport::Entry> entries = add_some(30);
   std::string last = "/obj/" + entries[0].digest.object_path() + ".zst";  // smallest: fetched last
   fault_ = [&](const Request& request, Response& response) {
     if (request.target == last) response = {.status = 404};
@@ -229,7 +229,7 @@ TEST_F(RepositoryTest, WhatArrivedBeforeTheNetworkFailedStays) {
   size_t arrived = stored();
   EXPECT_GE(arrived, 20u);
   fault_ = [](const Request&, Response&) {};
-  std::vector<release::TransportEntry> missing;
+  std::vector<transport::Entry> missing;
   for (const auto& entry : entries) {
     if (!store_.contains(entry.digest).value()) missing.push_back(entry);
   }
@@ -269,4 +269,4 @@ TEST_F(RepositoryTest, FilesAreComparedWithTheirHash) {
 }
 
 }  // namespace
-}  // namespace cfs::deploy
+}  // namespace cfs::deployer

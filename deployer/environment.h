@@ -4,11 +4,11 @@
 #include <functional>
 #include <string>
 
+#include "lib/base/time.h"
 #include "lib/net/http_client.h"
-#include "lib/release/time.h"
 #include "lib/store/object_store.h"
 
-namespace cfs::deploy {
+namespace cfs::deployer {
 
 /// The world around a command: what tests replace and users cannot.
 struct Environment {
@@ -17,11 +17,11 @@ struct Environment {
   /// Devices require fs-verity. Only tests, and `install`, which adds it later, do with less.
   store::VerityPolicy verity = store::VerityPolicy::kRequired;
   net::ClientOptions network;
-  std::function<release::UnixTime()> now = release::current_time;
+  std::function<UnixTime()> now = current_time;
   /// What the running system was booted with.
   std::string kernel_command_line = "/proc/cmdline";
   /// Where the boot loader says what it started.
   std::string efi_variables = "/sys/firmware/efi/efivars";
 };
 
-}  // namespace cfs::deploy
+}  // namespace cfs::deployer

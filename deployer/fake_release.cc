@@ -10,10 +10,10 @@
 #include "lib/boot/uki.h"
 #include "lib/erofs/writer.h"
 #include "lib/release/layout.h"
-#include "lib/release/transport.h"
+#include "lib/transport/manifest.h"
 #include "lib/verity/merkle.h"
 
-namespace cfs::deploy {
+namespace cfs::deployer {
 namespace {
 
 constexpr size_t kInlineBytes = 64;
@@ -38,10 +38,10 @@ Result<tree::Node*> make_parent(tree::Tree& tree, const std::string& path) {
 }
 
 /// Puts an object into the repository.
-release::TransportEntry add_object(trust::FakeRepository& repository, const std::string& content) {
-  release::TransportEntry entry{.digest = verity::digest_of(as_bytes(content)),
-                                .size_bytes = content.size(),
-                                .encoded_size_bytes = 0};
+transport::Entry add_object(trust::FakeRepository& repository, const std::string& content) {
+  transport::Entry entry{.digest = verity::digest_of(as_bytes(content)),
+                         .size_bytes = content.size(),
+                         .encoded_size_bytes = 0};
   std::string encoded(ZSTD_compressBound(content.size()), '\0');
   encoded.resize(ZSTD_compress(encoded.data(), encoded.size(), content.data(), content.size(), 3));
   entry.encoded_size_bytes = encoded.size();
@@ -81,7 +81,7 @@ std::string random_text(size_t size_bytes, uint64_t seed) {
 Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
                                             const FakeRelease& release) {
   tree::Tree tree;
-  std::map<verity::Digest, release::TransportEntry> objects;
+  std::map<verity::Digest, transport::Entry> objects;
   for (const auto& [path, content] : release.files) {
     tree::Node* parent = CFS_TRY(make_parent(tree, path));
     tree::Node* file =
@@ -90,7 +90,7 @@ Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
       CFS_TRY(tree.set_content(*file, content));
       continue;
     }
-    release::TransportEntry entry = add_object(repository, content);
+    transport::Entry entry = add_object(repository, content);
     tree.set_object(*file, entry.digest, content.size());
     objects[entry.digest] = entry;
   }
@@ -102,7 +102,7 @@ Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
   CFS_TRY(tree.add_link(*lib, "second", *first));
   tree.count_links();
 
-  release::TransportManifest manifest;
+  transport::Manifest manifest;
   std::string image = CFS_TRY(make_image(tree));
   manifest.image = add_object(repository, image);
   release::ReleaseDescription description{
@@ -119,7 +119,7 @@ Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
   }
   description.objects.count = objects.size();
   std::string text;
-  CFS_TRY(release::write_transport(manifest, [&](std::string_view piece) -> Result<> {
+  CFS_TRY(transport::write_manifest(manifest, [&](std::string_view piece) -> Result<> {
     text += piece;
     return {};
   }));
@@ -137,13 +137,13 @@ Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
   repository.files[release::target_path(file.sha256, file.name)] = uki;
   description.files.push_back(file);
 
-  release::Json::Object custom{{"name", release.name},
-                               {"version", release.version},
-                               {"channel", release.channel},
-                               {"epoch", release.epoch}};
+  json::Value::Object custom{{"name", release.name},
+                             {"version", release.version},
+                             {"channel", release.channel},
+                             {"epoch", release.epoch}};
   repository.add_target(release::release_target_name(release.name, release.version),
                         CFS_TRY(release::serialise_description(description)),
-                        release::Json::Object{{"cfs", custom}});
+                        json::Value::Object{{"cfs", custom}});
   return description;
 }
 
@@ -156,4 +156,4 @@ Result<> write_repository(const trust::FakeRepository& repository, const std::st
   return {};
 }
 
-}  // namespace cfs::deploy
+}  // namespace cfs::deployer

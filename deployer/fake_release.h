@@ -8,7 +8,7 @@
 #include "lib/release/description.h"
 #include "lib/trust/fake_repository.h"
 
-namespace cfs::deploy {
+namespace cfs::deployer {
 
 struct FakeRelease {
   std::string name = "test";
@@ -34,4 +34,4 @@ struct FakeRelease {
 [[nodiscard]] Result<> write_repository(const trust::FakeRepository& repository,
                                         const std::string& path);
 
-}  // namespace cfs::deploy
+}  // namespace cfs::deployer

@@ -3,15 +3,15 @@
 
 #include <limits.h>
 
+#include "deployer/sysroot/var.h"
 #include "deployer/update.h"
-#include "deployer/var.h"
 #include "deployer/work_directory.h"
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
 #include "lib/boot/uki.h"
 #include "lib/disk/disk_image.h"
 
-namespace cfs::deploy {
+namespace cfs::deployer {
 namespace {
 
 std::string directory_of(const std::string& path) {
@@ -112,4 +112,4 @@ Result<> install(const InstallOptions& options, const Environment& environment) 
   return {};
 }
 
-}  // namespace cfs::deploy
+}  // namespace cfs::deployer

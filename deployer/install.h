@@ -4,9 +4,9 @@
 #include <string>
 
 #include "deployer/environment.h"
-#include "deployer/sysroot.h"
+#include "deployer/sysroot/sysroot.h"
 
-namespace cfs::deploy {
+namespace cfs::deployer {
 
 struct InstallOptions {
   std::string disk;         ///< the image to make
@@ -25,4 +25,4 @@ struct InstallOptions {
 /// disk::make_disk.
 [[nodiscard]] Result<> install(const InstallOptions& options, const Environment& environment);
 
-}  // namespace cfs::deploy
+}  // namespace cfs::deployer

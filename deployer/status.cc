@@ -6,7 +6,7 @@
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
 
-namespace cfs::deploy {
+namespace cfs::deployer {
 
 Result<Status> read_status(const Sysroot& sysroot, const Environment& environment) {
   Status status;
@@ -58,23 +58,23 @@ std::string to_text(const Status& status) {
          format_bytes(status.object_bytes) + "\n";
 }
 
-release::Json to_json(const Status& status) {
+json::Value to_json(const Status& status) {
   auto role = [](const std::optional<Deployment>& deployment) {
-    return deployment ? to_json(*deployment) : release::Json();
+    return deployment ? to_json(*deployment) : json::Value();
   };
-  release::Json::Array others;
+  json::Value::Array others;
   for (const Deployment& deployment : status.others) others.push_back(to_json(deployment));
-  release::Json::Array pinned;
+  json::Value::Array pinned;
   for (const std::string& id : status.pinned) pinned.push_back(id);
-  release::Json::Array damaged;
+  json::Value::Array damaged;
   for (const Damage& damage : status.damaged) {
-    damaged.emplace_back(release::Json::Object{{"path", damage.path}, {"problem", damage.problem}});
+    damaged.emplace_back(json::Value::Object{{"path", damage.path}, {"problem", damage.problem}});
   }
-  return release::Json::Object{
+  return json::Value::Object{
       {"schema", 1},
-      {"origin", release::Json::Object{{"url", status.origin.url},
-                                       {"name", status.origin.name},
-                                       {"channel", status.origin.channel}}},
+      {"origin", json::Value::Object{{"url", status.origin.url},
+                                     {"name", status.origin.name},
+                                     {"channel", status.origin.channel}}},
       {"booted", role(status.references.booted)},
       {"staged", role(status.references.staged)},
       {"previous", role(status.references.previous)},
@@ -82,8 +82,8 @@ release::Json to_json(const Status& status) {
       {"pinned", pinned},
       {"damaged", damaged},
       {"objects",
-       release::Json::Object{{"count", status.object_count}, {"size", status.object_bytes}}},
+       json::Value::Object{{"count", status.object_count}, {"size", status.object_bytes}}},
   };
 }
 
-}  // namespace cfs::deploy
+}  // namespace cfs::deployer

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "deployer/sysroot.h"
-#include "lib/release/json.h"
+#include "deployer/sysroot/sysroot.h"
+#include "lib/json/json.h"
 
-namespace cfs::deploy {
+namespace cfs::deployer {
 
 /// What is installed, as `cfs-deploy status` shows it.
 struct Status {
@@ -22,6 +22,6 @@ struct Status {
 /// For people.
 [[nodiscard]] std::string to_text(const Status& status);
 /// For programs: docs/FORMATS.md, "cfs-deploy status --json".
-[[nodiscard]] release::Json to_json(const Status& status);
+[[nodiscard]] json::Value to_json(const Status& status);
 
-}  // namespace cfs::deploy
+}  // namespace cfs::deployer

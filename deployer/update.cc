@@ -3,14 +3,14 @@
 
 #include <algorithm>
 
-#include "deployer/plan.h"
-#include "deployer/repository.h"
-#include "deployer/var.h"
+#include "deployer/fetch/plan.h"
+#include "deployer/fetch/repository.h"
+#include "deployer/sysroot/var.h"
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
 #include "lib/trust/client.h"
 
-namespace cfs::deploy {
+namespace cfs::deployer {
 namespace {
 
 std::string named(std::string_view version, uint64_t epoch) {
@@ -78,7 +78,7 @@ Result<UpdateResult> update(Sysroot& sysroot, MountedEsp& esp, const Environment
   if (uki == nullptr) {
     return make_error(ErrorCode::kCorrupt, "release '" + newest.version + "' has no UKI");
   }
-  trust::Verified<release::TransportManifest> manifest =
+  trust::Verified<transport::Manifest> manifest =
       CFS_TRY(trust::fetch_transport(description, fetch));
   Plan plan = CFS_TRY(make_plan(manifest, sysroot.objects()));
   const int cfs = sysroot.directory_fd();
@@ -97,10 +97,9 @@ Result<UpdateResult> update(Sysroot& sysroot, MountedEsp& esp, const Environment
       format_bytes(plan.disk_bytes) + " on disk\n");
   if (options.check_only) return UpdateResult{};
 
-  uint64_t installed =
-      options.purpose == Purpose::kDevice
-          ? static_cast<uint64_t>(std::max<release::UnixTime>(environment.now(), 0))
-          : description->created;
+  uint64_t installed = options.purpose == Purpose::kDevice
+                           ? static_cast<uint64_t>(std::max<UnixTime>(environment.now(), 0))
+                           : description->created;
   Deployment deployment = CFS_TRY(deployment_for(sysroot, *description, installed));
   CFS_TRY(sysroot.require_verity());
   CFS_TRY(check_space(cfs, "the sysroot", plan.disk_bytes, plan.inodes));
@@ -126,4 +125,4 @@ Result<UpdateResult> update(Sysroot& sysroot, MountedEsp& esp, const Environment
   return UpdateResult{.staged = std::move(staged)};
 }
 
-}  // namespace cfs::deploy
+}  // namespace cfs::deployer

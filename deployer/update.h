@@ -2,10 +2,10 @@
 #pragma once
 
 #include "deployer/activate.h"
-#include "deployer/esp.h"
-#include "deployer/sysroot.h"
+#include "deployer/mounted_esp.h"
+#include "deployer/sysroot/sysroot.h"
 
-namespace cfs::deploy {
+namespace cfs::deployer {
 
 enum class Purpose {
   kDevice,     ///< a device updates itself
@@ -33,4 +33,4 @@ struct UpdateResult {
                                           const Environment& environment,
                                           const UpdateOptions& options);
 
-}  // namespace cfs::deploy
+}  // namespace cfs::deployer

@@ -9,7 +9,7 @@
 #include "lib/base/hex.h"
 #include "lib/base/io.h"
 
-namespace cfs::deploy {
+namespace cfs::deployer {
 namespace {
 
 constexpr std::string_view kPrefix = ".cfs-deploy-";
@@ -70,4 +70,4 @@ WorkDirectory::~WorkDirectory() {
   if (!path_.empty()) (void)remove_tree(AT_FDCWD, path_);
 }
 
-}  // namespace cfs::deploy
+}  // namespace cfs::deployer

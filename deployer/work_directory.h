@@ -6,7 +6,7 @@
 #include "lib/base/result.h"
 #include "lib/base/unique_fd.h"
 
-namespace cfs::deploy {
+namespace cfs::deployer {
 
 /// A directory of our own, `<parent>/.cfs-deploy-<16 hex>`, for making something that is renamed
 /// into place when it is whole. Removed with its content at the end of scope, unless it was
@@ -38,4 +38,4 @@ class WorkDirectory {
   UniqueFd directory_;  // holds the lock
 };
 
-}  // namespace cfs::deploy
+}  // namespace cfs::deployer

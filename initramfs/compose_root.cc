@@ -41,7 +41,7 @@ Result<UniqueFd> open_image(int sysroot_fd, const verity::Digest& digest) {
 }
 
 Result<Backing> mount_root(int image_fd, const std::string& target,
-                           const mount::BootOptions& options, Backing backing) {
+                           const kernel_cmdline::BootOptions& options, Backing backing) {
   mount::ComposefsOptions mount_options;
   mount_options.object_directories = {target + "/cfs/objects"};
   mount_options.expected_digest = options.digest;
@@ -110,13 +110,13 @@ std::string json_string(const std::string& text) {
   return result + "\"";
 }
 
-Result<> write_booted(const mount::BootOptions& options, Backing backing,
+Result<> write_booted(const kernel_cmdline::BootOptions& options, Backing backing,
                       const std::string& device) {
   std::string text =
       "{\"digest\":\"" + options.digest.hex() + "\",\"etc\":\"transient\",\"image\":" +
       (backing == Backing::kFile ? "\"file\"" : "\"loop\"") +
       ",\"root_device\":" + json_string(device) + ",\"schema\":1,\"verify\":" +
-      (options.verify == mount::VerifyLevel::kFull ? "\"full\"" : "\"boot\"") + "}\n";
+      (options.verify == kernel_cmdline::VerifyLevel::kFull ? "\"full\"" : "\"boot\"") + "}\n";
   return write_file_atomically(AT_FDCWD, std::string(kRunDirectory) + "/booted.json",
                                as_bytes(text));
 }
@@ -144,7 +144,8 @@ void warn_unless(const Result<>& result) {
 
 }  // namespace
 
-Result<> compose_root(const std::string& target, const mount::BootOptions& options, Stage& stage) {
+Result<> compose_root(const std::string& target, const kernel_cmdline::BootOptions& options,
+                      Stage& stage) {
   stage = Stage::kSetup;
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     return errno_error("cannot make the mounts private");
@@ -182,7 +183,7 @@ Result<> compose_root(const std::string& target, const mount::BootOptions& optio
     backing = Backing::kLoop;
   }
 
-  if (options.verify == mount::VerifyLevel::kFull) {
+  if (options.verify == kernel_cmdline::VerifyLevel::kFull) {
     stage = Stage::kObjects;
     uint64_t count = CFS_TRY(mount::check_every_file_opens(root.get()));
     log_notice("the objects of all " + std::to_string(count) + " files are right");

@@ -5,7 +5,7 @@
 
 #include "initramfs/failure.h"
 #include "lib/base/result.h"
-#include "lib/mount/boot_options.h"
+#include "lib/kernel_cmdline/boot_options.h"
 
 namespace cfs::initramfs {
 
@@ -16,7 +16,7 @@ namespace cfs::initramfs {
 ///
 /// Trust: of the file system at `target` nothing is used before the image has been measured but the
 /// names in the path to it.
-[[nodiscard]] Result<> compose_root(const std::string& target, const mount::BootOptions& options,
-                                    Stage& stage);
+[[nodiscard]] Result<> compose_root(const std::string& target,
+                                    const kernel_cmdline::BootOptions& options, Stage& stage);
 
 }  // namespace cfs::initramfs

@@ -67,21 +67,21 @@ std::string_view failure_name(Stage stage, const Error& error) {
 void log_notice(const std::string& text) { log(Severity::kNotice, text); }
 void log_warning(const std::string& text) { log(Severity::kWarning, "warning: " + text); }
 
-void fail(Stage stage, const Error& error, mount::FailureAction action) {
+void fail(Stage stage, const Error& error, kernel_cmdline::FailureAction action) {
   std::string line = "FATAL " + std::string(failure_name(stage, error)) + " " + error.describe();
   if (!error.hint.empty()) line += "; " + error.hint;
   log(Severity::kCritical, line);
   write_line("/dev/console", "cfs: " + one_line(line) + "\r\n");
   ::sync();
   switch (action) {
-    case mount::FailureAction::kReboot:
+    case kernel_cmdline::FailureAction::kReboot:
       ::sleep(kRebootDelaySeconds);  // NOLINT(concurrency-mt-unsafe): one thread
       (void)::reboot(RB_AUTOBOOT);
       break;
-    case mount::FailureAction::kPowerOff:
+    case kernel_cmdline::FailureAction::kPowerOff:
       (void)::reboot(RB_POWER_OFF);
       break;
-    case mount::FailureAction::kHalt:
+    case kernel_cmdline::FailureAction::kHalt:
       (void)::reboot(static_cast<int>(RB_HALT_SYSTEM));
       break;
   }

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "lib/base/error.h"
-#include "lib/mount/boot_options.h"
+#include "lib/kernel_cmdline/boot_options.h"
 
 namespace cfs::initramfs {
 
@@ -31,6 +31,6 @@ void log_warning(const std::string& text);
 
 /// Prints the one FATAL line to the kernel log and the console and does what `action` says. Never
 /// returns, whatever fails.
-[[noreturn]] void fail(Stage stage, const Error& error, mount::FailureAction action);
+[[noreturn]] void fail(Stage stage, const Error& error, kernel_cmdline::FailureAction action);
 
 }  // namespace cfs::initramfs

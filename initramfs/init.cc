@@ -28,8 +28,8 @@ Result<> load_modules() {
 }
 
 // Read-only until the root is verified; compose_root() makes it writable.
-Result<> mount_root_device(const mount::BootOptions& options) {
-  mount::RootSpec spec = CFS_TRY(mount::parse_root_spec(options.root));
+Result<> mount_root_device(const kernel_cmdline::BootOptions& options) {
+  kernel_cmdline::RootSpec spec = CFS_TRY(kernel_cmdline::parse_root_spec(options.root));
   RootDevice device = CFS_TRY(wait_for_root_device(spec, options.root_delay_seconds));
   mount::FsContext context = CFS_TRY(mount::FsContext::open(device.type));
   CFS_TRY(context.set_string("source", device.path));
@@ -75,9 +75,9 @@ Result<> switch_root(const std::string& init, char** arguments) {
   return errno_error("cannot run '" + init + "'");
 }
 
-Result<> run(const mount::CommandLine& command_line, char** arguments, Stage& stage) {
+Result<> run(const kernel_cmdline::CommandLine& command_line, char** arguments, Stage& stage) {
   stage = Stage::kCommandLine;
-  mount::BootOptions options = CFS_TRY(mount::parse_boot_options(command_line));
+  kernel_cmdline::BootOptions options = CFS_TRY(kernel_cmdline::parse_boot_options(command_line));
   for (const std::string& name : options.unknown) {
     log_warning("unknown option '" + name + "' on the kernel command line");
   }
@@ -120,7 +120,8 @@ Result<> mount_kernel_file_systems() {
   return {};
 }
 
-Error boot_as_init(const mount::CommandLine& command_line, char** arguments, Stage& stage) {
+Error boot_as_init(const kernel_cmdline::CommandLine& command_line, char** arguments,
+                   Stage& stage) {
   Result<> result = run(command_line, arguments, stage);
   return std::move(result).error();
 }

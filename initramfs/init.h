@@ -3,7 +3,7 @@
 
 #include "initramfs/failure.h"
 #include "lib/base/result.h"
-#include "lib/mount/command_line.h"
+#include "lib/kernel_cmdline/command_line.h"
 
 namespace cfs::initramfs {
 
@@ -13,7 +13,7 @@ namespace cfs::initramfs {
 /// Loads the modules of the built-in initramfs, finds and mounts the root device, composes the root
 /// at /sysroot, moves into it and becomes its init. Returns only on failure; `stage` then says
 /// where.
-[[nodiscard]] Error boot_as_init(const mount::CommandLine& command_line, char** arguments,
+[[nodiscard]] Error boot_as_init(const kernel_cmdline::CommandLine& command_line, char** arguments,
                                  Stage& stage);
 
 }  // namespace cfs::initramfs

@@ -13,8 +13,8 @@
 namespace cfs::initramfs {
 namespace {
 
-using mount::parse_root_spec;
-using mount::RootSpec;
+using kernel_cmdline::parse_root_spec;
+using kernel_cmdline::RootSpec;
 using ::testing::ElementsAre;
 
 TEST(FailureNameTest, ImagesHaveFour) {
@@ -134,8 +134,9 @@ class BlockDevices : public ::testing::Test {
     ASSERT_EQ(::symlink(below.c_str(), (block_class() + "/" + name).c_str()), 0);
   }
   std::string find(const std::string& text) {
-    RootSpec spec = *parse_root_spec(text);
-    if (spec.kind == RootSpec::Kind::kPath) spec.value = dev() + spec.value.substr(4);
+    kernel_cmdline::RootSpec spec = *kernel_cmdline::parse_root_spec(text);
+    if (spec.kind == kernel_cmdline::RootSpec::Kind::kPath)
+      spec.value = dev() + spec.value.substr(4);
     std::optional<RootDevice> device = *find_root_device(spec, block_class(), dev());
     return device ? device->path.substr(dev().size() + 1) : "";
   }

@@ -11,19 +11,19 @@
 namespace {
 
 using cfs::initramfs::Stage;
-using cfs::mount::BootOptions;
-using cfs::mount::FailureAction;
+using cfs::kernel_cmdline::BootOptions;
+using cfs::kernel_cmdline::FailureAction;
 
 constexpr size_t kCommandLineLimitBytes = 64 << 10;
 
 // From `cfs.on_failure`, as soon as that is known.
 FailureAction failure_action = FailureAction::kReboot;
 
-cfs::Result<cfs::mount::CommandLine> read_command_line(Stage& stage) {
+cfs::Result<cfs::kernel_cmdline::CommandLine> read_command_line(Stage& stage) {
   stage = Stage::kCommandLine;
   std::string text = CFS_TRY(cfs::read_file(AT_FDCWD, "/proc/cmdline", kCommandLineLimitBytes));
-  auto command_line = cfs::mount::CommandLine::parse(text);
-  failure_action = cfs::mount::parse_failure_action(command_line);
+  auto command_line = cfs::kernel_cmdline::CommandLine::parse(text);
+  failure_action = cfs::kernel_cmdline::parse_failure_action(command_line);
   return command_line;
 }
 
@@ -35,7 +35,7 @@ cfs::Result<> run_as_init(char** arguments, Stage& stage) {
 
 cfs::Result<> run_on_mounted_root(const std::string& target, Stage& stage) {
   auto command_line = CFS_TRY(read_command_line(stage));
-  BootOptions options = CFS_TRY(cfs::mount::parse_boot_options(command_line));
+  BootOptions options = CFS_TRY(cfs::kernel_cmdline::parse_boot_options(command_line));
   return cfs::initramfs::compose_root(target, options, stage);
 }
 

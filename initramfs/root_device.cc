@@ -179,10 +179,10 @@ std::string partition_uuid(Bytes start, size_t block_bytes, size_t number) {
   return "";
 }
 
-Result<std::optional<RootDevice>> find_root_device(const mount::RootSpec& spec,
+Result<std::optional<RootDevice>> find_root_device(const kernel_cmdline::RootSpec& spec,
                                                    const std::string& block_class,
                                                    const std::string& dev) {
-  using Kind = mount::RootSpec::Kind;
+  using Kind = kernel_cmdline::RootSpec::Kind;
   for (const std::string& name : CFS_TRY(list_directory(AT_FDCWD, block_class))) {
     Result<std::string> uevent =
         read_file(AT_FDCWD, block_class + "/" + name + "/uevent", kUeventLimitBytes);
@@ -203,7 +203,8 @@ Result<std::optional<RootDevice>> find_root_device(const mount::RootSpec& spec,
   return std::optional<RootDevice>();
 }
 
-Result<RootDevice> wait_for_root_device(const mount::RootSpec& spec, unsigned timeout_seconds) {
+Result<RootDevice> wait_for_root_device(const kernel_cmdline::RootSpec& spec,
+                                        unsigned timeout_seconds) {
   double deadline = now_seconds() + timeout_seconds;
   for (;;) {
     std::optional<RootDevice> device = CFS_TRY(find_root_device(spec, "/sys/class/block", "/dev"));

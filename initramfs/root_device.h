@@ -7,7 +7,7 @@
 
 #include "lib/base/bytes.h"
 #include "lib/base/result.h"
-#include "lib/mount/boot_options.h"
+#include "lib/kernel_cmdline/boot_options.h"
 
 namespace cfs::initramfs {
 
@@ -40,12 +40,11 @@ struct RootDevice {
 
 /// Looks at all block devices once. `block_class` and `dev` are /sys/class/block and /dev. nullopt:
 /// not there (yet).
-[[nodiscard]] Result<std::optional<RootDevice>> find_root_device(const mount::RootSpec& spec,
-                                                                 const std::string& block_class,
-                                                                 const std::string& dev);
+[[nodiscard]] Result<std::optional<RootDevice>> find_root_device(
+    const kernel_cmdline::RootSpec& spec, const std::string& block_class, const std::string& dev);
 
 /// find_root_device() again and again until it is there. kNotFound after `timeout_seconds`.
-[[nodiscard]] Result<RootDevice> wait_for_root_device(const mount::RootSpec& spec,
+[[nodiscard]] Result<RootDevice> wait_for_root_device(const kernel_cmdline::RootSpec& spec,
                                                       unsigned timeout_seconds);
 
 }  // namespace cfs::initramfs

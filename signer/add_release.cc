@@ -13,16 +13,16 @@
 #include "lib/base/thread_pool.h"
 #include "lib/boot/uki.h"
 #include "lib/erofs/reader.h"
-#include "lib/mount/boot_options.h"
+#include "lib/kernel_cmdline/boot_options.h"
 #include "lib/release/layout.h"
-#include "lib/release/transport.h"
+#include "lib/transport/manifest.h"
 #include "lib/trust/client.h"
 #include "lib/verity/merkle.h"
 #include "signer/encoded_object.h"
 
 namespace cfs::signer {
 
-using release::Json;
+using json::Value;
 using release::ReleaseDescription;
 
 namespace {
@@ -235,7 +235,7 @@ Result<> check_boots(int build_fd, const ReleaseDescription& description) {
   auto check = [&]() -> Result<> {
     boot::UkiInfo uki = CFS_TRY(boot::read_uki(as_bytes(content)));
     CFS_TRY(boot::check_boots_image(uki, description.image.digest));
-    CFS_TRY(mount::check_new_command_line(uki.cmdline));
+    CFS_TRY(kernel_cmdline::check_new_command_line(uki.cmdline));
     if (uki.cmdline != description.kernel.cmdline || uki.uname != description.kernel.version) {
       return make_error(ErrorCode::kInvalidInput,
                         "its kernel version or command line is not what 'release.json' says");
@@ -264,7 +264,7 @@ Result<> import_file(int repository_fd, int build_fd, const release::ReleaseFile
 // Stages a small immutable file; one of that name with other content must not be there.
 Result<> import_text(int repository_fd, const std::string& path, std::string_view text,
                      Staging& staging) {
-  Result<std::string> present = read_file(repository_fd, path, release::kMaxTransportBytes);
+  Result<std::string> present = read_file(repository_fd, path, transport::kMaxManifestBytes);
   if (present && *present == text) return {};
   if (present) {
     return make_error(ErrorCode::kExists,
@@ -336,7 +336,7 @@ Result<> check_succession(const Repository& repository,
 }  // namespace
 
 Result<AddedRelease> add_release(Repository& repository, const KeyDirectory& keys,
-                                 const std::string& build_output, release::UnixTime now) {
+                                 const std::string& build_output, UnixTime now) {
   int repository_fd = repository.directory_fd();
   UniqueFd build = CFS_TRY(open_at(AT_FDCWD, build_output, O_RDONLY | O_DIRECTORY));
   AddedRelease added;
@@ -353,9 +353,9 @@ Result<AddedRelease> add_release(Repository& repository, const KeyDirectory& key
   std::vector<Object> objects = CFS_TRY(read_image(build.get(), description));
   CFS_TRY(import_objects(repository_fd, build.get(), objects, staging));
 
-  release::TransportManifest manifest;
+  transport::Manifest manifest;
   for (const Object& object : objects) {
-    release::TransportEntry entry{object.digest, object.size_bytes, object.encoded_size_bytes};
+    transport::Entry entry{object.digest, object.size_bytes, object.encoded_size_bytes};
     if (object.digest == description.image.digest) {
       manifest.image = entry;
     } else {
@@ -368,7 +368,7 @@ Result<AddedRelease> add_release(Repository& repository, const KeyDirectory& key
     }
   }
   std::string transport;
-  CFS_TRY(release::write_transport(manifest, [&](std::string_view piece) -> Result<> {
+  CFS_TRY(transport::write_manifest(manifest, [&](std::string_view piece) -> Result<> {
     transport += piece;
     return {};
   }));
@@ -385,10 +385,11 @@ Result<AddedRelease> add_release(Repository& repository, const KeyDirectory& key
   const std::string target = release::release_target_name(description.name, description.version);
   verity::Sha256Digest sha256 = verity::sha256(as_bytes(text));
   CFS_TRY(import_text(repository_fd, release::target_path(sha256, target), text, staging));
-  entries.push_back({.name = target,
-                     .size_bytes = text.size(),
-                     .sha256 = sha256,
-                     .custom = Json::Object{{"cfs", Json::Object{{"name", description.name},
+  entries.push_back(
+      {.name = target,
+       .size_bytes = text.size(),
+       .sha256 = sha256,
+       .custom = json::Value::Object{{"cfs", json::Value::Object{{"name", description.name},
                                                                  {"version", description.version},
                                                                  {"channel", description.channel},
                                                                  {"epoch", description.epoch}}}}});

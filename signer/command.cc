@@ -10,8 +10,8 @@
 
 #include "lib/base/progress.h"
 #include "signer/add_release.h"
-#include "signer/key_file.h"
 #include "signer/repository.h"
+#include "signer/signing/file_key.h"
 
 namespace cfs::signer {
 namespace {
@@ -30,7 +30,7 @@ constexpr const char* kAbout =
 void print(std::ostream& out, const Published& published) {
   fmt::print(out, "published: root {}, targets {}, snapshot {}, timestamp {}; expires {}\n",
              published.root_version, published.targets_version, published.snapshot_version,
-             published.timestamp_version, release::format_time(published.expires));
+             published.timestamp_version, format_time(published.expires));
 }
 
 struct Arguments {
@@ -54,8 +54,8 @@ Result<> init(const Arguments& arguments, std::ostream& out) {
   for (const std::string& path : CFS_TRY(keys.create_missing())) {
     fmt::print(out, "new key: {}\n", path);
   }
-  Published published = CFS_TRY(
-      Repository::create(arguments.repository, keys, arguments.lifetimes, release::current_time()));
+  Published published =
+      CFS_TRY(Repository::create(arguments.repository, keys, arguments.lifetimes, current_time()));
   fmt::print(out, "new repository: {0}\nroot for devices: {0}/metadata/1.root.json\n",
              arguments.repository);
   print(out, published);
@@ -65,7 +65,7 @@ Result<> init(const Arguments& arguments, std::ostream& out) {
 Result<> add(const Arguments& arguments, std::ostream& out) {
   Repository repository = CFS_TRY(Repository::open(arguments.repository));
   AddedRelease added = CFS_TRY(add_release(repository, KeyDirectory(arguments.keys),
-                                           arguments.build_output, release::current_time()));
+                                           arguments.build_output, current_time()));
   const release::ReleaseDescription& description = added.description;
   fmt::print(out,
              "added {} {}: channel {}, epoch {}, image {}\n"
@@ -81,7 +81,7 @@ Result<> add(const Arguments& arguments, std::ostream& out) {
 Result<> publish(const Arguments& arguments, std::ostream& out) {
   Repository repository = CFS_TRY(Repository::open(arguments.repository));
   print(out, CFS_TRY(repository.publish(KeyDirectory(arguments.keys), arguments.lifetimes,
-                                        release::current_time())));
+                                        current_time())));
   return {};
 }
 

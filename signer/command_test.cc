@@ -65,7 +65,7 @@ class CommandTest : public ::testing::Test {
     CFS_TRY(trust::trust_root(
         store,
         Unverified(CFS_TRY(read_file(AT_FDCWD, repository_ + "/metadata/1.root.json", 1 << 20)))));
-    return trust::refresh(store, fetch(), release::current_time());
+    return trust::refresh(store, fetch(), current_time());
   }
   std::string repository_file(const std::string& path) {
     Result<std::string> text = read_file(AT_FDCWD, repository_ + "/" + path, 1 << 26);
@@ -153,12 +153,11 @@ TEST_F(CommandTest, FromInitToDevice) {
   release::ReleaseDescription expected = fake_.description;
   expected.transport = description->transport;
   EXPECT_EQ(*description, expected);
-  trust::Verified<release::TransportManifest> manifest =
-      *trust::fetch_transport(description, fetch());
+  trust::Verified<transport::Manifest> manifest = *trust::fetch_transport(description, fetch());
   ASSERT_EQ(manifest->objects.size(), 2u);
-  std::vector<release::TransportEntry> all = manifest->objects;
+  std::vector<transport::Entry> all = manifest->objects;
   all.push_back(manifest->image);
-  for (const release::TransportEntry& entry : all) {
+  for (const transport::Entry& entry : all) {
     std::string path = repository_ + "/" + release::encoded_object_path(entry.digest);
     UniqueFd file = *open_at(AT_FDCWD, path, O_RDONLY);
     EXPECT_TRUE(check_encoded_object(file.get(), entry.digest, entry.size_bytes));
@@ -566,14 +565,14 @@ TEST_F(CommandTest, WhatOthersSignedIsNotBuiltOn) {
     }
     forged.add_target("evil.efi", "evil");
     forged.publish();
-    release::Json::Object root = forged.root_content();
+    json::Value::Object root = forged.root_content();
     for (trust::Role role : trust::kRoles) {
-      release::Json key = trust::to_key_object(keys.load(role)->public_key());
+      json::Value key = trust::to_key_object(keys.load(role)->public_key());
       const std::string id = trust::key_id(key);
-      (*root["keys"].as<release::Json::Object>())[id] = key;
-      release::Json& role_keys =
-          (*root["roles"].as<release::Json::Object>())[std::string(trust::role_name(role))];
-      (*role_keys.as<release::Json::Object>())["keyids"].as<release::Json::Array>()->push_back(id);
+      (*root["keys"].as<json::Value::Object>())[id] = key;
+      json::Value& role_keys =
+          (*root["roles"].as<json::Value::Object>())[std::string(trust::role_name(role))];
+      (*role_keys.as<json::Value::Object>())["keyids"].as<json::Value::Array>()->push_back(id);
     }
     forged.files[release::metadata_path("root", 1)] =
         trust::FakeRepository::sign(root, forged.roles["root"].keys);
@@ -584,7 +583,7 @@ TEST_F(CommandTest, WhatOthersSignedIsNotBuiltOn) {
   forge(1);
   expect_error(ErrorCode::kSignature, "is not signed by our targets key", add());
   expect_error(ErrorCode::kSignature, "is not signed by our targets key", publish());
-  forge(uint64_t{release::kMaxInteger} - 1);
+  forge(uint64_t{json::kMaxInteger} - 1);
   expect_error(ErrorCode::kSignature, "is not signed by our targets key", publish());
 }
 
@@ -668,9 +667,8 @@ TEST_F(CommandTest, KilledAtAnyMoment) {
     EXPECT_EQ(newest.version, fake_.version);
     trust::Verified<release::ReleaseDescription> description =
         *trust::fetch_release(published, newest.target, fetch());
-    trust::Verified<release::TransportManifest> manifest =
-        *trust::fetch_transport(description, fetch());
-    for (const release::TransportEntry& entry : manifest->objects) {
+    trust::Verified<transport::Manifest> manifest = *trust::fetch_transport(description, fetch());
+    for (const transport::Entry& entry : manifest->objects) {
       UniqueFd file = *open_at(
           AT_FDCWD, repository_ + "/" + release::encoded_object_path(entry.digest), O_RDONLY);
       EXPECT_TRUE(check_encoded_object(file.get(), entry.digest, entry.size_bytes));
@@ -705,7 +703,7 @@ TEST_F(CommandTest, ExpiryTimes) {
   command = publish();
   command.insert(command.end(), {"--expires-days", "30"});
   expect_ok(command);
-  release::UnixTime now = release::current_time();
+  UnixTime now = current_time();
   EXPECT_NEAR(static_cast<double>((*device())->expires), static_cast<double>(now + 30 * 86400), 60);
   // Longer than targets and root last: they are renewed.
   command.back() = "1000";
@@ -717,7 +715,7 @@ TEST_F(CommandTest, ExpiryTimes) {
 
 TEST_F(CommandTest, RootAndTargetsAreRenewedHalfWay) {
   expect_ok(init());
-  release::UnixTime now = release::current_time();
+  UnixTime now = current_time();
   KeyDirectory keys(keys_);
   auto publish_at = [&](int days) {
     Repository repository = *Repository::open(repository_);

@@ -16,51 +16,54 @@
 
 namespace cfs::signer {
 
-using release::Json;
+using json::Value;
 using trust::Role;
 
 namespace {
 
-constexpr release::UnixTime kDay = 86400;
+constexpr UnixTime kDay = 86400;
 constexpr std::string_view kSpecVersion = "1.0.34";
 
 // Files to write, in this order.
 using Files = std::vector<std::pair<std::string, std::string>>;
 
-Json::Object common_content(Role role, uint64_t version, release::UnixTime expires) {
+json::Value::Object common_content(Role role, uint64_t version, UnixTime expires) {
   return {{"_type", trust::role_name(role)},
           {"spec_version", kSpecVersion},
           {"version", version},
-          {"expires", release::format_time(expires)}};
+          {"expires", format_time(expires)}};
 }
 
-Result<std::string> sign_document(const Json& content, const PrivateKey& key) {
-  trust::SignatureBytes signature = CFS_TRY(key.sign(as_bytes(release::to_signing_form(content))));
-  Json document = Json::Object{
-      {"signatures",
-       Json::Array{Json::Object{{"keyid", trust::key_id(trust::to_key_object(key.public_key()))},
-                                {"sig", to_hex(signature)}}}},
+Result<std::string> sign_document(const json::Value& content, const PrivateKey& key) {
+  trust::SignatureBytes signature = CFS_TRY(key.sign(as_bytes(json::to_signing_form(content))));
+  json::Value document = json::Value::Object{
+      {"signatures", json::Value::Array{json::Value::Object{
+                         {"keyid", trust::key_id(trust::to_key_object(key.public_key()))},
+                         {"sig", to_hex(signature)}}}},
       {"signed", content}};
-  return release::to_canonical_json(document) + "\n";
+  return json::to_canonical(document) + "\n";
 }
 
 // What one role says about the file of another. Spec: TUF 1.0.34 §4.4 METAPATH.
-Json file_meta(uint64_t version, std::string_view text) {
-  return Json::Object{{"version", version},
-                      {"length", uint64_t{text.size()}},
-                      {"hashes", Json::Object{{"sha256", verity::sha256(as_bytes(text)).hex()}}}};
+json::Value file_meta(uint64_t version, std::string_view text) {
+  return json::Value::Object{
+      {"version", version},
+      {"length", uint64_t{text.size()}},
+      {"hashes", json::Value::Object{{"sha256", verity::sha256(as_bytes(text)).hex()}}}};
 }
 
 // Appends snapshot and timestamp for the given targets.
 Result<> add_snapshot_and_timestamp(Files& files, const PrivateKey& snapshot_key,
                                     const PrivateKey& timestamp_key, uint64_t targets_version,
                                     std::string_view targets_text, uint64_t snapshot_version,
-                                    uint64_t timestamp_version, release::UnixTime expires) {
-  Json::Object snapshot = common_content(Role::kSnapshot, snapshot_version, expires);
-  snapshot["meta"] = Json::Object{{"targets.json", file_meta(targets_version, targets_text)}};
+                                    uint64_t timestamp_version, UnixTime expires) {
+  json::Value::Object snapshot = common_content(Role::kSnapshot, snapshot_version, expires);
+  snapshot["meta"] =
+      json::Value::Object{{"targets.json", file_meta(targets_version, targets_text)}};
   std::string snapshot_text = CFS_TRY(sign_document(snapshot, snapshot_key));
-  Json::Object timestamp = common_content(Role::kTimestamp, timestamp_version, expires);
-  timestamp["meta"] = Json::Object{{"snapshot.json", file_meta(snapshot_version, snapshot_text)}};
+  json::Value::Object timestamp = common_content(Role::kTimestamp, timestamp_version, expires);
+  timestamp["meta"] =
+      json::Value::Object{{"snapshot.json", file_meta(snapshot_version, snapshot_text)}};
   std::string timestamp_text = CFS_TRY(sign_document(timestamp, timestamp_key));
   files.emplace_back(release::metadata_path("snapshot", snapshot_version),
                      std::move(snapshot_text));
@@ -73,7 +76,7 @@ Result<> add_snapshot_and_timestamp(Files& files, const PrivateKey& snapshot_key
 Result<trust::Verified<trust::Targets>> refresh_as_device(int directory_fd, const Files& files,
                                                           const std::string& first_root,
                                                           trust::MetadataInMemory& store,
-                                                          release::UnixTime now) {
+                                                          UnixTime now) {
   CFS_TRY(trust::trust_root(store, Unverified(first_root)));
   trust::Fetch fetch = [&](const std::string& path,
                            size_t limit_bytes) -> Result<Unverified<std::string>> {
@@ -92,7 +95,7 @@ Result<trust::Verified<trust::Targets>> refresh_as_device(int directory_fd, cons
 
 // The last check before anything is written.
 Result<Published> check_as_device(int directory_fd, const Files& files,
-                                  const std::string& first_root, release::UnixTime now) {
+                                  const std::string& first_root, UnixTime now) {
   trust::MetadataInMemory store;
   // A second back: metadata that was asked to expire at once is still published.
   trust::Verified<trust::Targets> targets =
@@ -133,7 +136,7 @@ Result<> check_signed_by(const PrivateKey& key, Role role, std::string_view text
 }
 
 Result<uint64_t> next_version(uint64_t version) {
-  if (version < uint64_t{release::kMaxInteger}) return version + 1;
+  if (version < uint64_t{json::kMaxInteger}) return version + 1;
   return make_error(ErrorCode::kInvalidInput, "the repository's version numbers are used up");
 }
 
@@ -141,10 +144,9 @@ Result<Repository::Metadata> parse_metadata(Role role, std::string text) {
   Repository::Metadata metadata;
   metadata.content = CFS_TRY(trust::parse_document(role, text)).content;
   metadata.text = std::move(text);
-  release::JsonReader reader(metadata.content, trust::role_file(role));
+  json::Reader reader(metadata.content, trust::role_file(role));
   metadata.version = CFS_TRY(CFS_TRY(reader.member("version")).integer(1));
-  metadata.expires =
-      CFS_TRY(release::parse_time(CFS_TRY(CFS_TRY(reader.member("expires")).text(64))));
+  metadata.expires = CFS_TRY(parse_time(CFS_TRY(CFS_TRY(reader.member("expires")).text(64))));
   return metadata;
 }
 
@@ -208,31 +210,31 @@ Result<std::optional<PrivateKey>> KeyDirectory::load_if_present(Role role) const
 }
 
 Result<Published> Repository::create(const std::string& path, const KeyDirectory& keys,
-                                     const Lifetimes& lifetimes, release::UnixTime now) {
+                                     const Lifetimes& lifetimes, UnixTime now) {
   CFS_TRY(make_directories(AT_FDCWD, path));
   UniqueFd directory = CFS_TRY(lock_directory(path));
   if (CFS_TRY(exists(directory.get(), "metadata"))) {
     return make_error(ErrorCode::kExists, fmt::format("'{}' is a repository already", path));
   }
 
-  Json::Object key_objects;
-  Json::Object roles;
+  json::Value::Object key_objects;
+  json::Value::Object roles;
   for (Role role : trust::kRoles) {
-    Json object = trust::to_key_object(CFS_TRY(keys.load(role)).public_key());
+    json::Value object = trust::to_key_object(CFS_TRY(keys.load(role)).public_key());
     std::string id = trust::key_id(object);
     roles[std::string(trust::role_name(role))] =
-        Json::Object{{"keyids", Json::Array{id}}, {"threshold", 1}};
+        json::Value::Object{{"keyids", json::Value::Array{id}}, {"threshold", 1}};
     key_objects[id] = std::move(object);
   }
-  release::UnixTime expires = now + lifetimes.published_days * kDay;
-  Json::Object root =
+  UnixTime expires = now + lifetimes.published_days * kDay;
+  json::Value::Object root =
       common_content(Role::kRoot, 1, std::max(expires, now + Lifetimes::kRootDays * kDay));
   root["consistent_snapshot"] = true;
   root["keys"] = std::move(key_objects);
   root["roles"] = std::move(roles);
-  Json::Object targets =
+  json::Value::Object targets =
       common_content(Role::kTargets, 1, std::max(expires, now + Lifetimes::kTargetsDays * kDay));
-  targets["targets"] = Json::Object{};
+  targets["targets"] = json::Value::Object{};
 
   std::string root_text = CFS_TRY(sign_document(root, CFS_TRY(keys.load(Role::kRoot))));
   std::string targets_text = CFS_TRY(sign_document(targets, CFS_TRY(keys.load(Role::kTargets))));
@@ -339,17 +341,16 @@ Result<Repository::Draft> Repository::draft(const View& view, const KeyDirectory
 }
 
 Result<uint64_t> Repository::stage(Draft draft, const std::vector<trust::TargetEntry>& entries,
-                                   release::UnixTime now) {
+                                   UnixTime now) {
   Metadata& targets = draft.metadata;
   targets.version = CFS_TRY(next_version(targets.version));
-  Json::Object& content = *targets.content.as<Json::Object>();
+  json::Value::Object& content = *targets.content.as<json::Value::Object>();
   content["version"] = targets.version;
-  content["expires"] =
-      release::format_time(std::max(targets.expires, now + Lifetimes::kTargetsDays * kDay));
-  Json::Object& members = *content["targets"].as<Json::Object>();
+  content["expires"] = format_time(std::max(targets.expires, now + Lifetimes::kTargetsDays * kDay));
+  json::Value::Object& members = *content["targets"].as<json::Value::Object>();
   for (const trust::TargetEntry& entry : entries) {
-    Json::Object member{{"length", entry.size_bytes},
-                        {"hashes", Json::Object{{"sha256", entry.sha256.hex()}}}};
+    json::Value::Object member{{"length", entry.size_bytes},
+                               {"hashes", json::Value::Object{{"sha256", entry.sha256.hex()}}}};
     if (!entry.custom.is_null()) member["custom"] = entry.custom;
     members[entry.name] = std::move(member);
   }
@@ -361,7 +362,7 @@ Result<uint64_t> Repository::stage(Draft draft, const std::vector<trust::TargetE
 }
 
 Result<Published> Repository::publish(const KeyDirectory& keys, const Lifetimes& lifetimes,
-                                      release::UnixTime now) {
+                                      UnixTime now) {
   View current = CFS_TRY(view());
   Draft draft = CFS_TRY(this->draft(current, keys));
   PrivateKey snapshot_key = CFS_TRY(load_key(current.root, keys, Role::kSnapshot));
@@ -371,16 +372,16 @@ Result<Published> Repository::publish(const KeyDirectory& keys, const Lifetimes&
   CFS_TRY(
       check_signed_by(timestamp_key, Role::kTimestamp, current.store.files.at("timestamp.json")));
 
-  release::UnixTime expires = now + lifetimes.published_days * kDay;
+  UnixTime expires = now + lifetimes.published_days * kDay;
   Files files;
   // Signs `metadata` anew as its next version when it would expire too soon.
   auto renew = [&](Role role, Metadata& metadata, unsigned days,
                    const PrivateKey& key) -> Result<> {
     if (metadata.expires >= std::max(expires, now + days * kDay / 2)) return {};
     metadata.version = CFS_TRY(next_version(metadata.version));
-    Json::Object& content = *metadata.content.as<Json::Object>();
+    json::Value::Object& content = *metadata.content.as<json::Value::Object>();
     content["version"] = metadata.version;
-    content["expires"] = release::format_time(std::max(expires, now + days * kDay));
+    content["expires"] = format_time(std::max(expires, now + days * kDay));
     metadata.text = CFS_TRY(sign_document(metadata.content, key));
     files.emplace_back(release::metadata_path(trust::role_name(role), metadata.version),
                        metadata.text);

@@ -7,12 +7,12 @@
 #include <vector>
 
 #include "lib/base/result.h"
+#include "lib/base/time.h"
 #include "lib/base/unique_fd.h"
-#include "lib/release/json.h"
-#include "lib/release/time.h"
+#include "lib/json/json.h"
 #include "lib/trust/client.h"
 #include "lib/trust/metadata.h"
-#include "signer/key_file.h"
+#include "signer/signing/file_key.h"
 
 namespace cfs::signer {
 
@@ -46,7 +46,7 @@ struct Published {
   uint64_t targets_version = 0;
   uint64_t snapshot_version = 0;
   uint64_t timestamp_version = 0;
-  release::UnixTime expires = 0;  ///< the earliest of the four
+  UnixTime expires = 0;  ///< the earliest of the four
 };
 
 /// A release repository on disk (docs/FORMATS.md), opened for changes by one process at a time.
@@ -60,7 +60,7 @@ class Repository {
   /// Makes the repository and publishes it without a release.
   /// Errors: kExists (has metadata already).
   [[nodiscard]] static Result<Published> create(const std::string& path, const KeyDirectory& keys,
-                                                const Lifetimes& lifetimes, release::UnixTime now);
+                                                const Lifetimes& lifetimes, UnixTime now);
   /// Errors: kNotFound (no repository), kBusy (another cfs-sign works on it).
   [[nodiscard]] static Result<Repository> open(const std::string& path);
 
@@ -70,8 +70,8 @@ class Repository {
   struct Metadata {
     uint64_t version = 0;
     std::string text;
-    release::Json content;  ///< "signed"
-    release::UnixTime expires = 0;
+    json::Value content;  ///< "signed"
+    UnixTime expires = 0;
   };
 
   /// The targets metadata that the next one builds on, and the key that signs it.
@@ -96,13 +96,13 @@ class Repository {
   /// Stages new targets metadata: the draft with `entries` added or replaced. Files that the
   /// entries speak of must be durable. Returns the new version.
   [[nodiscard]] Result<uint64_t> stage(Draft draft, const std::vector<trust::TargetEntry>& entries,
-                                       release::UnixTime now);
+                                       UnixTime now);
 
   /// Publishes what is staged, or renews snapshot and timestamp when nothing is.
   /// Errors: kNotFound (a key), kSignature (not this repository's keys), kExpired (root has expired
   /// and its key is not at hand).
   [[nodiscard]] Result<Published> publish(const KeyDirectory& keys, const Lifetimes& lifetimes,
-                                          release::UnixTime now);
+                                          UnixTime now);
 
  private:
   /// What devices see now, whether it has expired or not.

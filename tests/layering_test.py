@@ -8,7 +8,7 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-TABLE_ROW = re.compile(r"^\| `([a-z/]+)/?` \|.*\| ([^|]+) \|$", re.M)
+TABLE_ROW = re.compile(r"^\| `([a-z_/]+)/?` \|.*\| ([^|]+) \|$", re.M)
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 
 

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "lib/base/io.h"
-#include "lib/mount/command_line.h"
+#include "lib/kernel_cmdline/command_line.h"
 
 namespace cfs::tools {
 namespace {
@@ -79,7 +79,7 @@ Result<> apply_options(std::string_view text, MountRequest& request) {
     if (key == "basedir") {
       request.options.object_directories = CFS_TRY(split_directories(value));
     } else if (key == "digest") {
-      Result<verity::Digest> digest = mount::parse_pinned_digest(value);
+      Result<verity::Digest> digest = kernel_cmdline::parse_pinned_digest(value);
       if (!digest) return usage_error("Wrong digest option: " + digest.error().message);
       request.options.expected_digest = *digest;
     } else if (key == "upperdir") {

@@ -8,15 +8,15 @@
 
 #include "lib/base/io.h"
 #include "lib/boot/pe.h"
-#include "lib/mount/boot_options.h"
-#include "lib/mount/command_line.h"
+#include "lib/kernel_cmdline/boot_options.h"
+#include "lib/kernel_cmdline/command_line.h"
 
 namespace cfs::boot {
 namespace {
 
 constexpr size_t kMaxTextBytes = 64 * 1024;
 constexpr size_t kMaxEfiProgramBytes = 16U << 20;
-using mount::kMaxCommandLineBytes;
+using kernel_cmdline::kMaxCommandLineBytes;
 
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
@@ -99,10 +99,10 @@ Result<std::vector<std::byte>> make_uki(const UkiParts& parts) {
     return bad_part("os-release has no PRETTY_NAME, and the boot loader would hide the entry");
   }
   if (parts.os_release.size() > kMaxTextBytes) return bad_part("os-release is too large");
-  if (parts.cmdline.empty() || parts.cmdline.size() > kMaxCommandLineBytes ||
+  if (parts.cmdline.empty() || parts.cmdline.size() > kernel_cmdline::kMaxCommandLineBytes ||
       std::any_of(parts.cmdline.begin(), parts.cmdline.end(), is_control)) {
     return bad_part("the kernel command line must be one line of 1 to " +
-                    std::to_string(kMaxCommandLineBytes) + " bytes");
+                    std::to_string(kernel_cmdline::kMaxCommandLineBytes) + " bytes");
   }
   if (parts.uname.empty() || parts.uname.size() > kMaxTextBytes ||
       std::any_of(parts.uname.begin(), parts.uname.end(), is_control)) {
@@ -140,8 +140,8 @@ Result<UkiInfo> read_uki(Bytes file) {
 }
 
 Result<> check_boots_image(const UkiInfo& uki, const verity::Digest& digest) {
-  Result<mount::BootOptions> options =
-      mount::parse_boot_options(mount::CommandLine::parse(uki.cmdline));
+  Result<kernel_cmdline::BootOptions> options =
+      kernel_cmdline::parse_boot_options(kernel_cmdline::CommandLine::parse(uki.cmdline));
   if (!options) {
     Error error = std::move(options).error();
     error.code = ErrorCode::kCorrupt;
@@ -152,10 +152,11 @@ Result<> check_boots_image(const UkiInfo& uki, const verity::Digest& digest) {
                       "the UKI's kernel command line does not pin the release's image " +
                           digest.hex() + " but " + options->digest.hex());
   }
-  if (uki.cmdline.size() > kMaxCommandLineBytes) {
-    return make_error(ErrorCode::kCorrupt, "the UKI's kernel command line has more than the " +
-                                               std::to_string(kMaxCommandLineBytes) +
-                                               " bytes that the kernel reads");
+  if (uki.cmdline.size() > kernel_cmdline::kMaxCommandLineBytes) {
+    return make_error(ErrorCode::kCorrupt,
+                      "the UKI's kernel command line has more than the " +
+                          std::to_string(kernel_cmdline::kMaxCommandLineBytes) +
+                          " bytes that the kernel reads");
   }
   if (!has_title(uki.os_release)) {
     return make_error(ErrorCode::kCorrupt,
@@ -166,11 +167,11 @@ Result<> check_boots_image(const UkiInfo& uki, const verity::Digest& digest) {
 
 Result<verity::Digest> pinned_digest(std::string_view cmdline) {
   std::optional<std::string> value =
-      CFS_TRY(mount::CommandLine::parse(cmdline).only("composefs.digest"));
+      CFS_TRY(kernel_cmdline::CommandLine::parse(cmdline).only("composefs.digest"));
   if (!value) {
     return make_error(ErrorCode::kNotFound, "no 'composefs.digest=' on the kernel command line");
   }
-  return mount::parse_pinned_digest(*value);
+  return kernel_cmdline::parse_pinned_digest(*value);
 }
 
 }  // namespace cfs::boot

@@ -2,7 +2,6 @@
 #include <gmock/gmock.h>
 
 #include "lib/base/io.h"
-#include "lib/mount/command_line.h"
 #include "lib/mount/composefs_mount.h"
 #include "lib/mount/fs_context.h"
 #include "lib/mount/self_test.h"
@@ -10,75 +9,9 @@
 namespace cfs::mount {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::Optional;
 
 const std::string kHex = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-
-TEST(CommandLineTest, SplitsAsTheKernelDoes) {
-  CommandLine line = CommandLine::parse(
-      " quiet a=1  b=\"two words\" \"c=three words\"\td=x\"y z\"w e=a=b f= \"g h\" i=\"j\n");
-  EXPECT_THAT(line.last("quiet"), Optional(std::string()));
-  EXPECT_THAT(line.last("a"), Optional(std::string("1")));
-  EXPECT_THAT(line.last("b"), Optional(std::string("two words")));
-  EXPECT_THAT(line.last("c"), Optional(std::string("three words")));
-  EXPECT_THAT(line.last("d"), Optional(std::string("x\"y z\"w"))) << "inner quotes stay";
-  EXPECT_THAT(line.last("e"), Optional(std::string("a=b")));
-  EXPECT_THAT(line.last("f"), Optional(std::string()));
-  EXPECT_THAT(line.last("g h"), Optional(std::string()));
-  EXPECT_THAT(line.last("i"), Optional(std::string("j\n"))) << "an open quote runs to the end";
-  EXPECT_EQ(line.last("nothing"), std::nullopt);
-}
-
-TEST(CommandLineTest, StopsAtTwoDashes) {
-  CommandLine line = CommandLine::parse("a=1 -- a=2 b=3");
-  EXPECT_THAT(line.last("a"), Optional(std::string("1")));
-  EXPECT_EQ(line.last("b"), std::nullopt);
-}
-
-TEST(CommandLineTest, DashAndUnderscoreAreTheSameInNames) {
-  CommandLine line = CommandLine::parse("cfs.on-failure=halt");
-  EXPECT_THAT(line.last("cfs.on_failure"), Optional(std::string("halt")));
-}
-
-TEST(CommandLineTest, OddBytes) {
-  for (const char* text : {"", " ", "\"", "\"\"", "=", "==", "a=\"", "\"a=\"", "\"a=\"b\"\""}) {
-    (void)CommandLine::parse(text);  // the sanitizers watch
-  }
-  EXPECT_THAT(CommandLine::parse("a=\"").last("a"), Optional(std::string()));
-  EXPECT_THAT(CommandLine::parse("=x").last("=x"), Optional(std::string()));
-}
-
-TEST(CommandLineTest, OnlyRefusesTwoValues) {
-  CommandLine line = CommandLine::parse("a=1 a=1 b=1 b=2 c");
-  Result<std::optional<std::string>> same = line.only("a");
-  ASSERT_TRUE(same);
-  EXPECT_THAT(*same, Optional(std::string("1")));
-  Result<std::optional<std::string>> different = line.only("b");
-  ASSERT_FALSE(different);
-  EXPECT_EQ(different.error().code, ErrorCode::kInvalidInput);
-  EXPECT_THAT(different.error().message, HasSubstr("'1' and '2'"));
-  EXPECT_EQ(*line.only("d"), std::nullopt);
-}
-
-TEST(CommandLineTest, NamesWithPrefix) {
-  CommandLine line = CommandLine::parse("cfs.a=1 root=x cfs.b-c cfsx");
-  EXPECT_THAT(line.names_with_prefix("cfs."), ElementsAre("cfs.a", "cfs.b_c"));
-}
-
-TEST(PinnedDigest, OnlyWholeSha256Digests) {
-  EXPECT_EQ(parse_pinned_digest(kHex)->hex(), kHex);
-  EXPECT_EQ(parse_pinned_digest("v1-sha256-12:" + kHex)->hex(), kHex);
-  for (const std::string& bad :
-       {std::string(), kHex.substr(1), kHex + "0", "?" + kHex, "v2-sha512-12:" + kHex,
-        std::string("v1-sha256-12:"), kHex.substr(1) + "g", "sha256:" + kHex}) {
-    Result<verity::Digest> digest = parse_pinned_digest(bad);
-    ASSERT_FALSE(digest) << bad;
-    EXPECT_EQ(digest.error().code, ErrorCode::kInvalidInput);
-  }
-  EXPECT_EQ(parse_pinned_digest("").error().message, "the digest is empty");
-}
 
 TEST(MountInfoTest, ParsesALine) {
   auto info = parse_mountinfo_line(

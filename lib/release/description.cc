@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "lib/release/json.h"
-#include "lib/release/transport.h"
+#include "lib/json/json.h"
+#include "lib/transport/manifest.h"
 
 namespace cfs::release {
 namespace {
@@ -36,7 +36,7 @@ bool matches(std::string_view text, const NameRule& rule) {
          std::ranges::all_of(text, [&](char c) { return in(rule.first, c) || in(rule.others, c); });
 }
 
-Result<std::string> read_name(const JsonReader& reader, const NameRule& rule) {
+Result<std::string> read_name(const json::Reader& reader, const NameRule& rule) {
   const auto* text = reader.value().as<std::string>();
   if (text == nullptr || !matches(*text, rule)) {
     return reader.refuse(fmt::format("must match {}", rule.text));
@@ -45,7 +45,7 @@ Result<std::string> read_name(const JsonReader& reader, const NameRule& rule) {
 }
 
 // A line of printable ASCII.
-Result<std::string> read_line(const JsonReader& reader, size_t max_bytes) {
+Result<std::string> read_line(const json::Reader& reader, size_t max_bytes) {
   std::string text = CFS_TRY(reader.text(max_bytes));
   if (!std::ranges::all_of(text, [](char c) { return c >= ' ' && c <= '~'; })) {
     return reader.refuse("must be printable ASCII");
@@ -53,7 +53,7 @@ Result<std::string> read_line(const JsonReader& reader, size_t max_bytes) {
   return text;
 }
 
-Result<> check_pinned_digest(const JsonReader& cmdline, std::string_view text,
+Result<> check_pinned_digest(const json::Reader& cmdline, std::string_view text,
                              const verity::Digest& image) {
   constexpr std::string_view kOption = "composefs.digest=";
   constexpr std::string_view kAlgorithm = "v1-sha256-12:";
@@ -69,17 +69,17 @@ Result<> check_pinned_digest(const JsonReader& cmdline, std::string_view text,
   return {};
 }
 
-Json to_json(const ReleaseDescription& description) {
-  Json::Array compatible;
+json::Value to_json(const ReleaseDescription& description) {
+  json::Value::Array compatible;
   for (const std::string& board : description.compatible) compatible.emplace_back(board);
-  Json::Array files;
+  json::Value::Array files;
   for (const ReleaseFile& file : description.files) {
-    files.emplace_back(Json::Object{{"name", file.name},
-                                    {"role", file.role},
-                                    {"sha256", file.sha256.hex()},
-                                    {"size", file.size_bytes}});
+    files.emplace_back(json::Value::Object{{"name", file.name},
+                                           {"role", file.role},
+                                           {"sha256", file.sha256.hex()},
+                                           {"size", file.size_bytes}});
   }
-  Json::Object object{
+  json::Value::Object object{
       {"schema", uint64_t{kDescriptionSchema}},
       {"name", description.name},
       {"version", description.version},
@@ -88,17 +88,17 @@ Json to_json(const ReleaseDescription& description) {
       {"channel", description.channel},
       {"compatible", std::move(compatible)},
       {"created", description.created},
-      {"image", Json::Object{{"digest", description.image.digest.hex()},
-                             {"size", description.image.size_bytes}}},
-      {"objects", Json::Object{{"count", description.objects.count},
-                               {"size", description.objects.size_bytes}}},
-      {"kernel", Json::Object{{"version", description.kernel.version},
-                              {"cmdline", description.kernel.cmdline}}},
+      {"image", json::Value::Object{{"digest", description.image.digest.hex()},
+                                    {"size", description.image.size_bytes}}},
+      {"objects", json::Value::Object{{"count", description.objects.count},
+                                      {"size", description.objects.size_bytes}}},
+      {"kernel", json::Value::Object{{"version", description.kernel.version},
+                                     {"cmdline", description.kernel.cmdline}}},
       {"files", std::move(files)},
   };
   if (description.transport) {
-    object.emplace("transport", Json::Object{{"sha256", description.transport->sha256.hex()},
-                                             {"size", description.transport->size_bytes}});
+    object.emplace("transport", json::Value::Object{{"sha256", description.transport->sha256.hex()},
+                                                    {"size", description.transport->size_bytes}});
   }
   return object;
 }
@@ -114,8 +114,8 @@ bool is_release_name(std::string_view text) { return matches(text, kNameRule); }
 bool is_channel(std::string_view text) { return matches(text, kWordRule); }
 
 Result<ReleaseDescription> parse_description(std::string_view text) {
-  Json json = CFS_TRY(parse_json(text, {.size_bytes = kMaxDescriptionBytes}, kWhat));
-  JsonReader reader(json, std::string(kWhat));
+  json::Value json = CFS_TRY(json::parse(text, {.size_bytes = kMaxDescriptionBytes}, kWhat));
+  json::Reader reader(json, std::string(kWhat));
   uint64_t schema = CFS_TRY(CFS_TRY(reader.member("schema")).integer());
   if (schema != kDescriptionSchema) {
     return make_error(ErrorCode::kUnsupported,
@@ -128,28 +128,28 @@ Result<ReleaseDescription> parse_description(std::string_view text) {
   description.epoch = CFS_TRY(CFS_TRY(reader.member("epoch")).integer());
   description.arch = CFS_TRY(read_name(CFS_TRY(reader.member("arch")), kWordRule));
   description.channel = CFS_TRY(read_name(CFS_TRY(reader.member("channel")), kWordRule));
-  for (const JsonReader& board : CFS_TRY(CFS_TRY(reader.member("compatible")).elements(64))) {
+  for (const json::Reader& board : CFS_TRY(CFS_TRY(reader.member("compatible")).elements(64))) {
     description.compatible.push_back(CFS_TRY(read_name(board, kBoardRule)));
   }
   description.created = CFS_TRY(CFS_TRY(reader.member("created")).integer());
 
-  JsonReader image = CFS_TRY(reader.member("image"));
+  json::Reader image = CFS_TRY(reader.member("image"));
   description.image.digest = CFS_TRY(CFS_TRY(image.member("digest")).sha256());
   description.image.size_bytes = CFS_TRY(CFS_TRY(image.member("size")).integer(1));
 
-  JsonReader objects = CFS_TRY(reader.member("objects"));
+  json::Reader objects = CFS_TRY(reader.member("objects"));
   description.objects.count = CFS_TRY(CFS_TRY(objects.member("count")).integer());
   description.objects.size_bytes = CFS_TRY(CFS_TRY(objects.member("size")).integer());
 
-  JsonReader kernel = CFS_TRY(reader.member("kernel"));
+  json::Reader kernel = CFS_TRY(reader.member("kernel"));
   description.kernel.version = CFS_TRY(read_line(CFS_TRY(kernel.member("version")), 128));
-  JsonReader cmdline = CFS_TRY(kernel.member("cmdline"));
+  json::Reader cmdline = CFS_TRY(kernel.member("cmdline"));
   description.kernel.cmdline = CFS_TRY(read_line(cmdline, 4096));
   CFS_TRY(check_pinned_digest(cmdline, description.kernel.cmdline, description.image.digest));
 
-  for (const JsonReader& element : CFS_TRY(CFS_TRY(reader.member("files")).elements(64))) {
+  for (const json::Reader& element : CFS_TRY(CFS_TRY(reader.member("files")).elements(64))) {
     ReleaseFile file;
-    JsonReader name = CFS_TRY(element.member("name"));
+    json::Reader name = CFS_TRY(element.member("name"));
     file.name = CFS_TRY(read_name(name, kFileRule));
     if (file.name == kWhat || file.name.ends_with(".release.json")) {
       return name.refuse("has a release description's name");
@@ -164,10 +164,11 @@ Result<ReleaseDescription> parse_description(std::string_view text) {
     description.files.push_back(std::move(file));
   }
 
-  if (std::optional<JsonReader> transport = CFS_TRY(reader.optional_member("transport"))) {
+  if (std::optional<json::Reader> transport = CFS_TRY(reader.optional_member("transport"))) {
     description.transport = ReleaseDescription::Transport{
         .sha256 = CFS_TRY(CFS_TRY(transport->member("sha256")).sha256()),
-        .size_bytes = CFS_TRY(CFS_TRY(transport->member("size")).integer(1, kMaxTransportBytes))};
+        .size_bytes =
+            CFS_TRY(CFS_TRY(transport->member("size")).integer(1, transport::kMaxManifestBytes))};
   }
   return description;
 }
@@ -179,12 +180,12 @@ Result<std::string> serialise_description(const ReleaseDescription& description)
   for (const ReleaseFile& file : description.files) numbers.push_back(file.size_bytes);
   if (description.transport) numbers.push_back(description.transport->size_bytes);
   for (uint64_t number : numbers) {
-    if (number > uint64_t{kMaxInteger}) {
+    if (number > uint64_t{json::kMaxInteger}) {
       return make_error(ErrorCode::kInvalidInput,
                         fmt::format("{}: the number {} is too large", kWhat, number));
     }
   }
-  std::string text = to_canonical_json(to_json(description)) + "\n";
+  std::string text = json::to_canonical(to_json(description)) + "\n";
   // One set of rules: what our reader refuses is not written.
   Result<ReleaseDescription> parsed = parse_description(text);
   if (!parsed) {

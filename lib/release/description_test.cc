@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "lib/release/json.h"
+#include "lib/json/json.h"
 
 namespace cfs::release {
 namespace {
@@ -31,19 +31,19 @@ ReleaseDescription example() {
 }
 
 // The example with the value at `path` ("image.size") replaced; null removes it.
-std::string with(std::string_view path, const Json& value) {
-  Json json = *parse_json(*serialise_description(example()), {}, "test");
-  Json* at = &json;
+std::string with(std::string_view path, const json::Value& value) {
+  json::Value json = *json::parse(*serialise_description(example()), {}, "test");
+  json::Value* at = &json;
   while (true) {
     size_t dot = path.find('.');
-    auto& object = *at->as<Json::Object>();
+    auto& object = *at->as<json::Value::Object>();
     if (dot == std::string_view::npos) {
       if (value.is_null()) {
         object.erase(std::string(path));
       } else {
         object[std::string(path)] = value;
       }
-      return to_canonical_json(json);
+      return json::to_canonical(json);
     }
     at = &object[std::string(path.substr(0, dot))];
     path.remove_prefix(dot + 1);
@@ -74,7 +74,7 @@ TEST(DescriptionTest, RoundTripIsCanonical) {
 }
 
 TEST(DescriptionTest, TransportMayBeAbsentAndUnknownKeysAreIgnored) {
-  Result<ReleaseDescription> parsed = parse_description(with("transport", Json()));
+  Result<ReleaseDescription> parsed = parse_description(with("transport", json::Value()));
   ASSERT_TRUE(parsed);
   EXPECT_FALSE(parsed->transport);
   EXPECT_TRUE(parse_description(with("image.note", "new")));
@@ -87,7 +87,7 @@ TEST(DescriptionTest, EveryFieldIsRequired) {
         "image",          "image.digest", "image.size",       "objects",
         "objects.count",  "objects.size", "kernel",           "kernel.version",
         "kernel.cmdline", "files",        "transport.sha256", "transport.size"}) {
-    Result<ReleaseDescription> parsed = parse_description(with(path, Json()));
+    Result<ReleaseDescription> parsed = parse_description(with(path, json::Value()));
     ASSERT_FALSE(parsed) << path;
     EXPECT_EQ(parsed.error().code, ErrorCode::kCorrupt);
     EXPECT_EQ(parsed.error().message, "release.json: '" + std::string(path) + "' is missing");
@@ -95,14 +95,14 @@ TEST(DescriptionTest, EveryFieldIsRequired) {
 }
 
 TEST(DescriptionTest, EveryFieldIsChecked) {
-  const Json file =
-      Json::Object{{"name", "x"}, {"role", "uki"}, {"sha256", std::string(64, 'a')}, {"size", 1}};
-  auto file_with = [&](const char* key, Json value) {
-    Json changed = file;
-    (*changed.as<Json::Object>())[key] = std::move(value);
-    return Json(Json::Array{changed});
+  const json::Value file = json::Value::Object{
+      {"name", "x"}, {"role", "uki"}, {"sha256", std::string(64, 'a')}, {"size", 1}};
+  auto file_with = [&](const char* key, json::Value value) {
+    json::Value changed = file;
+    (*changed.as<json::Value::Object>())[key] = std::move(value);
+    return json::Value(json::Value::Array{changed});
   };
-  const std::vector<std::pair<std::string_view, Json>> cases = {
+  const std::vector<std::pair<std::string_view, json::Value>> cases = {
       {"name", ""},
       {"name", "Debian"},
       {"name", "-x"},
@@ -122,9 +122,9 @@ TEST(DescriptionTest, EveryFieldIsChecked) {
       {"channel", "a.b"},
       {"channel", std::string(33, 'a')},
       {"compatible", "x"},
-      {"compatible", Json::Array{1}},
-      {"compatible", Json::Array{"a b"}},
-      {"compatible", Json::Array(65, "a")},
+      {"compatible", json::Value::Array{1}},
+      {"compatible", json::Value::Array{"a b"}},
+      {"compatible", json::Value::Array(65, "a")},
       {"created", -5},
       {"image.digest", std::string(63, 'a')},
       {"image.digest", std::string(64, 'A')},
@@ -136,9 +136,9 @@ TEST(DescriptionTest, EveryFieldIsChecked) {
       {"kernel.cmdline", "composefs.digest=" + std::string(64, 'b')},
       {"kernel.cmdline", "x composefs.digest=v1-sha256-12:" + std::string(64, 'b')},
       {"kernel.cmdline", "composefs.digest="},
-      {"files", Json::Object{}},
-      {"files", Json::Array(65, file)},
-      {"files", Json::Array{file, file}},
+      {"files", json::Value::Object{}},
+      {"files", json::Value::Array(65, file)},
+      {"files", json::Value::Array{file, file}},
       {"files", file_with("name", "../x")},
       {"files", file_with("name", ".x")},
       {"files", file_with("name", "a/b")},
@@ -153,11 +153,11 @@ TEST(DescriptionTest, EveryFieldIsChecked) {
   };
   for (const auto& [path, value] : cases) {
     Result<ReleaseDescription> parsed = parse_description(with(path, value));
-    ASSERT_FALSE(parsed) << path << " " << to_canonical_json(value);
+    ASSERT_FALSE(parsed) << path << " " << json::to_canonical(value);
     EXPECT_EQ(parsed.error().code, ErrorCode::kCorrupt);
     EXPECT_THAT(parsed.error().message, HasSubstr("'" + std::string(path)));
   }
-  EXPECT_TRUE(parse_description(with("files", Json::Array{file})));
+  EXPECT_TRUE(parse_description(with("files", json::Value::Array{file})));
   EXPECT_TRUE(parse_description(
       with("kernel.cmdline", "composefs.digest=v1-sha256-12:" + std::string(64, 'a') + " quiet")));
 }
@@ -174,7 +174,7 @@ TEST(DescriptionTest, WriterRefusesWhatTheReaderRefuses) {
   description.name = "a/b";
   EXPECT_EQ(serialise_description(description).error().code, ErrorCode::kInvalidInput);
   description = example();
-  description.epoch = uint64_t{kMaxInteger} + 1;
+  description.epoch = uint64_t{json::kMaxInteger} + 1;
   EXPECT_EQ(serialise_description(description).error().code, ErrorCode::kInvalidInput);
   description = example();
   description.files[0].size_bytes = ~uint64_t{0};

@@ -28,8 +28,8 @@
 
 namespace cfs::trust {
 
-using release::Json;
-using release::JsonReader;
+using json::Reader;
+using json::Value;
 
 namespace {
 
@@ -59,11 +59,11 @@ Result<std::string> fetch_bounded(const Fetch& fetch, const std::string& path, s
   return content;
 }
 
-Result<> check_not_expired(Role role, const CommonFields& common, release::UnixTime now) {
+Result<> check_not_expired(Role role, const CommonFields& common, UnixTime now) {
   if (common.expires > now) return {};
   return make_error(ErrorCode::kExpired,
                     fmt::format("{} expired at {}, and it is {}", role_file(role),
-                                release::format_time(common.expires), release::format_time(now)))
+                                format_time(common.expires), format_time(now)))
       .with_hint("publish the repository again, or check the clock of this machine");
 }
 
@@ -137,7 +137,7 @@ Targets make_targets(const RootMetadata& root, TargetsMetadata targets) {
 // One run of the workflow.
 class Update {
  public:
-  Update(MetadataStore& store, const Fetch& fetch, release::UnixTime now)
+  Update(MetadataStore& store, const Fetch& fetch, UnixTime now)
       : store_(store), fetch_(fetch), now_(now) {}
 
   Result<Targets> run() {
@@ -306,15 +306,15 @@ class Update {
 
   MetadataStore& store_;
   const Fetch& fetch_;
-  release::UnixTime now_;
+  UnixTime now_;
   RootMetadata root_;
 };
 
 // The "cfs" member of a target's custom, or nothing when it has none.
 Result<std::optional<ReleaseTarget>> parse_release_target(const TargetEntry& entry) {
-  if (entry.custom.as<Json::Object>() == nullptr) return std::optional<ReleaseTarget>();
-  JsonReader custom(entry.custom, fmt::format("targets.json: custom of '{}'", entry.name));
-  std::optional<JsonReader> reader = CFS_TRY(custom.optional_member("cfs"));
+  if (entry.custom.as<json::Value::Object>() == nullptr) return std::optional<ReleaseTarget>();
+  json::Reader custom(entry.custom, fmt::format("targets.json: custom of '{}'", entry.name));
+  std::optional<json::Reader> reader = CFS_TRY(custom.optional_member("cfs"));
   if (!reader) return std::optional<ReleaseTarget>();
   ReleaseTarget target;
   target.target = entry.name;
@@ -346,7 +346,7 @@ Result<> trust_root(MetadataStore& store, const Unverified<std::string>& root) {
   return store.save(role_file(Role::kRoot), root.untrusted());
 }
 
-Result<Verified<Targets>> refresh(MetadataStore& store, const Fetch& fetch, release::UnixTime now) {
+Result<Verified<Targets>> refresh(MetadataStore& store, const Fetch& fetch, UnixTime now) {
   return internal::VerifiedMaker::make(CFS_TRY(Update(store, fetch, now).run()));
 }
 
@@ -435,7 +435,7 @@ Result<Verified<release::ReleaseDescription>> fetch_release(const Verified<Targe
   return verify_release(targets, name, Unverified(std::move(content)));
 }
 
-Result<Verified<release::TransportManifest>> verify_transport(
+Result<Verified<transport::Manifest>> verify_transport(
     const Verified<release::ReleaseDescription>& description,
     const Unverified<std::string>& content) {
   constexpr std::string_view kWhat = "transport manifest";
@@ -444,10 +444,10 @@ Result<Verified<release::TransportManifest>> verify_transport(
   }
   CFS_TRY(check_bytes(kWhat, content.untrusted(), description->transport->size_bytes,
                       description->transport->sha256));
-  release::TransportManifest manifest = CFS_TRY(release::parse_transport(content.untrusted()));
+  transport::Manifest manifest = CFS_TRY(transport::parse_manifest(content.untrusted()));
   uint64_t size_bytes = 0;
-  for (const release::TransportEntry& object : manifest.objects) {
-    size_bytes = std::min<uint64_t>(size_bytes + object.size_bytes, release::kMaxInteger);
+  for (const transport::Entry& object : manifest.objects) {
+    size_bytes = std::min<uint64_t>(size_bytes + object.size_bytes, json::kMaxInteger);
   }
   if (manifest.image.digest != description->image.digest ||
       manifest.image.size_bytes != description->image.size_bytes ||
@@ -459,7 +459,7 @@ Result<Verified<release::TransportManifest>> verify_transport(
   return internal::VerifiedMaker::make(std::move(manifest));
 }
 
-Result<Verified<release::TransportManifest>> fetch_transport(
+Result<Verified<transport::Manifest>> fetch_transport(
     const Verified<release::ReleaseDescription>& description, const Fetch& fetch) {
   if (!description->transport) {
     return make_error(ErrorCode::kNotFound, "the release description names no transport manifest");

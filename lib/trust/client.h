@@ -8,7 +8,7 @@
 //   Verified<Targets> targets = CFS_TRY(refresh(store, fetch, current_time()));
 //   ReleaseTarget newest = CFS_TRY(newest_release(targets, "debian-minimal", "stable"));
 //   Verified<ReleaseDescription> release = CFS_TRY(fetch_release(targets, newest.target, fetch));
-//   Verified<TransportManifest> manifest = CFS_TRY(fetch_transport(release, fetch));
+//   Verified<transport::Manifest> manifest = CFS_TRY(fetch_transport(release, fetch));
 #pragma once
 
 #include <cstdint>
@@ -19,11 +19,11 @@
 #include <vector>
 
 #include "lib/base/result.h"
+#include "lib/base/time.h"
+#include "lib/base/unverified.h"
+#include "lib/json/json.h"
 #include "lib/release/description.h"
-#include "lib/release/json.h"
-#include "lib/release/time.h"
-#include "lib/release/transport.h"
-#include "lib/release/unverified.h"
+#include "lib/transport/manifest.h"
 #include "lib/trust/metadata_store.h"
 #include "lib/trust/verified.h"
 #include "lib/verity/digest.h"
@@ -41,7 +41,7 @@ struct TargetEntry {
   std::string name;  ///< TUF target path; here without '/'
   uint64_t size_bytes = 0;
   verity::Sha256Digest sha256;
-  release::Json custom;  ///< null when there is none
+  json::Value custom;  ///< null when there is none
   bool operator==(const TargetEntry&) const = default;
 };
 
@@ -51,7 +51,7 @@ struct Targets {
   uint64_t timestamp_version = 0;  ///< 0 in load_trusted()
   uint64_t snapshot_version = 0;   ///< 0 in load_trusted()
   uint64_t targets_version = 0;
-  release::UnixTime expires = 0;  ///< the earliest expiry of all four roles
+  UnixTime expires = 0;  ///< the earliest expiry of all four roles
   std::map<std::string, TargetEntry, std::less<>> entries;  ///< by name
 };
 
@@ -82,7 +82,7 @@ struct ReleaseTarget {
 /// file is missing in the repository); those of `fetch` and of the store. Spec: TUF 1.0.34 §5.1 to
 /// §5.6, without delegations.
 [[nodiscard]] Result<Verified<Targets>> refresh(MetadataStore& store, const Fetch& fetch,
-                                                release::UnixTime now);
+                                                UnixTime now);
 
 /// The targets that refresh() saved last, without a network: signed by the trusted root's keys.
 /// Expiry is not checked. Errors: kNotFound (never refreshed), kSignature, kCorrupt.
@@ -115,10 +115,10 @@ struct ReleaseTarget {
 /// Checks a transport manifest against the length and hash in the release description, and that
 /// image digest and size, object count and sum are those of the description.
 /// Errors: kDigestMismatch, kCorrupt, kNotFound (the description names none).
-[[nodiscard]] Result<Verified<release::TransportManifest>> verify_transport(
+[[nodiscard]] Result<Verified<transport::Manifest>> verify_transport(
     const Verified<release::ReleaseDescription>& description,
     const Unverified<std::string>& content);
-[[nodiscard]] Result<Verified<release::TransportManifest>> fetch_transport(
+[[nodiscard]] Result<Verified<transport::Manifest>> fetch_transport(
     const Verified<release::ReleaseDescription>& description, const Fetch& fetch);
 
 }  // namespace cfs::trust

@@ -11,7 +11,7 @@
 namespace cfs::trust {
 namespace {
 
-using release::Json;
+using json::Value;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -24,7 +24,7 @@ class ClientTest : public ::testing::Test {
     ASSERT_TRUE(trust_root(store_, Unverified(repository_.files["metadata/1.root.json"])));
   }
 
-  Result<Verified<Targets>> update(release::UnixTime now = FakeRepository::kNow) {
+  Result<Verified<Targets>> update(UnixTime now = FakeRepository::kNow) {
     repository_.fetched.clear();
     return refresh(store_, repository_.fetch(), now);
   }
@@ -33,7 +33,7 @@ class ClientTest : public ::testing::Test {
     ASSERT_TRUE(targets) << targets.error().describe();
   }
   void expect_refused(ErrorCode code, const std::string& message,
-                      release::UnixTime now = FakeRepository::kNow) {
+                      UnixTime now = FakeRepository::kNow) {
     Result<Verified<Targets>> targets = update(now);
     ASSERT_FALSE(targets);
     EXPECT_EQ(error_name(targets.error().code), error_name(code)) << targets.error().describe();
@@ -235,7 +235,7 @@ class ThresholdTest : public ClientTest {
   }
   void sign_targets(const std::vector<FakeKey>& signers) {
     start_anew();
-    Json::Object content = repository_.common("targets");
+    json::Value::Object content = repository_.common("targets");
     content["targets"] = repository_.targets;
     repository_.files["metadata/1.targets.json"] = FakeRepository::sign(content, signers);
     repository_.publish_snapshot();
@@ -263,21 +263,23 @@ TEST_F(ThresholdTest, DuplicateSignaturesCountOnce) {
 }
 
 TEST_F(ThresholdTest, OneKeyUnderTwoIdsCountsOnce) {
-  Json other = FakeKey(11).object();
-  (*other.as<Json::Object>())["note"] = "the same key, another id";
-  Json::Object root = repository_.root_content();
-  (*root["keys"].as<Json::Object>())[key_id(other)] = other;
-  Json::Object& targets_role = *(*root["roles"].as<Json::Object>())["targets"].as<Json::Object>();
-  targets_role["keyids"].as<Json::Array>()->emplace_back(key_id(other));
+  json::Value other = FakeKey(11).object();
+  (*other.as<json::Value::Object>())["note"] = "the same key, another id";
+  json::Value::Object root = repository_.root_content();
+  (*root["keys"].as<json::Value::Object>())[key_id(other)] = other;
+  json::Value::Object& targets_role =
+      *(*root["roles"].as<json::Value::Object>())["targets"].as<json::Value::Object>();
+  targets_role["keyids"].as<json::Value::Array>()->emplace_back(key_id(other));
   ASSERT_TRUE(
       trust_root(store_, Unverified(FakeRepository::sign(root, repository_.roles["root"].keys))));
 
-  Json::Object content = repository_.common("targets");
+  json::Value::Object content = repository_.common("targets");
   content["targets"] = repository_.targets;
-  std::string sig = to_hex(FakeKey(11).sign(release::to_signing_form(content)));
-  repository_.files["metadata/1.targets.json"] = release::to_canonical_json(Json::Object{
-      {"signatures", Json::Array{Json::Object{{"keyid", FakeKey(11).id()}, {"sig", sig}},
-                                 Json::Object{{"keyid", key_id(other)}, {"sig", sig}}}},
+  std::string sig = to_hex(FakeKey(11).sign(json::to_signing_form(content)));
+  repository_.files["metadata/1.targets.json"] = json::to_canonical(json::Value::Object{
+      {"signatures",
+       json::Value::Array{json::Value::Object{{"keyid", FakeKey(11).id()}, {"sig", sig}},
+                          json::Value::Object{{"keyid", key_id(other)}, {"sig", sig}}}},
       {"signed", content}});
   repository_.publish_snapshot();
   repository_.publish_timestamp();
@@ -287,14 +289,16 @@ TEST_F(ThresholdTest, OneKeyUnderTwoIdsCountsOnce) {
 TEST_F(ThresholdTest, AFalseSignatureBeforeTheRightOneDoesNoHarm) {
   sign_targets({FakeKey(11), FakeKey(12)});
   std::string text = repository_.files["metadata/1.targets.json"];
-  Json json = *release::parse_json(text, {}, "test");
-  Json::Array& signatures = *(*json.as<Json::Object>())["signatures"].as<Json::Array>();
+  json::Value json = *json::parse(text, {}, "test");
+  json::Value::Array& signatures =
+      *(*json.as<json::Value::Object>())["signatures"].as<json::Value::Array>();
   for (const char* sig : {"", "00", "no hex"}) {
-    signatures.insert(signatures.begin(), Json::Object{{"keyid", FakeKey(11).id()}, {"sig", sig}});
+    signatures.insert(signatures.begin(),
+                      json::Value::Object{{"keyid", FakeKey(11).id()}, {"sig", sig}});
   }
-  signatures.insert(signatures.begin(),
-                    Json::Object{{"keyid", FakeKey(12).id()}, {"sig", std::string(128, '0')}});
-  repository_.files["metadata/1.targets.json"] = release::to_canonical_json(json);
+  signatures.insert(signatures.begin(), json::Value::Object{{"keyid", FakeKey(12).id()},
+                                                            {"sig", std::string(128, '0')}});
+  repository_.files["metadata/1.targets.json"] = json::to_canonical(json);
   repository_.publish_snapshot();
   repository_.publish_timestamp();
   expect_good();
@@ -331,9 +335,9 @@ TEST_F(ClientTest, RollbackOfTargetsByStolenSnapshotAndTimestampKeys) {
 }
 
 TEST_F(ClientTest, SnapshotMayNotDropAFile) {
-  Json::Object content = repository_.common("snapshot");
-  content["meta"] = Json::Object{{"targets.json", repository_.meta("targets")},
-                                 {"stable.json", Json::Object{{"version", 4}}}};
+  json::Value::Object content = repository_.common("snapshot");
+  content["meta"] = json::Value::Object{{"targets.json", repository_.meta("targets")},
+                                        {"stable.json", json::Value::Object{{"version", 4}}}};
   repository_.write("snapshot", content);
   repository_.publish_timestamp();
   expect_good();
@@ -585,42 +589,45 @@ TEST_F(ClientTest, RootWithoutRotationKeepsTheGuardAgainstRollback) {
 
 TEST_F(ClientTest, WhatARootMustBe) {
   auto root_with = [&](auto change) {
-    Json::Object root = repository_.root_content();
+    json::Value::Object root = repository_.root_content();
     change(root);
     return trust_root(store_,
                       Unverified(FakeRepository::sign(root, repository_.roles["root"].keys)));
   };
-  auto roles = [](Json::Object& root) -> Json::Object& {
-    return *root["roles"].as<Json::Object>();
+  auto roles = [](json::Value::Object& root) -> json::Value::Object& {
+    return *root["roles"].as<json::Value::Object>();
   };
-  auto role = [&](Json::Object& root, const char* name) -> Json::Object& {
-    return *roles(root)[name].as<Json::Object>();
+  auto role = [&](json::Value::Object& root, const char* name) -> json::Value::Object& {
+    return *roles(root)[name].as<json::Value::Object>();
   };
-  EXPECT_TRUE(root_with([](Json::Object&) {}));
-  EXPECT_TRUE(root_with([](Json::Object& root) { root["unknown"] = "member"; }));
-  EXPECT_TRUE(root_with([](Json::Object& root) {  // a key that we cannot use is no error
-    (*root["keys"].as<Json::Object>())["abc"] = Json::Object{
-        {"keytype", "ecdsa"}, {"scheme", "ecdsa-sha2-nistp256"}, {"keyval", Json::Object{}}};
+  EXPECT_TRUE(root_with([](json::Value::Object&) {}));
+  EXPECT_TRUE(root_with([](json::Value::Object& root) { root["unknown"] = "member"; }));
+  EXPECT_TRUE(root_with([](json::Value::Object& root) {  // a key that we cannot use is no error
+    (*root["keys"].as<json::Value::Object>())["abc"] = json::Value::Object{
+        {"keytype", "ecdsa"}, {"scheme", "ecdsa-sha2-nistp256"}, {"keyval", json::Value::Object{}}};
   }));
-  EXPECT_EQ(root_with([](Json::Object& root) { root["consistent_snapshot"] = false; }).error().code,
+  EXPECT_EQ(root_with([](json::Value::Object& root) { root["consistent_snapshot"] = false; })
+                .error()
+                .code,
             ErrorCode::kUnsupported);
   for (const char* version : {"2.0.0", "0.9", "1", "x", "1.0.0x", ""}) {
-    EXPECT_EQ(root_with([&](Json::Object& root) { root["spec_version"] = version; }).error().code,
-              ErrorCode::kUnsupported);
+    EXPECT_EQ(
+        root_with([&](json::Value::Object& root) { root["spec_version"] = version; }).error().code,
+        ErrorCode::kUnsupported);
   }
   for (const char* name : {"root", "timestamp", "snapshot", "targets"}) {
-    EXPECT_FALSE(root_with([&](Json::Object& root) { roles(root).erase(name); }));
-    EXPECT_FALSE(root_with([&](Json::Object& root) { role(root, name)["threshold"] = 0; }));
-    EXPECT_FALSE(root_with([&](Json::Object& root) { role(root, name)["threshold"] = 2; }));
-    EXPECT_FALSE(root_with([&](Json::Object& root) {
-      Json::Array& ids = *role(root, name)["keyids"].as<Json::Array>();
+    EXPECT_FALSE(root_with([&](json::Value::Object& root) { roles(root).erase(name); }));
+    EXPECT_FALSE(root_with([&](json::Value::Object& root) { role(root, name)["threshold"] = 0; }));
+    EXPECT_FALSE(root_with([&](json::Value::Object& root) { role(root, name)["threshold"] = 2; }));
+    EXPECT_FALSE(root_with([&](json::Value::Object& root) {
+      json::Value::Array& ids = *role(root, name)["keyids"].as<json::Value::Array>();
       ids.push_back(ids[0]);
     }));
   }
-  EXPECT_FALSE(root_with([](Json::Object& root) { root["version"] = 0; }));
-  EXPECT_FALSE(root_with([](Json::Object& root) { root["expires"] = "never"; }));
-  EXPECT_FALSE(root_with([&](Json::Object& root) {  // a key under a name that is not its id
-    (*root["keys"].as<Json::Object>())["abc"] = attacker_.object();
+  EXPECT_FALSE(root_with([](json::Value::Object& root) { root["version"] = 0; }));
+  EXPECT_FALSE(root_with([](json::Value::Object& root) { root["expires"] = "never"; }));
+  EXPECT_FALSE(root_with([&](json::Value::Object& root) {  // a key under a name that is not its id
+    (*root["keys"].as<json::Value::Object>())["abc"] = attacker_.object();
   }));
 }
 
@@ -689,9 +696,10 @@ TEST_F(ClientTest, DamagedSavedMetadataIsFetchedAgain) {
 
 class ReleaseTest : public ClientTest {
  protected:
-  static Json custom(const char* name, const char* version, const char* channel, uint64_t epoch) {
-    return Json::Object{
-        {"cfs", Json::Object{
+  static json::Value custom(const char* name, const char* version, const char* channel,
+                            uint64_t epoch) {
+    return json::Value::Object{
+        {"cfs", json::Value::Object{
                     {"name", name}, {"version", version}, {"channel", channel}, {"epoch", epoch}}}};
   }
   release::ReleaseDescription description() {
@@ -708,7 +716,7 @@ class ReleaseTest : public ClientTest {
     result.transport = {verity::sha256(as_bytes(manifest_)), manifest_.size()};
     return result;
   }
-  void publish(const std::string& text, const Json& custom) {
+  void publish(const std::string& text, const json::Value& custom) {
     repository_.add_target("os_1.release.json", text, custom);
     repository_.files[release::transport_path(description().image.digest)] = manifest_;
     repository_.publish_next();
@@ -725,8 +733,7 @@ TEST_F(ReleaseTest, FromTargetsToTransport) {
       fetch_release(targets, newest->target, repository_.fetch());
   ASSERT_TRUE(release) << release.error().describe();
   EXPECT_EQ(**release, description());
-  Result<Verified<release::TransportManifest>> manifest =
-      fetch_transport(*release, repository_.fetch());
+  Result<Verified<transport::Manifest>> manifest = fetch_transport(*release, repository_.fetch());
   ASSERT_TRUE(manifest) << manifest.error().describe();
   EXPECT_EQ((*manifest)->objects.size(), 1u);
 
@@ -753,9 +760,9 @@ TEST_F(ReleaseTest, AChangedFileIsRefused) {
 
 TEST_F(ReleaseTest, DescriptionMustBeWhatTheTargetSays) {
   std::string text = *serialise_description(description());
-  for (const Json& wrong : {custom("ox", "1", "stable", 1), custom("os", "2", "stable", 1),
-                            custom("os", "1", "edge", 1), custom("os", "1", "stable", 2), Json(),
-                            Json(Json::Object{{"cfs", 1}})}) {
+  for (const json::Value& wrong : {custom("ox", "1", "stable", 1), custom("os", "2", "stable", 1),
+                                   custom("os", "1", "edge", 1), custom("os", "1", "stable", 2),
+                                   json::Value(), json::Value(json::Value::Object{{"cfs", 1}})}) {
     publish(text, wrong);
     Result<Verified<release::ReleaseDescription>> release =
         fetch_release(*update(), "os_1.release.json", repository_.fetch());
@@ -784,7 +791,7 @@ TEST_F(ReleaseTest, NewestIsTheHighestEpoch) {
   repository_.add_target("b", "2", custom("os", "9", "stable", 10));
   repository_.add_target("c", "3", custom("os", "99", "edge", 99));
   repository_.add_target("d", "4", custom("other", "99", "stable", 99));
-  repository_.add_target("e", "5", Json::Object{{"note", "no release"}});
+  repository_.add_target("e", "5", json::Value::Object{{"note", "no release"}});
   repository_.publish_next();
   Verified<Targets> targets = *update();
   EXPECT_EQ(newest_release(targets, "os", "stable")->version, "9");

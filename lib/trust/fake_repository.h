@@ -12,9 +12,9 @@
 
 #include "lib/base/check.h"
 #include "lib/base/hex.h"
-#include "lib/release/json.h"
+#include "lib/base/time.h"
+#include "lib/json/json.h"
 #include "lib/release/layout.h"
-#include "lib/release/time.h"
 #include "lib/trust/client.h"
 #include "lib/trust/keys.h"
 #include "lib/verity/merkle.h"
@@ -35,7 +35,7 @@ class FakeKey {
         EVP_PKEY_get_raw_public_key(
             key_.get(), reinterpret_cast<unsigned char*>(public_key_.bytes.data()), &length) == 1);
   }
-  [[nodiscard]] release::Json object() const { return to_key_object(public_key_); }
+  [[nodiscard]] json::Value object() const { return to_key_object(public_key_); }
   [[nodiscard]] std::string id() const { return key_id(object()); }
   [[nodiscard]] const PublicKey& public_key() const { return public_key_; }
   [[nodiscard]] SignatureBytes sign(std::string_view message) const {
@@ -58,13 +58,13 @@ class FakeKey {
 /// Roles in memory; publish_*() write files from them.
 class FakeRepository {
  public:
-  static constexpr release::UnixTime kNow = 1'800'000'000;
+  static constexpr UnixTime kNow = 1'800'000'000;
 
   struct RoleState {
     std::vector<FakeKey> keys;
     uint64_t threshold = 1;
     uint64_t version = 1;
-    release::UnixTime expires = kNow + 86400;
+    UnixTime expires = kNow + 86400;
   };
 
   FakeRepository() {
@@ -89,18 +89,18 @@ class FakeRepository {
     files[release::metadata_path("root", roles["root"].version)] = sign(root_content(), signers);
   }
   void publish_targets() {
-    release::Json::Object content = common("targets");
+    json::Value::Object content = common("targets");
     content["targets"] = targets;
     write("targets", std::move(content));
   }
   void publish_snapshot() {
-    release::Json::Object content = common("snapshot");
-    content["meta"] = release::Json::Object{{"targets.json", meta("targets")}};
+    json::Value::Object content = common("snapshot");
+    content["meta"] = json::Value::Object{{"targets.json", meta("targets")}};
     write("snapshot", std::move(content));
   }
   void publish_timestamp() {
-    release::Json::Object content = common("timestamp");
-    content["meta"] = release::Json::Object{{"snapshot.json", meta("snapshot")}};
+    json::Value::Object content = common("timestamp");
+    content["meta"] = json::Value::Object{{"snapshot.json", meta("snapshot")}};
     files[std::string(release::kTimestampPath)] = sign(content, roles["timestamp"].keys);
   }
   /// New versions of targets, snapshot and timestamp.
@@ -111,60 +111,60 @@ class FakeRepository {
     publish_timestamp();
   }
 
-  [[nodiscard]] release::Json::Object root_content() {
-    release::Json::Object content = common("root");
+  [[nodiscard]] json::Value::Object root_content() {
+    json::Value::Object content = common("root");
     content["consistent_snapshot"] = true;
-    release::Json::Object keys;
-    release::Json::Object role_objects;
+    json::Value::Object keys;
+    json::Value::Object role_objects;
     for (const auto& [name, role] : roles) {
-      release::Json::Array ids;
+      json::Value::Array ids;
       for (const FakeKey& key : role.keys) {
         keys[key.id()] = key.object();
         ids.emplace_back(key.id());
       }
       role_objects[name] =
-          release::Json::Object{{"keyids", std::move(ids)}, {"threshold", role.threshold}};
+          json::Value::Object{{"keyids", std::move(ids)}, {"threshold", role.threshold}};
     }
     content["keys"] = std::move(keys);
     content["roles"] = std::move(role_objects);
     return content;
   }
-  [[nodiscard]] release::Json::Object common(const std::string& name) {
+  [[nodiscard]] json::Value::Object common(const std::string& name) {
     return {{"_type", name},
             {"spec_version", "1.0.34"},
             {"version", roles[name].version},
-            {"expires", release::format_time(roles[name].expires)}};
+            {"expires", format_time(roles[name].expires)}};
   }
-  [[nodiscard]] static std::string sign(const release::Json& content,
+  [[nodiscard]] static std::string sign(const json::Value& content,
                                         const std::vector<FakeKey>& signers) {
-    release::Json::Array signatures;
+    json::Value::Array signatures;
     for (const FakeKey& key : signers) {
-      signatures.emplace_back(release::Json::Object{
-          {"keyid", key.id()}, {"sig", to_hex(key.sign(release::to_signing_form(content)))}});
+      signatures.emplace_back(json::Value::Object{
+          {"keyid", key.id()}, {"sig", to_hex(key.sign(json::to_signing_form(content)))}});
     }
-    return release::to_canonical_json(
-        release::Json::Object{{"signatures", std::move(signatures)}, {"signed", content}});
+    return json::to_canonical(
+        json::Value::Object{{"signatures", std::move(signatures)}, {"signed", content}});
   }
-  void write(const std::string& name, const release::Json& content) {
+  void write(const std::string& name, const json::Value& content) {
     files[release::metadata_path(name, roles[name].version)] = sign(content, roles[name].keys);
   }
   /// The entry for the file of `name` in the metadata of another role.
-  [[nodiscard]] release::Json meta(const std::string& name) {
-    release::Json::Object object{{"version", roles[name].version}};
+  [[nodiscard]] json::Value meta(const std::string& name) {
+    json::Value::Object object{{"version", roles[name].version}};
     if (hashes_in_meta) {
       const std::string& file = files[release::metadata_path(name, roles[name].version)];
       object["length"] = uint64_t{file.size()};
-      object["hashes"] = release::Json::Object{{"sha256", verity::sha256(as_bytes(file)).hex()}};
+      object["hashes"] = json::Value::Object{{"sha256", verity::sha256(as_bytes(file)).hex()}};
     }
     return object;
   }
   /// Adds a file and its target entry; takes effect with the next publish_targets().
   void add_target(const std::string& name, const std::string& content,
-                  const release::Json& custom = {}) {
+                  const json::Value& custom = {}) {
     verity::Sha256Digest sha256 = verity::sha256(as_bytes(content));
     files[release::target_path(sha256, name)] = content;
-    release::Json::Object entry{{"length", uint64_t{content.size()}},
-                                {"hashes", release::Json::Object{{"sha256", sha256.hex()}}}};
+    json::Value::Object entry{{"length", uint64_t{content.size()}},
+                              {"hashes", json::Value::Object{{"sha256", sha256.hex()}}}};
     if (!custom.is_null()) entry["custom"] = custom;
     targets[name] = std::move(entry);
   }
@@ -183,7 +183,7 @@ class FakeRepository {
   }
 
   std::map<std::string, RoleState> roles;
-  release::Json::Object targets;
+  json::Value::Object targets;
   std::map<std::string, std::string> files;
   std::vector<std::string> fetched;
   bool hashes_in_meta = true;

@@ -29,14 +29,14 @@ bool signature_is_valid(const PublicKey& key, Bytes message, const SignatureByte
                           message.size()) == 1;
 }
 
-release::Json to_key_object(const PublicKey& key) {
-  return release::Json::Object{{"keytype", "ed25519"},
-                               {"keyval", release::Json::Object{{"public", to_hex(key.bytes)}}},
-                               {"scheme", "ed25519"}};
+json::Value to_key_object(const PublicKey& key) {
+  return json::Value::Object{{"keytype", "ed25519"},
+                             {"keyval", json::Value::Object{{"public", to_hex(key.bytes)}}},
+                             {"scheme", "ed25519"}};
 }
 
-std::string key_id(const release::Json& key_object) {
-  return verity::sha256(as_bytes(release::to_signing_form(key_object))).hex();
+std::string key_id(const json::Value& key_object) {
+  return verity::sha256(as_bytes(json::to_signing_form(key_object))).hex();
 }
 
 }  // namespace cfs::trust

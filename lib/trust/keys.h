@@ -6,7 +6,7 @@
 
 #include "lib/base/bytes.h"
 #include "lib/base/result.h"
-#include "lib/release/json.h"
+#include "lib/json/json.h"
 
 namespace cfs::trust {
 
@@ -24,9 +24,9 @@ using SignatureBytes = std::array<std::byte, 64>;
 
 /// The key as TUF metadata writes it: {"keytype":"ed25519","keyval":{"public":"<hex>"},
 /// "scheme":"ed25519"}. Spec: TUF 1.0.34 §4.2.
-[[nodiscard]] release::Json to_key_object(const PublicKey& key);
+[[nodiscard]] json::Value to_key_object(const PublicKey& key);
 
 /// The SHA-256, in hex, of a key object in its signing form. Spec: TUF 1.0.34 §4.2 KEYID.
-[[nodiscard]] std::string key_id(const release::Json& key_object);
+[[nodiscard]] std::string key_id(const json::Value& key_object);
 
 }  // namespace cfs::trust

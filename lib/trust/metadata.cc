@@ -9,8 +9,8 @@
 
 namespace cfs::trust {
 
-using release::Json;
-using release::JsonReader;
+using json::Reader;
+using json::Value;
 
 namespace {
 
@@ -22,12 +22,12 @@ constexpr size_t kMaxTargets = 100'000;
 constexpr size_t kMaxTextBytes = 4096;
 
 // "_type", "spec_version", "version" and "expires". Spec: §4.3.
-Result<CommonFields> parse_common(const JsonReader& reader, Role role) {
-  JsonReader type = CFS_TRY(reader.member("_type"));
+Result<CommonFields> parse_common(const json::Reader& reader, Role role) {
+  json::Reader type = CFS_TRY(reader.member("_type"));
   if (CFS_TRY(type.text(kMaxTextBytes)) != role_name(role)) {
     return type.refuse(fmt::format("must be '{}'", role_name(role)));
   }
-  JsonReader spec_version = CFS_TRY(reader.member("spec_version"));
+  json::Reader spec_version = CFS_TRY(reader.member("spec_version"));
   std::string spec = CFS_TRY(spec_version.text(32));
   if (!spec.starts_with("1.") || spec.find_first_not_of("0123456789.") != std::string::npos) {
     return make_error(ErrorCode::kUnsupported,
@@ -35,37 +35,37 @@ Result<CommonFields> parse_common(const JsonReader& reader, Role role) {
   }
   CommonFields common;
   common.version = CFS_TRY(CFS_TRY(reader.member("version")).integer(1));
-  JsonReader expires = CFS_TRY(reader.member("expires"));
-  Result<release::UnixTime> time = release::parse_time(CFS_TRY(expires.text(kMaxTextBytes)));
+  json::Reader expires = CFS_TRY(reader.member("expires"));
+  Result<UnixTime> time = parse_time(CFS_TRY(expires.text(kMaxTextBytes)));
   if (!time) return expires.refuse("must be a time like 2030-12-31T23:59:59Z");
   common.expires = *time;
   return common;
 }
 
 // SHA-256 of a "hashes" object; other algorithms beside it are ignored. Spec: §4.4 HASHES.
-Result<verity::Sha256Digest> parse_hashes(const JsonReader& reader) {
+Result<verity::Sha256Digest> parse_hashes(const json::Reader& reader) {
   return CFS_TRY(reader.member("sha256")).sha256();
 }
 
-Result<FileMeta> parse_file_meta(const JsonReader& reader) {
+Result<FileMeta> parse_file_meta(const json::Reader& reader) {
   FileMeta meta;
   meta.version = CFS_TRY(CFS_TRY(reader.member("version")).integer(1));
-  if (std::optional<JsonReader> length = CFS_TRY(reader.optional_member("length"))) {
+  if (std::optional<json::Reader> length = CFS_TRY(reader.optional_member("length"))) {
     meta.length_bytes = CFS_TRY(length->integer(1));
   }
-  if (std::optional<JsonReader> hashes = CFS_TRY(reader.optional_member("hashes"))) {
+  if (std::optional<json::Reader> hashes = CFS_TRY(reader.optional_member("hashes"))) {
     meta.sha256 = CFS_TRY(parse_hashes(*hashes));
   }
   return meta;
 }
 
 // The key, or nothing when it is of a type that we cannot verify with.
-Result<std::optional<PublicKey>> parse_key(const JsonReader& reader) {
+Result<std::optional<PublicKey>> parse_key(const json::Reader& reader) {
   std::string type = CFS_TRY(CFS_TRY(reader.member("keytype")).text(kMaxTextBytes));
   std::string scheme = CFS_TRY(CFS_TRY(reader.member("scheme")).text(kMaxTextBytes));
-  JsonReader keyval = CFS_TRY(reader.member("keyval"));
+  json::Reader keyval = CFS_TRY(reader.member("keyval"));
   if (type != "ed25519" || scheme != "ed25519") return std::optional<PublicKey>();
-  JsonReader hex = CFS_TRY(keyval.member("public"));
+  json::Reader hex = CFS_TRY(keyval.member("public"));
   PublicKey key;
   if (!from_hex(CFS_TRY(hex.text(kMaxTextBytes)), key.bytes)) {
     return hex.refuse("must be 64 hex digits");
@@ -73,9 +73,9 @@ Result<std::optional<PublicKey>> parse_key(const JsonReader& reader) {
   return std::optional<PublicKey>(key);
 }
 
-Result<RoleKeys> parse_role_keys(const JsonReader& reader) {
+Result<RoleKeys> parse_role_keys(const json::Reader& reader) {
   RoleKeys role;
-  for (const JsonReader& element :
+  for (const json::Reader& element :
        CFS_TRY(CFS_TRY(reader.member("keyids")).elements(kMaxKeysPerRole))) {
     if (!role.key_ids.insert(CFS_TRY(element.text(kMaxTextBytes))).second) {
       return element.refuse("occurs twice");
@@ -131,26 +131,27 @@ size_t max_size_bytes(Role role) {
 }
 
 Result<SignedDocument> parse_document(Role role, std::string_view text) {
-  Json json =
-      CFS_TRY(release::parse_json(text, {.size_bytes = max_size_bytes(role)}, role_file(role)));
-  JsonReader reader(json, role_file(role));
+  json::Value json =
+      CFS_TRY(json::parse(text, {.size_bytes = max_size_bytes(role)}, role_file(role)));
+  json::Reader reader(json, role_file(role));
   SignedDocument document;
   document.role = role;
-  for (const JsonReader& element :
+  for (const json::Reader& element :
        CFS_TRY(CFS_TRY(reader.member("signatures")).elements(kMaxSignatures))) {
     Signature signature;
     signature.key_id = CFS_TRY(CFS_TRY(element.member("keyid")).text(kMaxTextBytes));
     signature.hex = CFS_TRY(CFS_TRY(element.member("sig")).text(kMaxTextBytes));
     document.signatures.push_back(std::move(signature));
   }
-  JsonReader content = CFS_TRY(reader.member("signed"));
-  if (content.value().as<Json::Object>() == nullptr) return content.refuse("must be an object");
-  document.content = std::move(json.as<Json::Object>()->at("signed"));
+  json::Reader content = CFS_TRY(reader.member("signed"));
+  if (content.value().as<json::Value::Object>() == nullptr)
+    return content.refuse("must be an object");
+  document.content = std::move(json.as<json::Value::Object>()->at("signed"));
   return document;
 }
 
 Result<RootMetadata> parse_root(const SignedDocument& document) {
-  JsonReader reader(document.content, role_file(Role::kRoot));
+  json::Reader reader(document.content, role_file(Role::kRoot));
   RootMetadata root;
   static_cast<CommonFields&>(root) = CFS_TRY(parse_common(reader, Role::kRoot));
   if (!CFS_TRY(CFS_TRY(reader.member("consistent_snapshot")).boolean())) {
@@ -163,29 +164,29 @@ Result<RootMetadata> parse_root(const SignedDocument& document) {
     if (key_id(key_reader.value()) != id) return key_reader.refuse("is not named by its key id");
     root.keys.emplace(id, *key);
   }
-  JsonReader roles = CFS_TRY(reader.member("roles"));
+  json::Reader roles = CFS_TRY(reader.member("roles"));
   for (Role role : kRoles) {
-    JsonReader keys = CFS_TRY(roles.member(role_name(role)));
+    json::Reader keys = CFS_TRY(roles.member(role_name(role)));
     root.roles.emplace(role, CFS_TRY(parse_role_keys(keys)));
   }
   return root;
 }
 
 Result<TimestampMetadata> parse_timestamp(const SignedDocument& document) {
-  JsonReader reader(document.content, role_file(Role::kTimestamp));
+  json::Reader reader(document.content, role_file(Role::kTimestamp));
   TimestampMetadata timestamp;
   static_cast<CommonFields&>(timestamp) = CFS_TRY(parse_common(reader, Role::kTimestamp));
-  JsonReader meta = CFS_TRY(reader.member("meta"));
-  JsonReader snapshot = CFS_TRY(meta.member(role_file(Role::kSnapshot)));
+  json::Reader meta = CFS_TRY(reader.member("meta"));
+  json::Reader snapshot = CFS_TRY(meta.member(role_file(Role::kSnapshot)));
   timestamp.snapshot = CFS_TRY(parse_file_meta(snapshot));
   return timestamp;
 }
 
 Result<SnapshotMetadata> parse_snapshot(const SignedDocument& document) {
-  JsonReader reader(document.content, role_file(Role::kSnapshot));
+  json::Reader reader(document.content, role_file(Role::kSnapshot));
   SnapshotMetadata snapshot;
   static_cast<CommonFields&>(snapshot) = CFS_TRY(parse_common(reader, Role::kSnapshot));
-  JsonReader meta = CFS_TRY(reader.member("meta"));
+  json::Reader meta = CFS_TRY(reader.member("meta"));
   for (const auto& [name, file] : CFS_TRY(meta.members(kMaxMetaFiles))) {
     snapshot.files.emplace(name, CFS_TRY(parse_file_meta(file)));
   }
@@ -196,7 +197,7 @@ Result<SnapshotMetadata> parse_snapshot(const SignedDocument& document) {
 }
 
 Result<TargetsMetadata> parse_targets(const SignedDocument& document) {
-  JsonReader reader(document.content, role_file(Role::kTargets));
+  json::Reader reader(document.content, role_file(Role::kTargets));
   TargetsMetadata targets;
   static_cast<CommonFields&>(targets) = CFS_TRY(parse_common(reader, Role::kTargets));
   for (const auto& [name, target] :
@@ -208,7 +209,7 @@ Result<TargetsMetadata> parse_targets(const SignedDocument& document) {
     entry.name = name;
     entry.size_bytes = CFS_TRY(CFS_TRY(target.member("length")).integer());
     entry.sha256 = CFS_TRY(parse_hashes(CFS_TRY(target.member("hashes"))));
-    if (std::optional<JsonReader> custom = CFS_TRY(target.optional_member("custom"))) {
+    if (std::optional<json::Reader> custom = CFS_TRY(target.optional_member("custom"))) {
       entry.custom = custom->value();
     }
     targets.entries.emplace(name, std::move(entry));
@@ -218,7 +219,7 @@ Result<TargetsMetadata> parse_targets(const SignedDocument& document) {
 
 Result<> check_signatures(const RootMetadata& root, const SignedDocument& document) {
   const RoleKeys& role = root.roles.at(document.role);
-  std::string message = release::to_signing_form(document.content);
+  std::string message = json::to_signing_form(document.content);
   // Keys, not key ids: one key under two ids is still one key.
   std::set<PublicKey> signers;
   for (const Signature& signature : document.signatures) {

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "lib/base/result.h"
-#include "lib/release/json.h"
-#include "lib/release/time.h"
+#include "lib/base/time.h"
+#include "lib/json/json.h"
 #include "lib/trust/client.h"
 #include "lib/trust/keys.h"
 
@@ -41,13 +41,13 @@ struct Signature {
 struct SignedDocument {
   Role role = Role::kRoot;
   std::vector<Signature> signatures;  ///< ≤ 64
-  release::Json content;              ///< "signed"
+  json::Value content;                ///< "signed"
 };
 
 /// What all roles have.
 struct CommonFields {
   uint64_t version = 0;  ///< ≥ 1
-  release::UnixTime expires = 0;
+  UnixTime expires = 0;
 };
 
 /// Which keys may sign for a role and how many of them must.

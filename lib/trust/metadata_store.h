@@ -8,7 +8,7 @@
 
 #include "lib/base/result.h"
 #include "lib/base/unique_fd.h"
-#include "lib/release/unverified.h"
+#include "lib/base/unverified.h"
 
 namespace cfs::trust {
 

@@ -13,9 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   Result<trust::SignedDocument> document = trust::parse_document(role, text);
   if (!document) return 0;
-  std::string canonical = release::to_canonical_json(document->content);
-  Result<release::Json> again =
-      release::parse_json(canonical, {.size_bytes = canonical.size()}, "canonical");
+  std::string canonical = json::to_canonical(document->content);
+  Result<json::Value> again = json::parse(canonical, {.size_bytes = canonical.size()}, "canonical");
   CFS_CHECK(again && *again == document->content);
   switch (role) {
     case trust::Role::kRoot: {

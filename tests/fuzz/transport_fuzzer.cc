@@ -4,21 +4,21 @@
 #include <cstdint>
 
 #include "lib/base/check.h"
-#include "lib/release/transport.h"
+#include "lib/transport/manifest.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace cfs;  // NOLINT(google-build-using-namespace)
   if (size == 0) return 0;
   const size_t step = size_t{data[0]} + 1;
   std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
-  release::TransportParser parser;
+  transport::ManifestParser parser;
   for (size_t at = 0; at < text.size(); at += step) {
     if (!parser.feed(text.substr(at, step))) return 0;
   }
-  Result<release::TransportManifest> manifest = parser.finish();
+  Result<transport::Manifest> manifest = parser.finish();
   if (!manifest) return 0;
   std::string written;
-  CFS_CHECK(release::write_transport(*manifest, [&](std::string_view piece) -> Result<> {
+  CFS_CHECK(transport::write_manifest(*manifest, [&](std::string_view piece) -> Result<> {
     written += piece;
     return {};
   }));

@@ -127,12 +127,11 @@ TEST_F(TufJsTest, WeVerifyWhatItSigns) {
   };
   trust::MetadataInMemory store;
   ASSERT_TRUE(trust::trust_root(store, Unverified(read(path("foreign/metadata/1.root.json")))));
-  Result<trust::Verified<trust::Targets>> targets =
-      trust::refresh(store, fetch, release::current_time());
+  Result<trust::Verified<trust::Targets>> targets = trust::refresh(store, fetch, current_time());
   ASSERT_TRUE(targets) << targets.error().describe();
   const trust::TargetEntry& entry = (*targets)->entries.at("file.txt");
   EXPECT_EQ(
-      release::to_canonical_json(entry.custom),
+      json::to_canonical(entry.custom),
       R"({"größe":[-1,null,true,{"ẞ€":"é"}],"quote\"back\\slash":"tab\u0009newline\u000abell\u0007"})");
   Result<Unverified<std::string>> file =
       fetch(release::target_path(entry.sha256, "file.txt"), entry.size_bytes);

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "builder/command.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+
+#include "builder/build.h"
+#include "builder/manifest/manifest.h"
+#include "lib/base/progress.h"
+#include "lib/boot/uki.h"
+
+namespace cfs::builder {
+namespace {
+
+Result<> build_command(const std::string& manifest_path, BuildOptions options, std::ostream& out) {
+  Manifest manifest = CFS_TRY(load_manifest(manifest_path));
+  if (manifest.kernel && options.mount_root.empty()) {
+    std::error_code failure;
+    std::filesystem::path executable = std::filesystem::read_symlink("/proc/self/exe", failure);
+    if (failure) return errno_error("cannot find out where cfs-build is", failure.value());
+    options.mount_root = CFS_TRY(find_mount_root(executable.string()));
+  }
+  release::ReleaseDescription release = CFS_TRY(build(manifest, options));
+  out << fmt::format("{} {} (epoch {})\n", release.name, release.version, release.epoch);
+  out << fmt::format("image    {} {}\n", release.image.digest.hex(),
+                     format_bytes(release.image.size_bytes));
+  out << fmt::format("objects  {} {}\n", release.objects.count,
+                     format_bytes(release.objects.size_bytes));
+  for (const release::ReleaseFile& file : release.files) {
+    out << fmt::format("{:<8} {} {}\n", file.role, file.name, format_bytes(file.size_bytes));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> run(const std::vector<std::string>& arguments, std::ostream& out) {
+  CLI::App app("Builds verified operating system images from manifests.", "cfs-build");
+  app.require_subcommand(1);
+  CLI::App* build_app = app.add_subcommand("build", "Build the image that a manifest describes.");
+  std::string manifest;
+  BuildOptions options;
+  options.efi_stub = boot::kSystemdStubPath;
+  build_app->add_option("MANIFEST", manifest, "YAML file; docs/MANIFEST.md describes it")
+      ->required();
+  build_app
+      ->add_option("-o,--output", options.output,
+                   "Directory to make; an earlier build's output is replaced")
+      ->required();
+  build_app->add_option("--store", options.store,
+                        "Object store to share with other builds (default: OUT/objects)");
+  build_app->add_option("--mount-root", options.mount_root,
+                        "The static cfs-mount-root for the initramfs (default: found beside "
+                        "cfs-build)");
+  build_app->add_option("--efi-stub", options.efi_stub, "EFI stub of the UKI")
+      ->capture_default_str();
+
+  std::vector<std::string> reversed(arguments.rbegin(),
+                                    arguments.rend());  // CLI11 pops from the end
+  try {
+    app.parse(std::move(reversed));
+  } catch (const CLI::CallForHelp&) {
+    out << app.help();
+    return {};
+  } catch (const CLI::ParseError& exception) {
+    return make_error(ErrorCode::kUsage, exception.what()).with_hint("see cfs-build --help");
+  }
+  return build_command(manifest, options, out);
+}
+
+}  // namespace cfs::builder

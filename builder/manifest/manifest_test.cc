@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "builder/manifest/manifest.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "builder/manifest/yaml.h"
+#include "lib/base/io.h"
+#include "lib/json/json.h"
+
+namespace cfs::builder {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr const char* kHead =
+    "cfs: 1\n"
+    "image: {name: n, version: '1', epoch: 1}\n";
+constexpr const char* kSources = "sources: [{id: a, tar: {path: a.tar}}]\n";
+
+Result<Manifest> parse(const std::string& text) { return parse_manifest(text, "m.yaml", "/src/m"); }
+
+TEST(Manifest, EveryKeyArrives) {
+  Result<Manifest> manifest = parse(R"(
+cfs: 1
+image:
+  name: edge-gateway
+  version: 2026.11.3
+  epoch: 41
+  arch: amd64
+  channel: beta
+  compatible: ["acme,gw-v2"]
+sources:
+  - id: base
+    debian:
+      suite: bookworm
+      components: [main, contrib]
+      mirrors: ["deb file:/srv/mirror bookworm main"]
+      variant: custom
+      packages: [systemd-sysv, libstdc++6]
+      recommends: true
+      dpkg_exclude: [/usr/share/doc/*]
+  - {id: firmware, tar: {path: vendor/fw.tar.zst, into: /usr/lib/firmware, strip: 1}}
+  - {id: site, dir: {path: ../overlay, owner: "0:42"}}
+  - {id: kept, dir: {path: /abs, into: //srv/./x/, owner: keep}}
+files:
+  - {path: /etc/motd, content: "hi\n", mode: "0600", owner: "1:2"}
+  - {path: /etc/localtime, symlink: /usr/share/zoneinfo/UTC}
+  - {path: /srv, directory: true}
+  - {match: "/usr/**", exclude: true, optional: true}
+kernel:
+  package: linux-image-amd64
+  initramfs: {modules: [erofs, virtio_blk]}
+  cmdline: [quiet, panic=10]
+reproducible:
+  source_date_epoch: 1600000000
+  normalize: [logs, machine-id]
+)");
+  ASSERT_TRUE(manifest) << manifest.error().describe();
+  EXPECT_EQ(manifest->name, "edge-gateway");
+  EXPECT_EQ(manifest->version, "2026.11.3");
+  EXPECT_EQ(manifest->epoch, 41);
+  EXPECT_EQ(manifest->channel, "beta");
+  EXPECT_THAT(manifest->compatible, ElementsAre("acme,gw-v2"));
+  ASSERT_EQ(manifest->sources.size(), 4U);
+  const auto& debian = std::get<DebianSource>(manifest->sources[0].kind);
+  EXPECT_THAT(debian.components, ElementsAre("main", "contrib"));
+  EXPECT_THAT(debian.packages, ElementsAre("systemd-sysv", "libstdc++6"));
+  EXPECT_TRUE(debian.recommends);
+  const auto& tar = std::get<TarSource>(manifest->sources[1].kind);
+  EXPECT_EQ(tar.path, "/src/m/vendor/fw.tar.zst");
+  EXPECT_EQ(tar.into, "/usr/lib/firmware");
+  EXPECT_EQ(tar.strip, 1U);
+  const auto& site = std::get<DirectorySource>(manifest->sources[2].kind);
+  EXPECT_EQ(site.path, "/src/overlay");
+  EXPECT_EQ(site.owner->gid, 42U);
+  const auto& kept = std::get<DirectorySource>(manifest->sources[3].kind);
+  EXPECT_EQ(kept.path, "/abs");
+  EXPECT_EQ(kept.into, "/srv/x");
+  EXPECT_FALSE(kept.owner.has_value());
+  ASSERT_EQ(manifest->files.size(), 4U);
+  EXPECT_EQ(manifest->files[0].mode, 0600U);
+  EXPECT_EQ(manifest->files[0].owner.gid, 2U);
+  EXPECT_EQ(manifest->files[1].kind, FileRule::Kind::kSymlink);
+  EXPECT_EQ(manifest->files[2].kind, FileRule::Kind::kDirectory);
+  EXPECT_TRUE(manifest->files[3].optional);
+  EXPECT_EQ(manifest->kernel->package, "linux-image-amd64");
+  EXPECT_THAT(manifest->kernel->command_line, ElementsAre("quiet", "panic=10"));
+  EXPECT_EQ(manifest->source_date_epoch, 1600000000);
+  EXPECT_THAT(manifest->normalize, ElementsAre(NormalizePass::kMachineId, NormalizePass::kLogs));
+}
+
+TEST(Manifest, DefaultsAreTheDocumentedOnes) {
+  Result<Manifest> manifest = parse(std::string(kHead) + kSources);
+  ASSERT_TRUE(manifest) << manifest.error().describe();
+  EXPECT_EQ(manifest->arch, "amd64");
+  EXPECT_EQ(manifest->channel, "stable");
+  EXPECT_FALSE(manifest->kernel.has_value());
+  EXPECT_EQ(manifest->source_date_epoch, kDefaultSourceDateEpoch);
+  EXPECT_EQ(manifest->normalize.size(), normalize_passes().size());
+  EXPECT_EQ(std::get<TarSource>(manifest->sources[0].kind).into, "/");
+}
+
+struct BadCase {
+  const char* name;
+  std::string text;
+  std::string message;  ///< the whole first line
+  std::string hint;
+};
+
+class BadManifest : public testing::TestWithParam<BadCase> {};
+
+TEST_P(BadManifest, IsRefusedWithPlacePathAndHint) {
+  Result<Manifest> manifest = parse(GetParam().text);
+  ASSERT_FALSE(manifest);
+  EXPECT_EQ(manifest.error().code, ErrorCode::kInvalidInput);
+  EXPECT_EQ(manifest.error().message, GetParam().message);
+  EXPECT_THAT(manifest.error().hint, HasSubstr(GetParam().hint));
+}
+
+std::string repeat(const std::string& text, size_t count) {
+  std::string result;
+  while (count-- > 0) result += text;
+  return result;
+}
+std::string with(const std::string& tail) { return std::string(kHead) + kSources + tail; }
+std::string with_source(const std::string& source) {
+  return std::string(kHead) + "sources:\n" + source;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, BadManifest,
+    testing::Values(
+        BadCase{"UnknownKey", with("kernl: {}\n"), "m.yaml:4:1: kernl: unknown key 'kernl'",
+                "did you mean 'kernel'?"},
+        BadCase{"UnknownKeyFarFromAll", with("zzzzzz: 1\n"),
+                "m.yaml:4:1: zzzzzz: unknown key 'zzzzzz'", "known keys here: cfs, image, sources"},
+        BadCase{"NestedUnknownKey", with("kernel:\n  initramfs:\n    module: [a]\n"),
+                "m.yaml:6:5: kernel.initramfs.module: unknown key 'module'",
+                "did you mean 'modules'?"},
+        BadCase{"UnknownKeyInList", with_source("  - id: a\n    tar: {pth: x}\n"),
+                "m.yaml:5:11: sources[0].tar.pth: unknown key 'pth'", "did you mean 'path'?"},
+        BadCase{"MergeKeyIsNoExtension", with("<<: {files: []}\n"),
+                "m.yaml:4:1: <<: unknown key '<<'", "known keys"},
+        BadCase{"DuplicateKey", with("files: []\nfiles: []\n"),
+                "m.yaml:5:1: files: duplicate key 'files'", ""},
+        BadCase{"MissingKey", "cfs: 1\nimage: {name: n, epoch: 1}\n",
+                "m.yaml:2:8: image: missing key 'version'", ""},
+        BadCase{"Empty", "", "m.yaml:1:1: expected one YAML document, found 0", ""},
+        BadCase{"TwoDocuments", with("---\ncfs: 1\n"),
+                "m.yaml:1:1: expected one YAML document, found 2", ""},
+        BadCase{"SyntaxError", "cfs: [1\n", "m.yaml:2:1: end of sequence flow not found", ""},
+        BadCase{"ListForString", with("kernel: {package: [a]}\n"),
+                "m.yaml:4:19: kernel.package: expected a string, found a list", ""},
+        BadCase{"NullForString", with("kernel: {package: }\n"),
+                "m.yaml:4:19: kernel.package: expected a string, found nothing", ""},
+        BadCase{
+            "StringForMap", with("kernel: yes\n"),
+            "m.yaml:4:9: kernel: expected a map with the keys package, initramfs, cmdline, found "
+            "a scalar",
+            ""},
+        BadCase{"MapForList", with("files: {}\n"),
+                "m.yaml:4:8: files: expected a list, found a map", ""},
+        BadCase{"Tag", with("kernel: {package: !!str x}\n"),
+                "m.yaml:4:19: kernel.package: YAML tags are not supported", ""},
+        BadCase{"StringForInteger", "cfs: 1\nimage: {name: n, version: v, epoch: '1'}\n",
+                "m.yaml:2:37: image.epoch: expected an integer, found '1'", ""},
+        BadCase{"HexForInteger", "cfs: 1\nimage: {name: n, version: v, epoch: 0x1}\n",
+                "m.yaml:2:37: image.epoch: expected an integer, found '0x1'", ""},
+        BadCase{"NegativeEpoch", "cfs: 1\nimage: {name: n, version: v, epoch: -1}\n",
+                "m.yaml:2:37: image.epoch: -1 is not in the range 0 to 9007199254740991", ""},
+        BadCase{"YesIsNoBoolean", with_source("  - {id: a, debian: {suite: s, recommends: yes}}\n"),
+                "m.yaml:4:44: sources[0].debian.recommends: expected true or false, found 'yes'",
+                ""},
+        BadCase{
+            "OtherSchema", "cfs: 2\n",
+            "m.yaml:1:6: cfs: this version of cfs-build understands manifests of version 1 only",
+            ""},
+        BadCase{"BadName", "cfs: 1\nimage: {name: A/b, version: v, epoch: 1}\n",
+                "m.yaml:2:15: image.name: bad value 'A/b'", "1 to 64 characters"},
+        BadCase{"BadArchitecture", "cfs: 1\nimage: {name: a, version: v, epoch: 1, arch: amd46}\n",
+                "m.yaml:2:46: image.arch: bad value 'amd46'", "did you mean 'amd64'?"},
+        BadCase{"NoSources", std::string(kHead) + "sources: []\n",
+                "m.yaml:3:10: sources: the list is empty", ""},
+        BadCase{"TwoKinds", with_source("  - {id: a, tar: {path: x}, dir: {path: y}}\n"),
+                "m.yaml:4:5: sources[0]: a source has exactly one of debian, tar and dir", ""},
+        BadCase{"SameIdTwice",
+                with_source("  - {id: a, tar: {path: x}}\n  - {id: a, tar: {path: y}}\n"),
+                "m.yaml:5:5: sources[1]: two sources have the id 'a'", ""},
+        BadCase{"RelativeImagePath", with("files: [{path: etc/x, content: y}]\n"),
+                "m.yaml:4:16: files[0].path: 'etc/x' must be an absolute path in the image", ""},
+        BadCase{"DotDot", with("files: [{path: /etc/../x, content: y}]\n"),
+                "m.yaml:4:16: files[0].path: the path '/etc/../x' leads out of the image", ""},
+        BadCase{"BadMode", with("files: [{path: /x, content: y, mode: '0o644'}]\n"),
+                "m.yaml:4:38: files[0].mode: bad mode '0o644'", "octal digits"},
+        BadCase{"BadOwner", with("files: [{path: /x, content: y, owner: bob}]\n"),
+                "m.yaml:4:39: files[0].owner: bad owner 'bob'", "root:root"},
+        BadCase{"ContentAndSymlink", with("files: [{path: /x, content: y, symlink: z}]\n"),
+                "m.yaml:4:9: files[0]: a path has exactly one of content, symlink and directory",
+                ""},
+        BadCase{"MatchWithPath", with("files: [{match: /x, path: /y, exclude: true}]\n"),
+                "m.yaml:4:27: files[0].path: 'path' does not go with 'match'", ""},
+        BadCase{"PackageWithoutDebian", with("kernel: {package: linux}\n"),
+                "m.yaml:4:9: kernel: 'package' needs a debian source to be installed from", ""},
+        BadCase{"OptionWithSpace", with("kernel: {cmdline: ['a b']}\n"),
+                "m.yaml:4:20: kernel.cmdline[0]: bad kernel option 'a b'", "one option"},
+        BadCase{"DigestByHand", with("kernel: {cmdline: [composefs.digest=00]}\n"),
+                "m.yaml:4:20: kernel.cmdline[0]: 'composefs.digest=00' cannot be set by hand",
+                "appends"},
+        BadCase{"BadBoard",
+                "cfs: 1\nimage: {name: n, version: v, epoch: 1, compatible: [a, 'b c']}\n",
+                "m.yaml:2:56: image.compatible[1]: bad value 'b c'", "1 to 128 characters"},
+        BadCase{"TooManyBoards",
+                "cfs: 1\nimage: {name: n, version: v, epoch: 1, compatible: [" + repeat("b,", 65) +
+                    "]}\n",
+                "m.yaml:2:181: image.compatible[64]: more than 64 boards", ""},
+        BadCase{"LongNameAndVersion",
+                "cfs: 1\nimage:\n  name: " + repeat("n", 62) + "\n  version: " + repeat("v", 62) +
+                    "\n  epoch: 1\n",
+                "m.yaml:4:12: image.version: '" + repeat("n", 62) + "_" + repeat("v", 62) +
+                    ".efi' has 129 characters, 128 are allowed",
+                "shorten"},
+        BadCase{"OptionNotAscii", with("kernel: {cmdline: [a, 'x=\xc3\xa9']}\n"),
+                "m.yaml:4:23: kernel.cmdline[1]: bad kernel option 'x=\xc3\xa9'",
+                "printable ASCII"},
+        BadCase{"OptionWithControlCharacter", with("kernel: {cmdline: [\"a\\x01\"]}\n"),
+                "m.yaml:4:20: kernel.cmdline[0]: bad kernel option 'a\x01'", "printable ASCII"},
+        BadCase{"OptionsTooLong", with("kernel: {cmdline: [" + repeat("x", 1966) + "]}\n"),
+                "m.yaml:4:19: kernel.cmdline: the kernel command line has 2048 bytes, and the "
+                "kernel reads 2047",
+                "'composefs.digest=' comes after"},
+        BadCase{"OptionsAreForInit", with("kernel: {cmdline: [a, --]}\n"),
+                "m.yaml:4:19: kernel.cmdline: no 'composefs.digest=' on the kernel command line",
+                "must be seen by the kernel"},
+        BadCase{"UnpairedQuote", with("kernel: {cmdline: ['a=\"b']}\n"),
+                "m.yaml:4:19: kernel.cmdline: no 'composefs.digest=' on the kernel command line",
+                "must be seen by the kernel"},
+        BadCase{"QuotedDigestByHand", with("kernel: {cmdline: ['\"composefs.digest=00\"']}\n"),
+                "m.yaml:4:20: kernel.cmdline[0]: '\"composefs.digest=00\"' cannot be set by hand",
+                "appends"},
+        BadCase{"ConflictingOptions",
+                with("kernel: {cmdline: [cfs.verify=full, cfs.verify=boot]}\n"),
+                "m.yaml:4:19: kernel.cmdline: 'cfs.verify' has two values: 'full' and 'boot'", ""},
+        BadCase{"UnknownOptionOfOurs", with("kernel: {cmdline: [quiet, cfs.verfy=full]}\n"),
+                "m.yaml:4:19: kernel.cmdline: the kernel option 'cfs.verfy' means nothing",
+                "docs/FORMATS.md"},
+        BadCase{"UnknownValueOfOurs", with("kernel: {cmdline: [cfs.on_failure=shell]}\n"),
+                "m.yaml:4:19: kernel.cmdline: 'cfs.on_failure=shell' is not one of reboot, "
+                "poweroff, halt",
+                ""},
+        BadCase{"LongName", with("files: [{path: /x/" + repeat("n", 256) + ", content: y}]\n"),
+                "m.yaml:4:16: files[0].path: a name in the path is longer than 255 bytes", ""},
+        BadCase{"LongPath", with("files: [{path: " + repeat("/abcdefg", 512) + ", content: y}]\n"),
+                "m.yaml:4:16: files[0].path: the path is longer than 4095 bytes", ""},
+        BadCase{"NulInPath", with("files: [{path: \"/a\\0b\", content: y}]\n"),
+                "m.yaml:4:16: files[0].path: a path with a NUL byte", ""},
+        BadCase{"NulInHostPath", with_source("  - {id: a, tar: {path: \"a\\0b\"}}\n"),
+                "m.yaml:4:25: sources[0].tar.path: a path with a NUL byte", ""},
+        BadCase{"LongSymlink", with("files: [{path: /x, symlink: " + repeat("y", 4096) + "}]\n"),
+                "m.yaml:4:29: files[0].symlink: the target is longer than 4095 bytes or holds a "
+                "NUL byte",
+                ""},
+        BadCase{"OwnerThatMeansNobody",
+                with("files: [{path: /x, content: y, owner: '0:4294967295'}]\n"),
+                "m.yaml:4:39: files[0].owner: bad owner '0:4294967295'", "root:root"},
+        BadCase{"BelowAFile",
+                with("files:\n  - {path: /a, directory: true}\n  - {path: /a/x, content: y}\n"
+                     "  - {path: /a/x/b/c, symlink: z}\n"),
+                "m.yaml:7:5: files[2]: '/a/x/b/c' cannot be below '/a/x', which files[1] makes a "
+                "file",
+                ""},
+        BadCase{"MirrorIsNoSourcesLine",
+                with_source("  - {id: a, debian: {suite: s, mirrors: ['http://x/debian']}}\n"),
+                "m.yaml:4:42: sources[0].debian.mirrors[0]: bad mirror 'http://x/debian'",
+                "sources.list(5)"},
+        BadCase{"TwoMirrorsInOne",
+                with_source("  - {id: a, debian: {suite: s, mirrors: [\"deb http://x/ a b\\ndeb "
+                            "http://y/ a b\"]}}\n"),
+                "m.yaml:4:42: sources[0].debian.mirrors[0]: bad mirror 'deb http://x/ a b\ndeb "
+                "http://y/ a b'",
+                "one line"},
+        BadCase{
+            "LineBreakInPattern",
+            with_source("  - {id: a, debian: {suite: s, dpkg_exclude: [\"/a\\nforce-all\"]}}\n"),
+            "m.yaml:4:47: sources[0].debian.dpkg_exclude[0]: a pattern is one line of text", ""},
+        BadCase{"ControlCharacter", with("files: [] # \x04\nkernel: {}\n"),
+                "m.yaml:4:13: the control character 0x04", "\\xNN"},
+        BadCase{"Nul", with(std::string("files: []\0", 10)),
+                "m.yaml:4:10: the control character 0x00", ""},
+        BadCase{"NotUtf8", with("files: [] # \xe9\n"), "m.yaml:4:13: the text is not UTF-8", ""},
+        BadCase{"OverlongUtf8", with("files: [] # \xc3\xa9 \xc0\xaf\n"),
+                "m.yaml:4:15: the text is not UTF-8", ""},
+        BadCase{"Tab", with("kernel:\n\tpackage: x\n"), "m.yaml:5:9: illegal map value",
+                "this line has a tab"},
+        BadCase{"NestedDuplicateKey",
+                with("kernel: {package: a, initramfs: {modules: []}, "
+                     "package: b}\n"),
+                "m.yaml:4:48: kernel.package: duplicate key 'package'", ""},
+        BadCase{"NestedMergeKey",
+                with_source("  - &a {id: a, tar: {path: x}}\n  - {<<: *a, id: b}\n"),
+                "m.yaml:5:6: sources[1].<<: unknown key '<<'", ""},
+        BadCase{"AliasInsideItself", with("files: &a [*a]\n"),
+                "m.yaml:1:1: with its aliases replaced by what they stand for, the document is "
+                "larger than 4194304 bytes",
+                ""},
+        BadCase{"AliasesOfALongText",
+                with_source("  - {id: a, debian: {suite: s, dpkg_exclude: [&a /" +
+                            repeat("x", 10000) + repeat(", *a", 1000) + "]}}\n"),
+                "m.yaml:1:1: with its aliases replaced by what they stand for, the document is "
+                "larger than 4194304 bytes",
+                ""},
+        BadCase{"UnknownPass", with("reproducible: {normalize: [machineid]}\n"),
+                "m.yaml:4:28: reproducible.normalize[0]: bad value 'machineid'",
+                "did you mean 'machine-id'?"},
+        BadCase{"ShellInPackages",
+                with_source("  - {id: a, debian: {suite: s, packages: ['a;b']}}\n"),
+                "m.yaml:4:43: sources[0].debian.packages[0]: bad value 'a;b'", ""}),
+    [](const testing::TestParamInfo<BadCase>& test) { return std::string(test.param.name); });
+
+TEST(Manifest, AnchorsWork) {
+  Result<Manifest> manifest =
+      parse(std::string(kHead) + "sources: [{id: a, tar: &t {path: x}}, {id: b, tar: *t}]\n");
+  ASSERT_TRUE(manifest) << manifest.error().describe();
+  EXPECT_EQ(std::get<TarSource>(manifest->sources[1].kind).path, "/src/m/x");
+}
+
+TEST(Manifest, TextIsTakenAsWritten) {
+  Result<Manifest> manifest =
+      parse("cfs: 1\nimage: {name: n, version: 1.10, epoch: 1}\n" + std::string(kSources) +
+            "files: [{path: /x, content: 0x10, mode: 0644}]\n");
+  ASSERT_TRUE(manifest) << manifest.error().describe();
+  EXPECT_EQ(manifest->version, "1.10");
+  EXPECT_EQ(manifest->files[0].text, "0x10");
+  EXPECT_EQ(manifest->files[0].mode, 0644U);
+}
+
+TEST(Manifest, AFileMayMakeWayForADirectory) {
+  Result<Manifest> manifest = parse(with(
+      "files:\n  - {path: /a, content: y}\n  - {match: '/?', exclude: true}\n"
+      "  - {path: /a/b, content: y}\n  - {path: /c, content: y}\n  - {path: /c, directory: true}\n"
+      "  - {path: /c/d, content: y}\n  - {path: /e, symlink: /c}\n  - {path: /e/f, content: y}\n"
+      "  - {path: /ef, content: y}\n"));
+  EXPECT_TRUE(manifest) << manifest.error().describe();
+}
+
+TEST(Manifest, TheLongestThatFits) {
+  Result<Manifest> manifest =
+      parse("cfs: 1\nimage: {name: " + repeat("n", 62) + ", version: " + repeat("v", 61) +
+            ", epoch: 1}\n" + kSources + "kernel: {cmdline: [" + repeat("x", 1965) + "]}\n");
+  EXPECT_TRUE(manifest) << manifest.error().describe();
+}
+
+TEST(Manifest, DeepNestingIsAnErrorNotACrash) {
+  Result<Manifest> manifest = parse(std::string(100000, '['));
+  ASSERT_FALSE(manifest);
+  EXPECT_EQ(manifest.error().code, ErrorCode::kInvalidInput);
+}
+
+TEST(Manifest, MissingFileIsNotFound) {
+  Result<Manifest> manifest = load_manifest("/nonexistent/m.yaml");
+  ASSERT_FALSE(manifest);
+  EXPECT_EQ(manifest.error().code, ErrorCode::kNotFound);
+}
+
+/// The maps of the schema: key path as the reader says it ("sources[0].debian") → keys.
+void collect_keys(const json::Value& schema, const std::string& path,
+                  std::map<std::string, std::set<std::string>>& found) {
+  const auto& object = *schema.as<json::Value::Object>();
+  if (auto items = object.find("items"); items != object.end()) {
+    collect_keys(items->second, path + "[0]", found);
+  }
+  auto properties = object.find("properties");
+  if (properties == object.end()) return;
+  for (const auto& [key, value] : *properties->second.as<json::Value::Object>()) {
+    found[path].insert(key);
+    collect_keys(value, path.empty() ? key : path + "." + key, found);
+  }
+}
+
+std::set<std::string> words_after(const std::string& hint, const std::string& before) {
+  EXPECT_TRUE(hint.starts_with(before)) << hint;
+  std::set<std::string> words;
+  std::istringstream stream(hint.substr(before.size()));
+  for (std::string word; std::getline(stream >> std::ws, word, ',');) words.insert(word);
+  return words;
+}
+
+TEST(Manifest, TheSchemaHasTheReadersKeysAndChoices) {
+  std::string text = *read_file(AT_FDCWD, "manifests/manifest.schema.json", 1 << 20);
+  Result<json::Value> schema = json::parse(text, {}, "manifest.schema.json");
+  ASSERT_TRUE(schema) << schema.error().describe();
+  std::map<std::string, std::set<std::string>> in_schema;
+  collect_keys(*schema, "", in_schema);
+
+  // The reader lists its keys when it meets one that is like none of them.
+  const std::string odd = "{zzzzzzzzzzzzzzz: 1}";
+  std::map<std::string, std::set<std::string>> in_reader;
+  for (const auto& [path, manifest] : std::map<std::string, std::string>{
+           {"", odd},
+           {"image", "cfs: 1\nimage: " + odd + "\n"},
+           {"sources[0]", with_source("  - " + odd + "\n")},
+           {"sources[0].debian", with_source("  - {id: a, debian: " + odd + "}\n")},
+           {"sources[0].tar", with_source("  - {id: a, tar: " + odd + "}\n")},
+           {"sources[0].dir", with_source("  - {id: a, dir: " + odd + "}\n")},
+           {"files[0]", with("files: [" + odd + "]\n")},
+           {"kernel", with("kernel: " + odd + "\n")},
+           {"kernel.initramfs", with("kernel: {initramfs: " + odd + "}\n")},
+           {"reproducible", with("reproducible: " + odd + "\n")},
+       }) {
+    Result<Manifest> refused = parse(manifest);
+    ASSERT_FALSE(refused) << path;
+    EXPECT_THAT(refused.error().message, HasSubstr(" " + path + (path.empty() ? "" : ".") + "zzz"));
+    in_reader[path] = words_after(refused.error().hint, "known keys here: ");
+  }
+  EXPECT_EQ(in_schema, in_reader);
+
+  // So it does with choices.
+  for (const auto& [path, manifest] : std::map<std::vector<std::string>, std::string>{
+           {{"image", "properties", "arch"},
+            "cfs: 1\nimage: {name: n, version: v, epoch: 1, arch: zzzzzzzzz}\n"},
+           {{"sources", "items", "properties", "debian", "properties", "variant"},
+            with_source("  - {id: a, debian: {suite: s, variant: zzzzzzzzzzzzzzz}}\n")},
+           {{"reproducible", "properties", "normalize", "items"},
+            with("reproducible: {normalize: [zzzzzzzzzzzzzzzzzzzzzzzzzzzz]}\n")},
+       }) {
+    const json::Value* node = &schema->as<json::Value::Object>()->at("properties");
+    for (const std::string& key : path) node = &node->as<json::Value::Object>()->at(key);
+    std::set<std::string> choices;
+    for (const json::Value& choice :
+         *node->as<json::Value::Object>()->at("enum").as<json::Value::Array>()) {
+      choices.insert(*choice.as<std::string>());
+    }
+    Result<Manifest> refused = parse(manifest);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(choices, words_after(refused.error().hint, "one of: ")) << path.back();
+  }
+}
+
+TEST(Manifest, TheProjectsOwnManifestsAreValid) {
+  Result<Manifest> manifest = load_manifest("manifests/debian-minimal.yaml");
+  ASSERT_TRUE(manifest) << manifest.error().describe();
+  for (const Source& source : manifest->sources) {
+    if (const auto* debian = std::get_if<DebianSource>(&source.kind)) {
+      EXPECT_TRUE(debian->mirrors.empty()) << "no manifest of the project names a mirror";
+    }
+  }
+}
+
+TEST(NearestWord, IsOnlyANearOne) {
+  std::vector<std::string_view> words = {"path", "strip", "into"};
+  EXPECT_EQ(nearest_word("pth", words), "path");
+  EXPECT_EQ(nearest_word("stirp", words), "strip");
+  EXPECT_EQ(nearest_word("banana", words), "");
+}
+
+}  // namespace
+}  // namespace cfs::builder

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "builder/manifest/yaml.h"
+
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <charconv>
+#include <numeric>
+
+namespace cfs::builder {
+
+struct YamlValue::Node {
+  YAML::Node yaml;
+  std::string file_name;
+};
+
+namespace {
+
+constexpr size_t kMaxExpandedBytes = 4 << 20;
+
+std::string place(const std::string& file_name, const YAML::Mark& mark) {
+  if (mark.is_null()) return file_name;
+  return fmt::format("{}:{}:{}", file_name, mark.line + 1, mark.column + 1);
+}
+
+const char* type_name(const YAML::Node& node) {
+  switch (node.Type()) {
+    case YAML::NodeType::Scalar:
+      return "a scalar";
+    case YAML::NodeType::Sequence:
+      return "a list";
+    case YAML::NodeType::Map:
+      return "a map";
+    default:
+      return "nothing";
+  }
+}
+
+/// "?" plain, "!" quoted; anything else was written as a tag.
+bool has_tag(const YAML::Node& node) {
+  const std::string& tag = node.Tag();
+  return !tag.empty() && tag != "?" && tag != "!";
+}
+
+std::string join(std::span<const std::string_view> words) {
+  return fmt::format("{}", fmt::join(words, ", "));
+}
+
+/// Bytes of the UTF-8 character at the beginning of `text`; 0: none. Spec: RFC 3629 §4.
+size_t character_size(std::string_view text) {
+  auto byte = [&](size_t i) { return static_cast<unsigned char>(i < text.size() ? text[i] : 0); };
+  unsigned first = byte(0);
+  if (first < 0x80) return 1;
+  size_t size = first >= 0xc2 && first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+  if (first < 0xc2 || size == 0) return 0;
+  for (size_t i = 1; i < size; ++i) {
+    if ((byte(i) & 0xc0U) != 0x80) return 0;
+  }
+  bool overlong = (first == 0xe0 && byte(1) < 0xa0) || (first == 0xf0 && byte(1) < 0x90);
+  bool beyond = (first == 0xed && byte(1) >= 0xa0) || (first == 0xf4 && byte(1) >= 0x90);
+  return overlong || beyond ? 0 : size;
+}
+
+/// yaml-cpp takes what is after a byte 4 for a comment, and lets through what no YAML text may
+/// hold. Spec: YAML 1.2 §5.1.
+Result<> check_characters(std::string_view text, const std::string& file_name) {
+  size_t line = 1;
+  size_t column = 1;
+  while (!text.empty()) {
+    size_t size = character_size(text);
+    auto first = static_cast<unsigned char>(text[0]);
+    bool control = (first < ' ' && first != '\t' && first != '\n' && first != '\r') || first == 127;
+    if (size == 0 || control) {
+      return make_error(
+                 ErrorCode::kInvalidInput,
+                 fmt::format("{}:{}:{}: {}", file_name, line, column,
+                             size == 0 ? "the text is not UTF-8"
+                                       : fmt::format("the control character {:#04x}", first)))
+          .with_hint(size == 0 ? "" : "in double quotes it can be written as \\xNN");
+    }
+    ++column;
+    if (first == '\n') {
+      ++line;
+      column = 1;
+    }
+    text.remove_prefix(size);
+  }
+  return {};
+}
+
+/// Does line number `line`, counted from 0, begin with white space that has a tab in it?
+bool is_indented_by_tab(std::string_view text, int line) {
+  for (; line > 0 && !text.empty(); --line) {
+    text.remove_prefix(std::min(text.find('\n'), text.size() - 1) + 1);
+  }
+  return text.substr(0, text.find_first_not_of(" \t")).find('\t') != std::string_view::npos;
+}
+
+/// A few aliases of aliases make a short text endless; one of a node inside itself does.
+Result<> check_expanded_size(const YAML::Node& document, const std::string& file_name) {
+  size_t size_bytes = 0;
+  std::vector<YAML::Node> todo = {document};
+  while (!todo.empty()) {
+    YAML::Node node = std::move(todo.back());
+    todo.pop_back();
+    size_bytes += 1 + (node.IsScalar() ? node.Scalar().size() : 0);
+    if (size_bytes + todo.size() > kMaxExpandedBytes) {
+      return make_error(ErrorCode::kInvalidInput,
+                        fmt::format("{}:1:1: with its aliases replaced by what they stand for, the "
+                                    "document is larger than {} bytes",
+                                    file_name, kMaxExpandedBytes));
+    }
+    for (const auto& entry : node) {
+      if (node.IsMap()) {
+        todo.push_back(entry.first);
+        todo.push_back(entry.second);
+      } else {
+        todo.push_back(entry);
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string nearest_word(std::string_view typed, std::span<const std::string_view> words) {
+  std::string best;
+  size_t best_distance = 2 + typed.size() / 4;  // more edits than this is another word
+  for (std::string_view word : words) {
+    // Levenshtein distance, one row at a time.
+    std::vector<size_t> row(word.size() + 1);
+    std::iota(row.begin(), row.end(), size_t{0});
+    for (size_t i = 1; i <= typed.size(); ++i) {
+      size_t diagonal = row[0];
+      row[0] = i;
+      for (size_t j = 1; j <= word.size(); ++j) {
+        size_t substituted = diagonal + (typed[i - 1] == word[j - 1] ? 0 : 1);
+        diagonal = row[j];
+        row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+      }
+    }
+    if (row.back() < best_distance) {
+      best_distance = row.back();
+      best = word;
+    }
+  }
+  return best;
+}
+
+YamlValue::YamlValue(std::shared_ptr<const Node> node, std::string path)
+    : node_(std::move(node)), path_(std::move(path)) {}
+
+Error YamlValue::error(const std::string& message) const {
+  std::string where = place(node_->file_name, node_->yaml.Mark());
+  return make_error(ErrorCode::kInvalidInput,
+                    path_.empty() ? fmt::format("{}: {}", where, message)
+                                  : fmt::format("{}: {}: {}", where, path_, message));
+}
+
+Result<YamlValue> YamlValue::parse(const std::string& text, const std::string& file_name) {
+  CFS_TRY(check_characters(text, file_name));
+  try {
+    std::vector<YAML::Node> documents = YAML::LoadAll(text);
+    if (documents.size() != 1) {
+      return make_error(
+          ErrorCode::kInvalidInput,
+          fmt::format("{}:1:1: expected one YAML document, found {}", file_name, documents.size()));
+    }
+    CFS_TRY(check_expanded_size(documents[0], file_name));
+    return YamlValue(std::make_shared<Node>(Node{documents[0], file_name}), "");
+  } catch (const YAML::Exception& exception) {
+    return make_error(ErrorCode::kInvalidInput,
+                      fmt::format("{}: {}", place(file_name, exception.mark), exception.msg))
+        .with_hint(is_indented_by_tab(text, exception.mark.line)
+                       ? "YAML is indented with spaces, this line has a tab"
+                       : "");
+  }
+}
+
+Result<std::string> YamlValue::string() const {
+  if (has_tag(node_->yaml)) return error("YAML tags are not supported");
+  if (!node_->yaml.IsScalar()) {
+    return error(fmt::format("expected a string, found {}", type_name(node_->yaml)));
+  }
+  return node_->yaml.Scalar();
+}
+
+Result<int64_t> YamlValue::integer(int64_t min, int64_t max) const {
+  std::string text = CFS_TRY(string());
+  int64_t value = 0;
+  auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (failure != std::errc() || end != text.data() + text.size() || node_->yaml.Tag() == "!") {
+    return error(fmt::format("expected an integer, found '{}'", text));
+  }
+  if (value < min || value > max) {
+    return error(fmt::format("{} is not in the range {} to {}", value, min, max));
+  }
+  return value;
+}
+
+Result<bool> YamlValue::boolean() const {
+  std::string text = CFS_TRY(string());
+  if (node_->yaml.Tag() != "!" && text == "true") return true;
+  if (node_->yaml.Tag() != "!" && text == "false") return false;
+  return error(fmt::format("expected true or false, found '{}'", text));
+}
+
+Result<std::vector<YamlValue>> YamlValue::list() const {
+  if (has_tag(node_->yaml)) return error("YAML tags are not supported");
+  if (!node_->yaml.IsSequence()) {
+    return error(fmt::format("expected a list, found {}", type_name(node_->yaml)));
+  }
+  std::vector<YamlValue> values;
+  for (const YAML::Node& item : node_->yaml) {
+    values.push_back(YamlValue(std::make_shared<Node>(Node{item, node_->file_name}),
+                               fmt::format("{}[{}]", path_, values.size())));
+  }
+  return values;
+}
+
+Result<std::vector<std::string>> YamlValue::string_list() const {
+  std::vector<std::string> texts;
+  for (const YamlValue& value : CFS_TRY(list())) texts.push_back(CFS_TRY(value.string()));
+  return texts;
+}
+
+Result<YamlMap> YamlValue::map(std::initializer_list<std::string_view> known_keys) const {
+  if (has_tag(node_->yaml)) return error("YAML tags are not supported");
+  if (!node_->yaml.IsMap()) {
+    return error(fmt::format("expected a map with the keys {}, found {}", join(known_keys),
+                             type_name(node_->yaml)));
+  }
+  YamlMap map(*this);
+  for (const auto& entry : node_->yaml) {
+    YamlValue key(std::make_shared<Node>(Node{entry.first, node_->file_name}), path_);
+    std::string name = CFS_TRY(key.string());
+    key.path_ = path_.empty() ? name : path_ + "." + name;
+    if (std::find(known_keys.begin(), known_keys.end(), name) == known_keys.end()) {
+      std::string meant = nearest_word(name, known_keys);
+      return key.error(fmt::format("unknown key '{}'", name))
+          .with_hint(meant.empty() ? "known keys here: " + join(known_keys)
+                                   : "did you mean '" + meant + "'?");
+    }
+    if (map.find(name)) return key.error(fmt::format("duplicate key '{}'", name));
+    YamlValue value(std::make_shared<Node>(Node{entry.second, node_->file_name}), key.path_);
+    map.entries_.emplace_back(std::move(name), std::move(value));
+  }
+  return map;
+}
+
+std::optional<YamlValue> YamlMap::find(std::string_view key) const {
+  for (const auto& [name, value] : entries_) {
+    if (name == key) return value;
+  }
+  return std::nullopt;
+}
+
+Result<YamlValue> YamlMap::require(std::string_view key) const {
+  std::optional<YamlValue> value = find(key);
+  if (!value) return value_.error(fmt::format("missing key '{}'", key));
+  return *value;
+}
+
+}  // namespace cfs::builder

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "builder/passes/normalize.h"
+
+#include <gtest/gtest.h>
+
+#include "builder/passes/rules.h"
+#include "builder/test_support.h"
+
+namespace cfs::builder {
+namespace {
+
+constexpr int64_t kEpoch = 1600000000;  // day 18518
+
+std::vector<NormalizePass> all() {
+  std::vector<NormalizePass> passes;
+  for (const NormalizePassName& name : normalize_passes()) passes.push_back(name.pass);
+  return passes;
+}
+
+TEST(Normalize, RemovesWhatDiffersBetweenBuilds) {
+  const std::vector<std::string> removed = {"etc/hostname",
+                                            "etc/resolv.conf",
+                                            "etc/.resolv.conf.systemd-resolved.bak",
+                                            "etc/apt/sources.list",
+                                            "etc/apt/sources.list.d/x.list",
+                                            "etc/apt/apt.conf.d/99mmdebstrap",
+                                            "etc/ssh/ssh_host_rsa_key",
+                                            "var/lib/apt/lists/lock",
+                                            "var/cache/apt/pkgcache.bin",
+                                            "var/log/dpkg.log",
+                                            "var/log/apt/term.log",
+                                            "var/lib/dpkg/status-old",
+                                            "etc/passwd-",
+                                            "etc/shadow-",
+                                            "var/cache/debconf/config.dat-old",
+                                            "var/cache/ldconfig/aux-cache",
+                                            "usr/lib/python3/__pycache__/a.pyc",
+                                            "var/lib/systemd/random-seed",
+                                            "var/lib/dbus/machine-id",
+                                            "dev/null",
+                                            "run/x/y",
+                                            "tmp/t",
+                                            "proc/1",
+                                            "sys/s",
+                                            "var/tmp/u",
+                                            "var/backups/dpkg.status.0"};
+  const std::vector<std::string> kept = {"etc/passwd",           "etc/apt/apt.conf.d/70debconf",
+                                         "etc/ssh/sshd_config",  "var/lib/dpkg/status",
+                                         "usr/lib/python3/a.py", "var/cache/debconf/config.dat"};
+  TarMaker tar;
+  for (const std::string& path : removed) tar.add(path, {}, "content");
+  for (const std::string& path : kept) tar.add(path, {}, "content");
+  tar.add("etc/machine-id", {.mode = 0444}, "0123456789abcdef\n");
+  tar.add("etc/shadow", {.mode = 0640, .gid = 42},
+          "root:*:19999:0:99999:7:::\nnever:!::0:::::\nmust:x:0::::::\nshort\n");
+  tar.add("var/log/wtmp", {.mode = 0664, .gid = 43});
+  Workbench bench;
+  must(bench.import(tar.finish()));
+  remove_host_leaks(bench.tree);
+  must(normalize(bench.tree, bench.contents, all(), kEpoch));
+  for (const std::string& path : removed) EXPECT_EQ(bench.tree.find("/" + path), nullptr) << path;
+  for (const std::string& path : kept) EXPECT_NE(bench.tree.find("/" + path), nullptr) << path;
+  for (const char* path : {"/dev", "/run", "/tmp", "/proc", "/sys", "/var/tmp"}) {
+    EXPECT_NE(bench.tree.find(path), nullptr) << path;
+  }
+  EXPECT_EQ(bench.at("/etc/machine-id").size_bytes, 0U);
+  EXPECT_EQ(bench.at("/etc/machine-id").attributes.mode, S_IFREG | 0444U);
+  EXPECT_EQ(must(bench.contents.read(bench.at("/etc/shadow"), 1000)),
+            "root:*:18518:0:99999:7:::\nnever:!::0:::::\nmust:x:0::::::\nshort\n");
+  EXPECT_EQ(bench.at("/etc/shadow").attributes.gid, 42U);
+  EXPECT_NE(bench.tree.find("/var/log/wtmp"), nullptr);
+}
+
+TEST(Normalize, OnlyTheNamedPassesRun) {
+  TarMaker tar;
+  tar.add("etc/passwd-", {}, "x");
+  tar.add("var/log/a", {}, "x");
+  Workbench bench;
+  must(bench.import(tar.finish()));
+  std::vector<NormalizePass> passes = {NormalizePass::kLogs};
+  must(normalize(bench.tree, bench.contents, passes, kEpoch));
+  EXPECT_NE(bench.tree.find("/etc/passwd-"), nullptr);
+  EXPECT_EQ(bench.tree.find("/var/log/a"), nullptr);
+}
+
+TEST(Settle, ClampsTimesAndCountsLinks) {
+  TarMaker tar;
+  tar.add("old", {.mtime = 5, .pax = {{"mtime", "5.5"}}});
+  tar.add("new", {.mtime = kEpoch + 1});
+  tar.add("edge", {.mtime = kEpoch, .pax = {{"mtime", "1600000000.5"}}});
+  tar.add("again", {.type = '1', .link = "new"});
+  Workbench bench;
+  must(bench.import(tar.finish()));
+  settle(bench.tree, kEpoch);
+  EXPECT_EQ(bench.at("/old").attributes.mtime, (tree::Timestamp{5, 500000000}));
+  EXPECT_EQ(bench.at("/new").inode().attributes.mtime, (tree::Timestamp{kEpoch, 0}));
+  EXPECT_EQ(bench.at("/edge").attributes.mtime, (tree::Timestamp{kEpoch, 0}));
+  EXPECT_EQ(bench.at("/new").inode().attributes.nlink, 2U);
+}
+
+TEST(Glob, Table) {
+  struct {
+    const char* pattern;
+    const char* path;
+    bool matches;
+  } cases[] = {
+      {"/a", "/a", true},
+      {"/a", "/ab", false},
+      {"/a*", "/abc", true},
+      {"/a*", "/abc/d", false},
+      {"/a**", "/abc/d", true},
+      {"/a?c", "/abc", true},
+      {"/a?c", "/a/c", false},
+      {"/**/x", "/a/b/x", true},
+      {"/**/x", "/a/b/y", false},
+      {"/a/**", "/a", false},
+      {"/a/**", "/a/b/c", true},
+      {"/*/x", "/a/x", true},
+      {"/*/x", "/a/b/x", false},
+      {"/**x*y", "/a/xay/xby", true},
+      {"/**x*y", "/x/y", false},
+      {"**", "/", true},
+      {"/*a*b*", "/xxaxxbxx", true},
+      {"/*a*b*", "/xxbxxaxx", false},
+      {"/usr/**/*.pyc", "/usr/lib/x/y.pyc", true},
+  };
+  for (const auto& test : cases) {
+    EXPECT_EQ(glob_match(test.pattern, test.path), test.matches)
+        << test.pattern << " " << test.path;
+  }
+}
+
+TEST(Rules, AreAppliedInOrder) {
+  TarMaker tar;
+  tar.add("usr/lib/", {.type = '5', .mode = 0755});
+  tar.add("lib", {.type = '2', .link = "usr/lib"});
+  tar.add("doc/a/b", {});
+  Workbench bench;
+  must(bench.import(tar.finish()));
+  std::vector<FileRule> rules = {
+      {.kind = FileRule::Kind::kExclude, .path = "/doc/**", .place = "m:1: "},
+      {.kind = FileRule::Kind::kContent,
+       .path = "/doc/new",
+       .text = "n",
+       .mode = 0600,
+       .owner = {3, 4}},
+      {.kind = FileRule::Kind::kSymlink, .path = "/lib/l", .text = "t", .mode = 0777},
+      {.kind = FileRule::Kind::kDirectory, .path = "/srv", .mode = 0700},
+      {.kind = FileRule::Kind::kExclude, .path = "/none", .optional = true}};
+  must(apply_rules(rules, kEpoch, bench.tree, bench.contents));
+  EXPECT_EQ(bench.tree.find("/doc/a"), nullptr);
+  EXPECT_EQ(bench.at("/doc/new").attributes.mode, S_IFREG | 0600U);
+  EXPECT_EQ(bench.at("/doc/new").attributes.uid, 3U);
+  EXPECT_EQ(bench.at("/doc/new").attributes.mtime.seconds, kEpoch);
+  EXPECT_EQ(bench.at("/usr/lib/l").symlink_target(), "t");
+  EXPECT_EQ(bench.at("/srv").attributes.mode, S_IFDIR | 0700U);
+}
+
+TEST(Rules, MatchingNothingNamesTheRule) {
+  Workbench bench;
+  std::vector<FileRule> rules = {
+      {.kind = FileRule::Kind::kExclude, .path = "/none", .place = "m.yaml:3:4: files[0]: "}};
+  Result<> done = apply_rules(rules, kEpoch, bench.tree, bench.contents);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().message, "m.yaml:3:4: files[0]: '/none' matches nothing in the image");
+}
+
+}  // namespace
+}  // namespace cfs::builder

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "builder/passes/rules.h"
+
+#include <fmt/format.h>
+
+#include <vector>
+
+#include "builder/passes/merge.h"
+
+namespace cfs::builder {
+namespace {
+
+Result<> exclude(const FileRule& rule, tree::Tree& tree) {
+  // A directory that matches takes its entries along, so only the topmost matches are collected.
+  std::vector<std::pair<tree::Node*, std::string>> todo = {{&tree.root(), ""}};
+  std::vector<tree::Node*> found;
+  while (!todo.empty()) {
+    auto [directory, path] = std::move(todo.back());
+    todo.pop_back();
+    for (tree::Node* node : directory->children()) {
+      std::string child_path = path + "/" + std::string(node->name());
+      if (glob_match(rule.path, child_path)) {
+        found.push_back(node);
+      } else if (node->is_directory()) {
+        todo.emplace_back(node, std::move(child_path));
+      }
+    }
+  }
+  if (found.empty() && !rule.optional) {
+    return make_error(ErrorCode::kInvalidInput,
+                      fmt::format("{}'{}' matches nothing in the image", rule.place, rule.path))
+        .with_hint("remove the rule or add 'optional: true'");
+  }
+  for (tree::Node* node : found) tree.remove(*node);
+  return {};
+}
+
+Result<> make_entry(const FileRule& rule, int64_t source_date_epoch, tree::Tree& tree,
+                    Contents& contents) {
+  uint32_t type = rule.kind == FileRule::Kind::kContent   ? S_IFREG
+                  : rule.kind == FileRule::Kind::kSymlink ? S_IFLNK
+                                                          : S_IFDIR;
+  Merger merger(tree);
+  tree::Node* node =
+      CFS_TRY(merger.put(CFS_TRY(normal_path(rule.path)), {.mode = type | rule.mode,
+                                                           .uid = rule.owner.uid,
+                                                           .gid = rule.owner.gid,
+                                                           .mtime = {source_date_epoch, 0}}));
+  if (rule.kind == FileRule::Kind::kContent) return contents.put_text(tree, *node, rule.text);
+  if (rule.kind == FileRule::Kind::kSymlink) return tree.set_symlink_target(*node, rule.text);
+  return {};
+}
+
+}  // namespace
+
+bool glob_match(std::string_view pattern, std::string_view path) {
+  // Where to go on when a later character does not fit: one more character for the last star.
+  size_t star = std::string_view::npos;
+  size_t star_path = 0;
+  size_t deep = std::string_view::npos;
+  size_t deep_path = 0;
+  size_t p = 0;
+  size_t i = 0;
+  for (;;) {
+    if (pattern.substr(p, 2) == "**") {
+      p += 2;
+      deep = p;
+      deep_path = i;
+      star = std::string_view::npos;
+      continue;
+    }
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = ++p;
+      star_path = i;
+      continue;
+    }
+    if (i == path.size() && p == pattern.size()) return true;
+    if (i < path.size() && p < pattern.size() &&
+        (pattern[p] == path[i] || (pattern[p] == '?' && path[i] != '/'))) {
+      ++p;
+      ++i;
+    } else if (star != std::string_view::npos && star_path < path.size() &&
+               path[star_path] != '/') {
+      p = star;
+      i = ++star_path;
+    } else if (deep != std::string_view::npos && deep_path < path.size()) {
+      p = deep;
+      i = ++deep_path;
+      star = std::string_view::npos;
+    } else {
+      return false;
+    }
+  }
+}
+
+Result<> apply_rules(std::span<const FileRule> rules, int64_t source_date_epoch, tree::Tree& tree,
+                     Contents& contents) {
+  for (const FileRule& rule : rules) {
+    if (rule.kind == FileRule::Kind::kExclude) {
+      CFS_TRY(exclude(rule, tree));
+    } else {
+      CFS_TRY_WITH("while applying the rule at " + rule.place.substr(0, rule.place.rfind(": ")),
+                   make_entry(rule, source_date_epoch, tree, contents));
+    }
+  }
+  return {};
+}
+
+}  // namespace cfs::builder

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "builder/contents.h"
+#include "builder/manifest/manifest.h"
+#include "lib/base/result.h"
+#include "lib/tree/tree.h"
+
+namespace cfs::builder {
+
+/// Reads a directory of the build host into `tree`, hard links, xattrs and all. Directories that
+/// the image has already keep their attributes, so that an overlay's do not leak into the system's.
+/// Errors: kNotFound, kSourceChanged, those of Merger and of the store.
+[[nodiscard]] Result<> import_directory(const DirectorySource& source, tree::Tree& tree,
+                                        Contents& contents);
+
+}  // namespace cfs::builder

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "lib/base/progress.h"
+#include "lib/net/http_client.h"
+#include "lib/release/description.h"
+#include "lib/store/object_store.h"
+#include "lib/transport/manifest.h"
+#include "lib/trust/client.h"
+
+namespace cfs::deployer {
+
+/// The far end: a release repository behind a URL. Everything it gives is unverified until it has
+/// been compared with a digest that the signed metadata vouches for; that happens in here for
+/// objects and files, before they get their names.
+class Repository {
+ public:
+  [[nodiscard]] static Result<Repository> open(std::string url, const net::ClientOptions& options);
+
+  /// For lib/trust. Must not outlive the repository.
+  [[nodiscard]] trust::Fetch metadata();
+
+  /// Fetches objects into the store, several at once, and publishes them in groups, so that what is
+  /// there survives an interruption. `progress` counts encoded bytes.
+  /// Errors: kNetwork (also when the repository lacks an object), kCorrupt and kDigestMismatch (an
+  /// object is not what its name says), kNoSpace, kInterrupted.
+  [[nodiscard]] Result<> fetch_objects(std::span<const transport::Entry> objects,
+                                       store::ObjectStore& store, Progress& progress);
+
+  /// Fetches a file of a release to `path` below `dir_fd`, a sysroot's directory: it appears whole
+  /// and durable or not at all. Errors: as above.
+  [[nodiscard]] Result<> fetch_file(const release::ReleaseFile& file, int dir_fd,
+                                    const std::string& path, Progress& progress);
+
+ private:
+  Repository(std::string url, net::Client client)
+      : url_(std::move(url)), client_(std::move(client)) {}
+  Result<> fetch_group(std::span<const transport::Entry> objects, store::ObjectStore& store,
+                       Progress& progress);
+  Result<> fetch_object(const transport::Entry& object, store::Batch& batch, Progress& progress);
+
+  std::string url_;
+  net::Client client_;
+};
+
+/// Is the file `path` there, with that size and SHA-256?
+[[nodiscard]] Result<bool> file_is_there(const release::ReleaseFile& file, int dir_fd,
+                                         const std::string& path);
+
+}  // namespace cfs::deployer

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/kernel_cmdline/boot_options.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <optional>
+
+namespace cfs::kernel_cmdline {
+namespace {
+
+constexpr unsigned kMaxRootDelaySeconds = 86400;
+
+constexpr const char* kDigest = "composefs.digest";
+constexpr const char* kOnFailure = "cfs.on_failure";
+constexpr const char* kVerify = "cfs.verify";
+
+/// Every option that begins with `cfs.` or `composefs.` and means something.
+struct PolicyOption {
+  const char* name;
+  std::array<std::string_view, 3> values;  ///< all of them; none: not a choice
+};
+constexpr PolicyOption kPolicyOptions[] = {
+    {kDigest, {}},
+    {kOnFailure, {"reboot", "poweroff", "halt"}},
+    {kVerify, {"boot", "full"}},
+};
+
+Error bad_value(const std::string& name, const std::string& value, const std::string& allowed) {
+  return make_error(ErrorCode::kInvalidInput,
+                    "'" + name + "=" + value + "' is not one of " + allowed);
+}
+
+Result<> check_values(const CommandLine& command_line) {
+  for (const PolicyOption& option : kPolicyOptions) {
+    std::optional<std::string> value = CFS_TRY(command_line.only(option.name));
+    if (!value || option.values[0].empty()) continue;
+    std::string allowed;
+    bool is_known = false;
+    for (std::string_view known : option.values) {
+      if (known.empty()) continue;
+      is_known = is_known || *value == known;
+      allowed += (allowed.empty() ? "" : ", ") + std::string(known);
+    }
+    if (!is_known) return bad_value(option.name, *value, allowed);
+  }
+  return {};
+}
+
+std::vector<std::string> unknown_options(const CommandLine& command_line) {
+  std::vector<std::string> unknown;
+  for (const char* prefix : {"cfs.", "composefs."}) {
+    for (std::string& name : command_line.names_with_prefix(prefix)) {
+      if (std::none_of(std::begin(kPolicyOptions), std::end(kPolicyOptions),
+                       [&](const PolicyOption& option) { return name == option.name; })) {
+        unknown.push_back(std::move(name));
+      }
+    }
+  }
+  return unknown;
+}
+
+std::string lower_case(std::string text) {
+  for (char& c : text) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return text;
+}
+
+}  // namespace
+
+Result<BootOptions> parse_boot_options(const CommandLine& command_line) {
+  CFS_TRY(check_values(command_line));
+  BootOptions options;
+  std::optional<std::string> digest = command_line.last(kDigest);
+  if (!digest) {
+    return make_error(ErrorCode::kInvalidInput,
+                      "no 'composefs.digest=' on the kernel command line");
+  }
+  options.digest = CFS_TRY_WITH("in 'composefs.digest='", parse_pinned_digest(*digest));
+  if (command_line.last(kVerify) == "full") options.verify = VerifyLevel::kFull;
+  options.unknown = unknown_options(command_line);
+  options.root = command_line.last("root").value_or(options.root);
+  options.init = command_line.last("init").value_or(options.init);
+  if (std::optional<std::string> delay = command_line.last("rootdelay")) {
+    unsigned seconds = 0;
+    auto [end, failure] = std::from_chars(delay->data(), delay->data() + delay->size(), seconds);
+    if (failure != std::errc() || end != delay->data() + delay->size() ||
+        seconds > kMaxRootDelaySeconds) {
+      return bad_value("rootdelay", *delay, "0 … 86400 seconds");
+    }
+    options.root_delay_seconds = seconds;
+  }
+  return options;
+}
+
+Result<BootOptions> check_new_command_line(std::string_view text) {
+  if (text.size() > kMaxCommandLineBytes) {
+    return make_error(ErrorCode::kInvalidInput,
+                      "the kernel command line has " + std::to_string(text.size()) +
+                          " bytes, and the kernel reads " + std::to_string(kMaxCommandLineBytes));
+  }
+  BootOptions options = CFS_TRY(parse_boot_options(CommandLine::parse(text)));
+  CFS_TRY(parse_root_spec(options.root));
+  if (!options.unknown.empty()) {
+    return make_error(ErrorCode::kInvalidInput,
+                      "the kernel option '" + options.unknown.front() + "' means nothing")
+        .with_hint("docs/FORMATS.md, \"Kernel command line\", lists cfs's options");
+  }
+  return options;
+}
+
+FailureAction parse_failure_action(const CommandLine& command_line) {
+  Result<std::optional<std::string>> action = command_line.only(kOnFailure);
+  if (action && *action == "poweroff") return FailureAction::kPowerOff;
+  if (action && *action == "halt") return FailureAction::kHalt;
+  return FailureAction::kReboot;
+}
+
+Result<RootSpec> parse_root_spec(const std::string& text) {
+  using Kind = RootSpec::Kind;
+  if (text.substr(0, 5) == "/dev/") return RootSpec{Kind::kPath, text};
+  for (auto [prefix, kind] : {std::pair<std::string_view, Kind>{"LABEL=", Kind::kLabel},
+                              {"UUID=", Kind::kUuid},
+                              {"PARTLABEL=", Kind::kPartLabel},
+                              {"PARTUUID=", Kind::kPartUuid}}) {
+    if (text.substr(0, prefix.size()) == prefix && text.size() > prefix.size()) {
+      std::string value = text.substr(prefix.size());
+      bool is_id = kind == Kind::kUuid || kind == Kind::kPartUuid;
+      return RootSpec{kind, is_id ? lower_case(std::move(value)) : std::move(value)};
+    }
+  }
+  return make_error(
+      ErrorCode::kInvalidInput,
+      "'root=" + text + "' is not LABEL=, UUID=, PARTLABEL=, PARTUUID= or the path of a device");
+}
+
+}  // namespace cfs::kernel_cmdline

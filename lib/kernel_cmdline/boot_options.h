@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// What cfs-mount-root understands of a kernel command line (docs/FORMATS.md, "Kernel command
+// line"). One set of rules for those who boot by it and those who make, sign or install one.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/result.h"
+#include "lib/kernel_cmdline/command_line.h"
+#include "lib/verity/digest.h"
+
+namespace cfs::kernel_cmdline {
+
+enum class FailureAction { kReboot, kPowerOff, kHalt };
+
+/// How much is proven before the switch.
+enum class VerifyLevel {
+  kBoot,  ///< the image, and reading init
+  kFull,  ///< also: every file's object is there and has the digest the image names
+};
+
+/// What the kernel command line asks for.
+struct BootOptions {
+  verity::Digest digest;
+  std::string root = "LABEL=cfs";
+  unsigned root_delay_seconds = 30;  ///< how long to wait for the root device at most
+  VerifyLevel verify = VerifyLevel::kBoot;
+  std::string init = "/sbin/init";
+  std::vector<std::string> unknown;  ///< `cfs.` and `composefs.` options that mean nothing here
+};
+
+/// What the boot obeys. kInvalidInput: the pinned digest is missing or malformed, an option of ours
+/// has two different values or an unknown one.
+[[nodiscard]] Result<BootOptions> parse_boot_options(const CommandLine& command_line);
+
+/// As parse_boot_options(), for those who write a command line into something new (cfs-build,
+/// cfs-sign): `text` must also be short enough for the kernel, `root=` must be of a form that the
+/// built-in initramfs knows, and `cfs.` and `composefs.` options of unknown name, which a boot only
+/// warns about, are refused. Errors: kInvalidInput.
+[[nodiscard]] Result<BootOptions> check_new_command_line(std::string_view text);
+
+/// `cfs.on_failure`. Never fails, because it decides what happens to failures: whatever cannot be
+/// understood means reboot.
+[[nodiscard]] FailureAction parse_failure_action(const CommandLine& command_line);
+
+/// The value of `root=`.
+struct RootSpec {
+  enum class Kind { kPath, kLabel, kUuid, kPartLabel, kPartUuid };
+  Kind kind = Kind::kLabel;
+  std::string value;
+};
+
+/// kInvalidInput unless LABEL=, UUID=, PARTLABEL=, PARTUUID= or /dev/….
+[[nodiscard]] Result<RootSpec> parse_root_spec(const std::string& text);
+
+/// COMMAND_LINE_SIZE of x86, less the NUL: the kernel cuts off what is longer, silently.
+inline constexpr size_t kMaxCommandLineBytes = 2047;
+
+}  // namespace cfs::kernel_cmdline

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/kernel_cmdline/boot_options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace cfs::kernel_cmdline {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const std::string kHex(64, '7');
+const std::string kPin = "composefs.digest=" + kHex + " ";
+
+Result<BootOptions> options_of(const std::string& text) {
+  return parse_boot_options(CommandLine::parse(text));
+}
+
+TEST(BootOptionsTest, Defaults) {
+  Result<BootOptions> options = options_of(kPin);
+  ASSERT_TRUE(options);
+  EXPECT_EQ(options->digest.hex(), kHex);
+  EXPECT_EQ(options->root, "LABEL=cfs");
+  EXPECT_EQ(options->root_delay_seconds, 30U);
+  EXPECT_EQ(options->verify, VerifyLevel::kBoot);
+  EXPECT_EQ(options->init, "/sbin/init");
+}
+
+TEST(BootOptionsTest, Everything) {
+  Result<BootOptions> options = options_of(
+      kPin + "root=/dev/a root=/dev/b rootdelay=2 cfs.verify=full init=/bin/x cfs.new=1 quiet");
+  ASSERT_TRUE(options);
+  EXPECT_EQ(options->root, "/dev/b");
+  EXPECT_EQ(options->root_delay_seconds, 2U);
+  EXPECT_EQ(options->verify, VerifyLevel::kFull);
+  EXPECT_EQ(options->init, "/bin/x");
+  EXPECT_THAT(options->unknown, ElementsAre("cfs.new"));
+}
+
+TEST(BootOptionsTest, RefusesWhatCouldLoosenThePolicy) {
+  for (const std::string& text :
+       {std::string("quiet"), std::string("composefs.digest="), std::string("composefs.digest"),
+        "composefs.digest=?" + kHex, kPin + "composefs.digest=" + std::string(64, '8'),
+        kPin + "composefs.digest=", kPin + "cfs.verify=none",
+        kPin + "cfs.verify=boot cfs.verify=full", kPin + "cfs.on_failure=shell",
+        kPin + "rootdelay=-1", kPin + "rootdelay=1x"}) {
+    Result<BootOptions> options = options_of(text);
+    ASSERT_FALSE(options) << text;
+    EXPECT_EQ(options.error().code, ErrorCode::kInvalidInput) << text;
+  }
+  EXPECT_TRUE(options_of(kPin + kPin)) << "the same value twice is one value";
+}
+
+TEST(BootOptionsTest, AllNamesOfOursThatMeanNothingAreReported) {
+  EXPECT_THAT(
+      options_of(kPin + "cfs.verfy=full composefs.diegst=1 cfs.on-failure=halt -- cfs.x")->unknown,
+      ElementsAre("cfs.verfy", "composefs.diegst"));
+}
+
+TEST(NewCommandLine, IsOneThatBootsAndMeansSomething) {
+  Result<BootOptions> options =
+      check_new_command_line("quiet root=PARTLABEL=cfs cfs.on-failure=halt " + kPin);
+  ASSERT_TRUE(options) << options.error().describe();
+  EXPECT_EQ(options->digest.hex(), kHex);
+  const std::string room(kMaxCommandLineBytes - kPin.size(), 'x');
+  EXPECT_TRUE(check_new_command_line(kPin + room));
+  for (const std::string& text :
+       {std::string("quiet"), kPin + "composefs.digest=" + std::string(64, '8'),
+        kPin + "cfs.verify=none", kPin + "cfs.verfy=full", kPin + "composefs.diegst=1",
+        kPin + "cfs.on_failure", kPin + "root=vda", kPin + "rootdelay=x", "-- " + kPin,
+        kPin + room + "x"}) {
+    Result<BootOptions> refused = check_new_command_line(text);
+    ASSERT_FALSE(refused) << text;
+    EXPECT_EQ(refused.error().code, ErrorCode::kInvalidInput) << text;
+  }
+  EXPECT_THAT(check_new_command_line(kPin + "cfs.verfy=full").error().describe(),
+              HasSubstr("'cfs.verfy'"));
+}
+
+TEST(FailureActionTest, RebootsWhenInDoubt) {
+  auto action = [](const std::string& text) {
+    return parse_failure_action(CommandLine::parse(text));
+  };
+  EXPECT_EQ(action(""), FailureAction::kReboot);
+  EXPECT_EQ(action("cfs.on_failure=poweroff"), FailureAction::kPowerOff);
+  EXPECT_EQ(action("cfs.on_failure=halt"), FailureAction::kHalt);
+  EXPECT_EQ(action("cfs.on_failure=shell"), FailureAction::kReboot);
+  EXPECT_EQ(action("cfs.on_failure=halt cfs.on_failure=poweroff"), FailureAction::kReboot);
+}
+
+TEST(RootSpecTest, Kinds) {
+  using Kind = RootSpec::Kind;
+  auto check = [](const std::string& text, Kind kind, const std::string& value) {
+    Result<RootSpec> spec = parse_root_spec(text);
+    ASSERT_TRUE(spec) << text;
+    EXPECT_EQ(spec->kind, kind) << text;
+    EXPECT_EQ(spec->value, value) << text;
+  };
+  check("/dev/vda2", Kind::kPath, "/dev/vda2");
+  check("LABEL=Cfs", Kind::kLabel, "Cfs");
+  check("UUID=AB-cd", Kind::kUuid, "ab-cd");
+  check("PARTLABEL=cfs", Kind::kPartLabel, "cfs");
+  check("PARTUUID=AB", Kind::kPartUuid, "ab");
+  for (const char* bad : {"", "vda", "LABEL=", "8:1", "ZFS=x", "label=x"}) {
+    EXPECT_FALSE(parse_root_spec(bad)) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace cfs::kernel_cmdline

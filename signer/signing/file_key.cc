@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "signer/signing/file_key.h"
+
+#include <fmt/format.h>
+#include <openssl/pem.h>
+#include <unistd.h>
+
+#include "lib/base/io.h"
+
+namespace cfs::signer {
+namespace {
+
+using Bio = std::unique_ptr<BIO, decltype(&BIO_free)>;
+
+std::string content_of(const Bio& bio) {
+  char* data = nullptr;
+  auto length = static_cast<size_t>(BIO_get_mem_data(bio.get(), &data));
+  return std::string(data, length);
+}
+
+// Writes under a temporary name, then links: link(2) never replaces what is there.
+Result<> write_new_file(int dir_fd, const std::string& path, std::string_view content,
+                        mode_t mode) {
+  std::string temporary = fmt::format("{}.tmp{}", path, ::getpid());
+  Result<> written = [&]() -> Result<> {
+    UniqueFd file = CFS_TRY(open_at(dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL, mode));
+    CFS_TRY(write_full(file.get(), as_bytes(content)));
+    CFS_TRY(fsync_fd(file.get()));
+    if (::linkat(dir_fd, temporary.c_str(), dir_fd, path.c_str(), 0) != 0) {
+      return errno_error(fmt::format("cannot create '{}'", path));
+    }
+    return {};
+  }();
+  CFS_TRY(remove_file(dir_fd, temporary));
+  CFS_TRY(std::move(written));
+  size_t slash = path.rfind('/');
+  return fsync_directory(dir_fd, slash == std::string::npos ? "." : path.substr(0, slash + 1));
+}
+
+Result<> refuse_existing(int dir_fd, const std::string& path) {
+  Result<struct stat> status = stat_at(dir_fd, path, AT_SYMLINK_NOFOLLOW);
+  if (!status && status.error().code == ErrorCode::kNotFound) return {};
+  if (!status) return std::move(status).error();
+  return make_error(ErrorCode::kExists, fmt::format("'{}' exists", path))
+      .with_hint("keys are never overwritten: choose another name");
+}
+
+// There is no passphrase: an encrypted key is refused instead of asking on the terminal.
+int no_passphrase(char* /*buffer*/, int /*size*/, int /*write*/, void* /*data*/) { return -1; }
+
+}  // namespace
+
+Result<PrivateKey> PrivateKey::from_handle(Handle handle) {
+  PrivateKey key(std::move(handle));
+  size_t length = key.public_key_.bytes.size();
+  if (EVP_PKEY_get_raw_public_key(key.key_.get(),
+                                  reinterpret_cast<unsigned char*>(key.public_key_.bytes.data()),
+                                  &length) != 1 ||
+      length != key.public_key_.bytes.size()) {
+    return make_error(ErrorCode::kInternal, "OpenSSL does not give the public key");
+  }
+  return key;
+}
+
+Result<PrivateKey> PrivateKey::generate() {
+  Handle key(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"), EVP_PKEY_free);
+  if (key == nullptr) return make_error(ErrorCode::kInternal, "OpenSSL cannot make a key");
+  return from_handle(std::move(key));
+}
+
+Result<PrivateKey> PrivateKey::load(int dir_fd, const std::string& path) {
+  UniqueFd file = CFS_TRY(open_regular_at(dir_fd, path));
+  struct stat status = CFS_TRY(fstat_fd(file.get()));
+  if ((status.st_mode & 077) != 0) {
+    return make_error(ErrorCode::kPermission,
+                      fmt::format("the private key '{}' has mode {:04o}: it is open to others",
+                                  path, status.st_mode & 07777))
+        .with_hint(
+            fmt::format("run 'chmod 600 {}'; if others may have read it, make a new key", path));
+  }
+  std::string text = CFS_TRY_WITH(fmt::format("reading '{}'", path), read_fd(file.get(), 16 << 10));
+  Bio bio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())), BIO_free);
+  Handle key(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr), EVP_PKEY_free);
+  if (key == nullptr || EVP_PKEY_get_id(key.get()) != EVP_PKEY_ED25519) {
+    return make_error(
+               ErrorCode::kInvalidInput,
+               fmt::format("'{}' is not an unencrypted Ed25519 private key (PEM, PKCS#8)", path))
+        .with_hint("make one with 'cfs-sign keygen --out FILE'");
+  }
+  return from_handle(std::move(key));
+}
+
+Result<> PrivateKey::save_new(int dir_fd, const std::string& path) const {
+  CFS_TRY(refuse_existing(dir_fd, path));
+  CFS_TRY(refuse_existing(dir_fd, path + ".pub"));
+  Bio private_pem(BIO_new(BIO_s_secmem()), BIO_free);
+  Bio public_pem(BIO_new(BIO_s_mem()), BIO_free);
+  if (private_pem == nullptr || public_pem == nullptr ||
+      PEM_write_bio_PKCS8PrivateKey(private_pem.get(), key_.get(), nullptr, nullptr, 0, nullptr,
+                                    nullptr) != 1 ||
+      PEM_write_bio_PUBKEY(public_pem.get(), key_.get()) != 1) {
+    return make_error(ErrorCode::kInternal, "OpenSSL cannot write the key");
+  }
+  CFS_TRY(write_new_file(dir_fd, path, content_of(private_pem), 0600));
+  return write_new_file(dir_fd, path + ".pub", content_of(public_pem), 0644);
+}
+
+Result<trust::SignatureBytes> PrivateKey::sign(Bytes message) const {
+  trust::SignatureBytes signature;
+  size_t length = signature.size();
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(),
+                                                                  EVP_MD_CTX_free);
+  if (context == nullptr ||
+      EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key_.get()) != 1 ||
+      EVP_DigestSign(context.get(), reinterpret_cast<unsigned char*>(signature.data()), &length,
+                     reinterpret_cast<const unsigned char*>(message.data()), message.size()) != 1 ||
+      length != signature.size()) {
+    return make_error(ErrorCode::kInternal, "OpenSSL cannot sign");
+  }
+  return signature;
+}
+
+}  // namespace cfs::signer
