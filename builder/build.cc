@@ -14,7 +14,6 @@
 #include <optional>
 #include <utility>
 
-#include "builder/archive.h"
 #include "builder/boot/kernel.h"
 #include "builder/contents.h"
 #include "builder/passes/normalize.h"
@@ -22,6 +21,7 @@
 #include "builder/reports/packages.h"
 #include "builder/sources/debian.h"
 #include "builder/sources/directory.h"
+#include "builder/sources/tar.h"
 #include "lib/base/check.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
@@ -231,9 +231,9 @@ Result<> import_tar(const TarSource& source, tree::Tree& tree, Contents& content
   struct stat status = CFS_TRY(fstat_fd(fd.get()));
   Progress progress("reading " + fs::path(source.path).filename().string(),
                     static_cast<uint64_t>(status.st_size));
-  return import_archive(fd.get(), "'" + source.path + "'",
-                        ArchivePlacement{.into = source.into, .strip = source.strip}, tree,
-                        contents, progress);
+  return import_tar_stream(fd.get(), "'" + source.path + "'",
+                           TarPlacement{.into = source.into, .strip = source.strip}, tree, contents,
+                           progress);
 }
 
 /// The tree as the manifest wants it, the kernel still inside.

@@ -12,8 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "builder/archive.h"
 #include "builder/contents.h"
+#include "builder/sources/tar.h"
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
 #include "lib/store/object_store.h"
@@ -54,11 +54,11 @@ struct Workbench {
   void write(const std::string& name, std::string_view content) const {
     must(write_file_atomically(AT_FDCWD, path(name), as_bytes(content)));
   }
-  Result<> import(const std::string& archive, const ArchivePlacement& placement = {}) {
+  Result<> import(const std::string& archive, const TarPlacement& placement = {}) {
     write("archive", archive);
     UniqueFd fd = must(open_at(AT_FDCWD, path("archive"), O_RDONLY));
     Progress progress("test", 0);
-    return import_archive(fd.get(), "'t.tar'", placement, tree, contents, progress);
+    return import_tar_stream(fd.get(), "'t.tar'", placement, tree, contents, progress);
   }
   tree::Node& at(const std::string& node_path) {
     tree::Node* node = tree.find(node_path);

@@ -10,8 +10,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "builder/archive.h"
 #include "builder/boot/cpio.h"
+#include "builder/sources/decompress.h"
 #include "lib/base/check.h"
 #include "lib/kernel_cmdline/boot_options.h"
 

@@ -96,25 +96,26 @@ Result<> Merger::make_room(Place& place) {
   return {};
 }
 
+tree::Node* Merger::replace_attributes(tree::Node& directory, const tree::Attributes& attributes) {
+  directory.attributes = attributes;
+  while (!directory.xattrs().empty()) {
+    tree_.remove_xattr(directory, directory.xattrs().back()->key);
+  }
+  return &directory;
+}
+
 Result<tree::Node*> Merger::put(std::string_view path, const tree::Attributes& attributes) {
   if (path.empty()) {
     if (!S_ISDIR(attributes.mode)) {
       return make_error(ErrorCode::kInvalidInput, "the root of the image must be a directory");
     }
-    tree_.root().attributes = attributes;
-    return &tree_.root();
+    return replace_attributes(tree_.root(), attributes);
   }
   Place place = CFS_TRY(place_of(path, Missing::kCreate));
   tree::Node* old = tree_.child(*place.directory, place.name);
   if (old != nullptr && S_ISDIR(attributes.mode)) {
     tree::Node* directory = CFS_TRY(find_directory(path));
-    if (directory != nullptr) {
-      directory->attributes = attributes;
-      while (!directory->xattrs().empty()) {
-        tree_.remove_xattr(*directory, directory->xattrs().back()->key);
-      }
-      return directory;
-    }
+    if (directory != nullptr) return replace_attributes(*directory, attributes);
   }
   CFS_TRY(make_room(place));
   return tree_.add(*place.directory, place.name, attributes);

@@ -42,6 +42,8 @@ class Merger {
   Result<tree::Node*> directory_at(std::string_view path, std::string_view wanted, Missing missing);
   Result<Place> place_of(std::string_view path, Missing missing);
   Result<> make_room(Place& place);
+  /// Also those that are xattrs.
+  tree::Node* replace_attributes(tree::Node& directory, const tree::Attributes& attributes);
 
   tree::Tree& tree_;
 };

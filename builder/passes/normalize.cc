@@ -196,6 +196,7 @@ void settle(tree::Tree& tree, int64_t source_date_epoch) {
     return {};
   });
   CFS_CHECK(done.has_value());
+  tree.order_links();
   tree.count_links();
 }
 

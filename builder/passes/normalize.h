@@ -42,7 +42,8 @@ void remove_host_leaks(tree::Tree& tree);
 [[nodiscard]] Result<> normalize(tree::Tree& tree, Contents& contents,
                                  std::span<const NormalizePass> passes, int64_t source_date_epoch);
 
-/// No time stamp after `source_date_epoch`; link counts as they are. The last step on a tree.
+/// No time stamp after `source_date_epoch`; the first name of a file holds it; link counts as they
+/// are. The last step on a tree.
 void settle(tree::Tree& tree, int64_t source_date_epoch);
 
 }  // namespace cfs::builder

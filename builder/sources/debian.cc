@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "builder/archive.h"
+#include "builder/sources/tar.h"
 
 namespace cfs::builder {
 namespace {
@@ -58,8 +58,8 @@ Result<> import_debian(const std::string& suite, const Command& command, tree::T
                        Contents& contents) {
   Progress progress("installing Debian " + suite, 0);
   Subprocess child = CFS_TRY(Subprocess::start(command));
-  Result<> imported = import_archive(child.stdout_fd(), "the output of mmdebstrap",
-                                     ArchivePlacement{}, tree, contents, progress);
+  Result<> imported = import_tar_stream(child.stdout_fd(), "the output of mmdebstrap",
+                                        TarPlacement{}, tree, contents, progress);
   if (!imported && imported.error().code != ErrorCode::kCorrupt) return imported;
   // A child that died leaves a cut-off archive; then its own words are the reason.
   Result<> ended = child.wait();

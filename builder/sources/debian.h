@@ -34,7 +34,7 @@ struct DebianContext {
 /// Runs `command`, of prepare_debian(), and streams what it makes into `tree` and `contents`. No
 /// root rights: an ordinary user needs user namespaces and the package uidmap. `suite` is for the
 /// progress display.
-/// Errors: kSubprocess with what mmdebstrap said, kNoSpace, and those of import_archive.
+/// Errors: kSubprocess with what mmdebstrap said, kNoSpace, and those of import_tar_stream.
 [[nodiscard]] Result<> import_debian(const std::string& suite, const Command& command,
                                      tree::Tree& tree, Contents& contents);
 

@@ -14,7 +14,11 @@ namespace {
 class Graft {
  public:
   Graft(const DirectorySource& source, std::string into, tree::Tree& tree)
-      : source_(source), into_(std::move(into)), tree_(tree), merger_(tree) {}
+      : source_(source),
+        into_(std::move(into)),
+        tree_(tree),
+        merger_(tree),
+        is_first_(tree.root().children().empty()) {}
 
   Result<> add(const tree::Node& node) {
     std::string path = place_of(node);
@@ -22,7 +26,11 @@ class Graft {
       CFS_TRY(merger_.put_link(path, place_of(node.inode())));
       return {};
     }
-    if (node.is_directory() && CFS_TRY(merger_.find_directory(path)) != nullptr) return {};
+    bool is_root_of_image = path.empty() && is_first_;
+    if (node.is_directory() && !is_root_of_image &&
+        CFS_TRY(merger_.find_directory(path)) != nullptr) {
+      return {};
+    }
     tree::Attributes attributes = node.attributes;
     if (source_.owner) {
       attributes.uid = source_.owner->uid;
@@ -57,6 +65,7 @@ class Graft {
   std::string into_;
   tree::Tree& tree_;
   Merger merger_;
+  bool is_first_;  ///< nothing is in the image yet: its root is that of this directory
 };
 
 }  // namespace

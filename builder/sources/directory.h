@@ -9,7 +9,8 @@
 namespace cfs::builder {
 
 /// Reads a directory of the build host into `tree`, hard links, xattrs and all. Directories that
-/// the image has already keep their attributes, so that an overlay's do not leak into the system's.
+/// the image has already keep their attributes, so that an overlay's do not leak into the system's;
+/// the root of an image that is empty takes the directory's.
 /// Errors: kNotFound, kSourceChanged, those of Merger and of the store.
 [[nodiscard]] Result<> import_directory(const DirectorySource& source, tree::Tree& tree,
                                         Contents& contents);

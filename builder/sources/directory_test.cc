@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "builder/test_support.h"
 
@@ -35,6 +36,22 @@ TEST(Directory, GoesOverWhatIsThere) {
   must(import_directory({.path = root, .into = "/opt/app", .owner = Owner{}}, bench.tree,
                         bench.contents));
   EXPECT_EQ(bench.at("/opt/app/etc/motd").content(), "new");
+}
+
+TEST(Directory, IsTheRootOfAnEmptyImageOnly) {
+  Workbench bench;
+  std::string root = bench.path("root");
+  must(make_directories(AT_FDCWD, root + "/d", 0755));
+  ASSERT_EQ(::chmod(root.c_str(), 0711), 0);
+  must(import_directory({.path = root, .into = "/", .owner = Owner{1, 2}}, bench.tree,
+                        bench.contents));
+  EXPECT_EQ(bench.at("/").attributes.mode, S_IFDIR | 0711U);
+  EXPECT_EQ(bench.at("/").attributes.uid, 1U);
+  ASSERT_EQ(::chmod(root.c_str(), 0700), 0);
+  must(import_directory({.path = root, .into = "/", .owner = Owner{3, 4}}, bench.tree,
+                        bench.contents));
+  EXPECT_EQ(bench.at("/").attributes.mode, S_IFDIR | 0711U);
+  EXPECT_EQ(bench.at("/").attributes.uid, 1U);
 }
 
 TEST(Directory, MissingOneIsNotFoundAndNamed) {

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstring>
 #include <unordered_set>
+#include <utility>
 
 #include "lib/base/check.h"
 #include "lib/base/flat_set.h"
@@ -251,17 +252,39 @@ void Tree::remove(Node& top) {
       ++node.link_target_->link_count_;
       return {};
     }
-    node.link_target_ = nullptr;
-    node.attributes = old->attributes;
-    node.rdev = old->rdev;
-    node.size_bytes = old->size_bytes;
-    node.text_ = old->text_;
-    node.payload_ = old->payload_;
-    node.digest_ = old->digest_;
-    node.xattrs_ = old->xattrs_;
-    node.xattr_bytes_ = old->xattr_bytes_;
-    node.payload_is_digest_ = old->payload_is_digest_;
-    old->link_target_ = &node;  // tells the later names where the file is now
+    take_over(node, *old);  // `old` tells the later names where the file is now
+    return {};
+  });
+  CFS_CHECK(walked.has_value());
+}
+
+void Tree::take_over(Node& node, Node& old) {
+  node.link_target_ = nullptr;
+  node.attributes = old.attributes;
+  node.rdev = old.rdev;
+  node.size_bytes = old.size_bytes;
+  node.text_ = old.text_;
+  node.payload_ = old.payload_;
+  node.digest_ = old.digest_;
+  node.xattrs_ = old.xattrs_;
+  node.xattr_bytes_ = old.xattr_bytes_;
+  node.payload_is_digest_ = old.payload_is_digest_;
+  old.link_target_ = &node;
+}
+
+void Tree::order_links() {
+  std::unordered_set<const Node*> visited;  // files with several names
+  Result<> walked = for_each([&](Node& node) -> Result<> {
+    Node* file = node.link_target_;
+    if (file == nullptr) {
+      if (node.has_links()) visited.insert(&node);
+    } else if (file->link_target_ != nullptr) {  // taken over by an earlier name
+      node.link_target_ = file->link_target_;
+    } else if (!visited.contains(file)) {
+      take_over(node, *file);
+      node.link_count_ = std::exchange(file->link_count_, 0);
+      visited.insert(&node);
+    }
     return {};
   });
   CFS_CHECK(walked.has_value());

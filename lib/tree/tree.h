@@ -178,6 +178,10 @@ class Tree {
   [[nodiscard]] Result<> set_xattr(Node& node, std::string_view key, std::string_view value);
   void remove_xattr(Node& node, std::string_view key);
 
+  /// Makes the first name of each file, in the order of for_each(), the one that holds it. What the
+  /// image looks like depends on it, and sources name hard links in an order of their own.
+  void order_links();
+
   /// Sets nlink of every non-directory to its number of names. Sources that keep hard links call it
   /// once after the last change.
   void count_links();
@@ -211,6 +215,8 @@ class Tree {
   }
 
   struct Storage;
+  /// Makes `node`, a link, hold the file that `old` held, and `old` a link to it.
+  static void take_over(Node& node, Node& old);
   Result<Node*> insert(Node& parent, std::string_view name);
   std::unique_ptr<Storage> storage_;
   Node* root_ = nullptr;

@@ -146,5 +146,37 @@ TEST(Tree, ManyAdditionsAndRemovalsKeepTheIndexRight) {
   EXPECT_EQ(tree.root().children().size(), expected.size());
 }
 
+TEST(Tree, FirstNameHoldsTheFile) {
+  Tree tree;
+  Node* dir = tree.add(tree.root(), "d", kDirectory).value();
+  Node* last = tree.add(tree.root(), "z", kFile).value();
+  ASSERT_TRUE(tree.set_content(*last, "text"));
+  ASSERT_TRUE(tree.set_xattr(*last, "user.a", "b"));
+  ASSERT_TRUE(tree.add_link(tree.root(), "y", *last));
+  ASSERT_TRUE(tree.add_link(*dir, "first", *last));
+  Node* alone = tree.add(tree.root(), "alone", kFile).value();
+  Node* fine = tree.add(tree.root(), "f", kFile).value();
+  ASSERT_TRUE(tree.add_link(tree.root(), "g", *fine));
+
+  for (int i = 0; i < 2; ++i) {
+    tree.order_links();
+    tree.count_links();
+    Node* first = tree.find("/d/first");
+    EXPECT_FALSE(first->is_link());
+    EXPECT_EQ(first->content(), "text");
+    EXPECT_EQ(first->xattr("user.a")->value, "b");
+    EXPECT_EQ(first->attributes.nlink, 3U);
+    EXPECT_EQ(&tree.find("/y")->inode(), first);
+    EXPECT_EQ(&tree.find("/z")->inode(), first);
+    EXPECT_FALSE(alone->has_links());
+    EXPECT_FALSE(fine->is_link());
+    EXPECT_EQ(fine->attributes.nlink, 2U);
+  }
+  tree.remove(*tree.find("/d/first"));
+  tree.count_links();
+  EXPECT_EQ(tree.find("/y")->content(), "text");
+  EXPECT_EQ(tree.find("/y")->attributes.nlink, 2U);
+}
+
 }  // namespace
 }  // namespace cfs::tree

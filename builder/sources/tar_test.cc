@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "builder/archive.h"
+#include "builder/sources/tar.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/sysmacros.h>
 
-#include "builder/posix_acl.h"
 #include "builder/sources/directory.h"
+#include "builder/sources/posix_acl.h"
 #include "builder/test_support.h"
 #include "lib/base/subprocess.h"
 
@@ -20,7 +20,7 @@ const std::string kLarge(100000, 'x');
 /// cap_net_raw=ep as Linux stores it: vfs_cap_data revision 2, include/uapi/linux/capability.h.
 const std::string kNetRaw("\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
 
-TEST(Archive, KeepsEverythingThatAnInodeHas) {
+TEST(Tar, KeepsEverythingThatAnInodeHas) {
   TarMaker tar;
   tar.add("./", {.type = '5', .mode = 0755, .mtime = 7});
   tar.add("./bin/", {.type = '5', .mode = 01777, .uid = 1000, .gid = 50});
@@ -71,7 +71,7 @@ TEST(Archive, KeepsEverythingThatAnInodeHas) {
   EXPECT_EQ(must(bench.contents.read(ping, 1 << 20)), kLarge);
 }
 
-TEST(Archive, AccessListsBecomeXattrsAndTheMaskTheGroupBits) {
+TEST(Tar, AccessListsBecomeXattrsAndTheMaskTheGroupBits) {
   TarMaker tar;
   tar.add("d/",
           {.type = '5',
@@ -99,23 +99,7 @@ TEST(Archive, AccessListsBecomeXattrsAndTheMaskTheGroupBits) {
   EXPECT_EQ(bench.at("/plain").attributes.mode, S_IFREG | 0640U);
 }
 
-TEST(PosixAcl, HasTheKernelsBytes) {
-  using Tag = AclEntry::Tag;
-  // What `setfacl -m u:1000:r` on a 0640 file gives, as getfattr -e hex shows it.
-  EXPECT_EQ(to_hex(as_bytes(encode_posix_acl({{Tag::kOther, 0},
-                                              {Tag::kUser, 4, 1000},
-                                              {Tag::kUserOwner, 6},
-                                              {Tag::kMask, 4},
-                                              {Tag::kGroupOwner, 4}}))),
-            "02000000"
-            "01000600ffffffff"
-            "02000400e8030000"
-            "04000400ffffffff"
-            "10000400ffffffff"
-            "20000000ffffffff");
-}
-
-TEST(Archive, LaterEntriesWin) {
+TEST(Tar, LaterEntriesWin) {
   TarMaker tar;
   tar.add("a", {.mode = 0600, .pax = {{"SCHILY.xattr.user.x", "1"}}}, "old");
   tar.add("b", {.type = '1', .link = "a"});
@@ -138,7 +122,7 @@ TEST(Archive, LaterEntriesWin) {
   EXPECT_TRUE(bench.at("/e").is_symlink());
 }
 
-TEST(Archive, PathsAreThoseOfTheImage) {
+TEST(Tar, PathsAreThoseOfTheImage) {
   TarMaker base;
   base.add("usr/lib/", {.type = '5', .mode = 0755});
   base.add("lib", {.type = '2', .link = "usr/lib"});
@@ -163,7 +147,7 @@ TEST(Archive, PathsAreThoseOfTheImage) {
   EXPECT_THAT(bench.import(looping.finish()).error().message, HasSubstr("too many symlinks"));
 }
 
-TEST(Archive, StripAndInto) {
+TEST(Tar, StripAndInto) {
   TarMaker tar;
   tar.add("top", {.type = '5', .mode = 0700});
   tar.add("top/fw/a.bin", {}, "a");
@@ -182,8 +166,8 @@ struct Refusal {
   ErrorCode code;
   const char* message;
 };
-class RefusedArchive : public testing::TestWithParam<Refusal> {};
-TEST_P(RefusedArchive, SaysWhichEntry) {
+class RefusedImport : public testing::TestWithParam<Refusal> {};
+TEST_P(RefusedImport, SaysWhichEntry) {
   TarMaker tar;
   tar.add("full/file", {});
   tar.add(GetParam().path, GetParam().entry);
@@ -195,7 +179,7 @@ TEST_P(RefusedArchive, SaysWhichEntry) {
   EXPECT_THAT(done.error().describe(), HasSubstr("t.tar"));
 }
 INSTANTIATE_TEST_SUITE_P(
-    Table, RefusedArchive,
+    Table, RefusedImport,
     testing::Values(
         Refusal{
             "DotDot", {}, "a/../../etc/passwd", ErrorCode::kInvalidInput, "leads out of the image"},
@@ -257,7 +241,7 @@ TarMaker tar_to_be_cut() {
   return tar;
 }
 
-TEST(Archive, CutShortAnywhereIsCorrupt) {
+TEST(Tar, CutShortAnywhereIsCorrupt) {
   std::string whole = tar_to_be_cut().finish();
   size_t entries_size = whole.size() - 1024;
   Workbench bench;
@@ -274,7 +258,7 @@ TEST(Archive, CutShortAnywhereIsCorrupt) {
   EXPECT_EQ(bench.import(noise(5000)).error().code, ErrorCode::kCorrupt);
 }
 
-TEST(Archive, CutShortWhenCompressedIsCorrupt) {
+TEST(Tar, CutShortWhenCompressedIsCorrupt) {
   Workbench bench;
   bench.write("whole.tar", tar_to_be_cut().finish());
   for (const char* tool : {"gzip", "bzip2", "xz", "zstd"}) {
@@ -290,7 +274,7 @@ TEST(Archive, CutShortWhenCompressedIsCorrupt) {
 }
 
 /// libarchive alone does not look at gzip's checksums.
-TEST(Archive, FlippedBitInACompressedOneNeverGivesAnotherTree) {
+TEST(Tar, FlippedBitInACompressedOneNeverGivesAnotherTree) {
   Workbench bench;
   std::string plain = tar_to_be_cut().finish();
   bench.write("whole.tar", plain);
@@ -315,7 +299,7 @@ TEST(Archive, FlippedBitInACompressedOneNeverGivesAnotherTree) {
   }
 }
 
-TEST(Archive, GzipMayBePaddedWithZerosOnly) {
+TEST(Tar, GzipMayBePaddedWithZerosOnly) {
   Workbench bench;
   bench.write("whole.tar", tar_to_be_cut().finish());
   std::string packed = must(run_command({.arguments = {"gzip", "-c", bench.path("whole.tar")}}));
@@ -326,7 +310,7 @@ TEST(Archive, GzipMayBePaddedWithZerosOnly) {
 }
 
 /// Every piece compressed by itself; then a cut between two of them leaves a whole stream.
-TEST(Archive, CutShortBetweenCompressedPiecesIsCorrupt) {
+TEST(Tar, CutShortBetweenCompressedPiecesIsCorrupt) {
   std::string whole = tar_to_be_cut().finish();
   for (const char* tool : {"gzip", "bzip2", "xz", "zstd"}) {
     Workbench bench;
@@ -343,7 +327,7 @@ TEST(Archive, CutShortBetweenCompressedPiecesIsCorrupt) {
   }
 }
 
-TEST(Archive, NothingIsLeftOutSilently) {
+TEST(Tar, NothingIsLeftOutSilently) {
   TarMaker first;
   first.add("a", {}, "1");
   TarMaker second;
@@ -371,7 +355,7 @@ TEST(Archive, NothingIsLeftOutSilently) {
   }
 }
 
-TEST(Archive, NamesAreBytes) {
+TEST(Tar, NamesAreBytes) {
   TarMaker tar;
   tar.add("latin-\xe9", {}, "1");
   tar.add("x", {.pax = {{"path", "F\xc5\x91tan\xc3\xba"}}}, "2");
@@ -383,7 +367,7 @@ TEST(Archive, NamesAreBytes) {
 }
 
 /// GNU tar, and our own reading of the same directory, must agree about everything.
-TEST(Archive, OfADirectoryEqualsTheDirectory) {
+TEST(Tar, OfADirectoryEqualsTheDirectory) {
   Workbench from_tar;
   Workbench from_directory;
   std::string root = from_tar.path("root");
@@ -401,7 +385,7 @@ TEST(Archive, OfADirectoryEqualsTheDirectory) {
                                   from_tar.path("t.tar.zst"), "-C", root, "."}}));
   UniqueFd fd = must(open_at(AT_FDCWD, from_tar.path("t.tar.zst"), O_RDONLY));
   Progress progress("test", 0);
-  must(import_archive(fd.get(), "t.tar.zst", {}, from_tar.tree, from_tar.contents, progress));
+  must(import_tar_stream(fd.get(), "t.tar.zst", {}, from_tar.tree, from_tar.contents, progress));
   must(import_directory({.path = root, .into = "/", .owner = std::nullopt}, from_directory.tree,
                         from_directory.contents));
   from_tar.tree.count_links();
@@ -412,24 +396,6 @@ TEST(Archive, OfADirectoryEqualsTheDirectory) {
   EXPECT_EQ(dump, dump_of(from_directory.tree));
   EXPECT_THAT(dump, HasSubstr("user.k=v"));
   EXPECT_THAT(dump, HasSubstr("system.posix_acl_default="));
-}
-
-TEST(Decompress, KnowsWhatLinuxModulesComeIn) {
-  Workbench bench;
-  bench.write("plain", kLarge);
-  for (const char* tool : {"xz", "zstd", "gzip"}) {
-    std::string packed = must(run_command({.arguments = {tool, "-c", bench.path("plain")}}));
-    EXPECT_LT(packed.size(), kLarge.size());
-    EXPECT_EQ(must(decompress(packed, "m", 1 << 20)), kLarge) << tool;
-    EXPECT_EQ(decompress(packed, "m", 1000).error().code, ErrorCode::kInvalidInput) << tool;
-    EXPECT_EQ(decompress(packed.substr(0, packed.size() / 2), "m", 1 << 20).error().code,
-              ErrorCode::kCorrupt)
-        << tool;
-    packed[packed.size() - 6] = static_cast<char>(packed[packed.size() - 6] ^ 1);
-    EXPECT_EQ(decompress(packed, "m", 1 << 20).error().code, ErrorCode::kCorrupt) << tool;
-  }
-  EXPECT_EQ(must(decompress("\177ELF", "m", 100)), "\177ELF");
-  EXPECT_EQ(must(decompress("", "m", 100)), "");
 }
 
 }  // namespace

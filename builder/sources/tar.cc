@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "builder/sources/tar.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "builder/passes/merge.h"
+#include "builder/sources/decompress.h"
+#include "builder/sources/posix_acl.h"
+#include "builder/sources/tar_reader.h"
+#include "lib/base/interrupt.h"
+
+namespace cfs::builder {
+namespace {
+
+constexpr size_t kReadBytes = 256 << 10;
+constexpr int kPollMilliseconds = 200;
+constexpr std::string_view kAccessAcl = "system.posix_acl_access";
+constexpr std::string_view kDefaultAcl = "system.posix_acl_default";
+
+/// Reads a file descriptor; stays responsive to SIGINT while a child is silent.
+class FileInput {
+ public:
+  FileInput(int fd, const std::string& name, Progress& progress)
+      : fd_(fd), name_(name), progress_(progress) {}
+
+  /// Empty at the end.
+  Result<Bytes> next() {
+    for (;;) {
+      CFS_TRY(check_interrupted());
+      struct pollfd ready = {fd_, POLLIN, 0};
+      int count = ::poll(&ready, 1, kPollMilliseconds);
+      if (count < 0 && errno != EINTR) return errno_error("cannot poll " + name_);
+      progress_.add(0);
+      if (count <= 0) continue;
+      ssize_t size = ::read(fd_, buffer_.data(), buffer_.size());
+      if (size < 0 && errno == EINTR) continue;
+      if (size < 0) return errno_error("cannot read " + name_);
+      progress_.add(static_cast<uint64_t>(size));
+      return Bytes(buffer_).first(static_cast<size_t>(size));
+    }
+  }
+
+ private:
+  int fd_;
+  const std::string& name_;
+  Progress& progress_;
+  std::vector<std::byte> buffer_ = std::vector<std::byte>(kReadBytes);
+};
+
+uint32_t file_type_of(TarEntry::Type type) {
+  switch (type) {
+    case TarEntry::Type::kSymlink:
+      return S_IFLNK;
+    case TarEntry::Type::kCharacterDevice:
+      return S_IFCHR;
+    case TarEntry::Type::kBlockDevice:
+      return S_IFBLK;
+    case TarEntry::Type::kDirectory:
+      return S_IFDIR;
+    case TarEntry::Type::kFifo:
+      return S_IFIFO;
+    case TarEntry::Type::kRegular:
+    case TarEntry::Type::kHardLink:
+      break;
+  }
+  return S_IFREG;
+}
+
+/// Is a component of `path` the mark that an OCI layer deletes with? Spec: OCI image-spec,
+/// layer.md, "Whiteouts".
+bool is_whiteout(std::string_view path) {
+  return path.starts_with(".wh.") || path.find("/.wh.") != std::string_view::npos;
+}
+
+class Import {
+ public:
+  Import(TarReader reader, const std::string& name, std::string into, unsigned strip,
+         tree::Tree& tree, Contents& contents)
+      : reader_(std::move(reader)),
+        name_(name),
+        into_(std::move(into)),
+        strip_(strip),
+        tree_(tree),
+        merger_(tree),
+        contents_(contents) {}
+
+  Result<> run() {
+    while (const TarEntry* entry = CFS_TRY(reader_.next())) CFS_TRY(add(*entry));
+    return {};
+  }
+
+ private:
+  [[nodiscard]] std::string reading() const { return "while reading " + name_; }
+
+  [[nodiscard]] Error bad_entry(const TarEntry& entry, const std::string& what) const {
+    return make_error(ErrorCode::kCorrupt,
+                      fmt::format("{}: entry '{}': {}", name_, entry.path, what));
+  }
+
+  /// The path in the image, or nothing when `strip` leaves nothing.
+  Result<std::optional<std::string>> place(const std::string& archive_path) const {
+    std::string path = CFS_TRY_WITH(reading(), normal_path(archive_path));
+    for (unsigned i = 0; i < strip_; ++i) {
+      size_t slash = path.find('/');
+      if (slash == std::string::npos) return std::optional<std::string>();
+      path.erase(0, slash + 1);
+    }
+    if (into_.empty()) return std::optional(std::move(path));
+    return std::optional(path.empty() ? into_ : into_ + "/" + path);
+  }
+
+  Result<> add(const TarEntry& entry) {
+    std::optional<std::string> path = CFS_TRY(place(entry.path));
+    if (!path) return {};
+    if (is_whiteout(entry.path)) {
+      return bad_entry(entry, "is a whiteout of an OCI layer, which deletes from the layers below")
+          .with_hint("a layer is not a tree: export the whole image as one archive");
+    }
+    if (entry.type == TarEntry::Type::kHardLink) {
+      std::optional<std::string> target = CFS_TRY(place(entry.link_target));
+      if (!target) {
+        return bad_entry(entry, "is a hard link to an entry that 'strip' leaves out");
+      }
+      CFS_TRY_WITH(reading(), merger_.put_link(*path, *target));
+      return {};
+    }
+    tree::Attributes attributes{
+        .mode = file_type_of(entry.type) | entry.permissions,
+        .uid = entry.uid,
+        .gid = entry.gid,
+        .mtime = {entry.mtime_seconds, entry.mtime_nanoseconds},
+    };
+    // The mode of a symlink means nothing, and symlink(2) gives it this one.
+    if (entry.type == TarEntry::Type::kSymlink) attributes.mode = S_IFLNK | 0777;
+    tree::Node* node = CFS_TRY_WITH(reading(), merger_.put(*path, attributes));
+    if (node->is_symlink()) {
+      CFS_TRY_WITH(reading(), tree_.set_symlink_target(*node, entry.link_target));
+    } else if (node->is_device()) {
+      node->rdev = static_cast<uint32_t>(::makedev(entry.device_major, entry.device_minor));
+    } else if (node->is_regular()) {
+      CFS_TRY_WITH("while storing '/" + *path + "' of " + name_,
+                   contents_.put(tree_, *node, [&](std::span<std::byte> buffer) {
+                     return reader_.read(buffer);
+                   }));
+    }
+    CFS_TRY(add_xattrs(entry, *path, *node));
+    return add_acls(entry, *node);
+  }
+
+  Result<> add_xattrs(const TarEntry& entry, const std::string& path, tree::Node& node) {
+    for (const auto& [key, value] : entry.xattrs) {
+      if (key == kAccessAcl || key == kDefaultAcl) continue;
+      bool is_known =
+          key.starts_with("user.") || key.starts_with("trusted.") || key.starts_with("security.");
+      if (!is_known) {
+        return bad_entry(entry, fmt::format("has the extended attribute '{}', which Linux file "
+                                            "systems do not take",
+                                            key))
+            .with_hint("write the archive without it, with --xattrs-exclude or --no-xattrs");
+      }
+      if (key.starts_with("user.") && !node.is_regular() && !node.is_directory()) {
+        return bad_entry(entry, fmt::format("has the extended attribute '{}', which only files and "
+                                            "directories take",
+                                            key));
+      }
+      CFS_TRY_WITH("while reading '/" + path + "' of " + name_, tree_.set_xattr(node, key, value));
+    }
+    return {};
+  }
+
+  Result<> add_acls(const TarEntry& entry, tree::Node& node) {
+    std::vector<AclEntry> access = CFS_TRY(acl_of(entry, kAccessAcl, entry.access_acl));
+    std::vector<AclEntry> initial = CFS_TRY(acl_of(entry, kDefaultAcl, entry.default_acl));
+    if (!access.empty() && node.is_symlink()) {
+      return bad_entry(entry, "is a symlink with an access control list");
+    }
+    if (!initial.empty() && !node.is_directory()) {
+      return bad_entry(entry, "has a default access control list and is not a directory");
+    }
+    if (!access.empty()) {
+      // As the kernel does: the list rules, and its mask stands in the place of the group's rights.
+      uint32_t& mode = node.attributes.mode;
+      mode &= ~0777U;
+      bool has_mask = false;
+      for (const AclEntry& rule : access) has_mask |= rule.tag == AclEntry::Tag::kMask;
+      for (const AclEntry& rule : access) {
+        uint32_t permissions = rule.permissions;
+        if (rule.tag == AclEntry::Tag::kUserOwner) mode |= permissions << 6;
+        if (rule.tag == (has_mask ? AclEntry::Tag::kMask : AclEntry::Tag::kGroupOwner)) {
+          mode |= permissions << 3;
+        }
+        if (rule.tag == AclEntry::Tag::kOther) mode |= permissions;
+      }
+      // A list without named users, groups and mask says the same as the mode.
+      if (access.size() > 3) {
+        CFS_TRY_WITH(reading(), tree_.set_xattr(node, kAccessAcl, encode_posix_acl(access)));
+      }
+    }
+    if (!initial.empty()) {
+      CFS_TRY_WITH(reading(), tree_.set_xattr(node, kDefaultAcl, encode_posix_acl(initial)));
+    }
+    return {};
+  }
+
+  /// One list of an entry from its binary form, its text, or both.
+  Result<std::vector<AclEntry>> acl_of(const TarEntry& entry, std::string_view key,
+                                       const std::optional<std::string>& text) const {
+    std::optional<std::vector<AclEntry>> binary;
+    for (const auto& [name, value] : entry.xattrs) {
+      if (name != key) continue;
+      Result<std::vector<AclEntry>> decoded = decode_posix_acl(value);
+      if (!decoded) return bad_entry(entry, decoded.error().message);
+      binary = *std::move(decoded);
+    }
+    if (!text) return std::move(binary).value_or(std::vector<AclEntry>());
+    Result<AclText> parsed = parse_posix_acl(*text);
+    if (!parsed) return bad_entry(entry, parsed.error().message);
+    if (!parsed->name_without_number.empty()) {
+      // Who that is only the host could say; beside the binary form it does not matter.
+      if (binary) return *std::move(binary);
+      return bad_entry(entry, fmt::format("has an access rule for '{}' without a number",
+                                          parsed->name_without_number))
+          .with_hint(
+              "write the archive with --xattrs --xattrs-include='*', which keeps the numbers");
+    }
+    if (binary && *binary != parsed->entries) {
+      return bad_entry(entry, "has two access control lists that contradict each other");
+    }
+    return std::move(parsed->entries);
+  }
+
+  TarReader reader_;
+  const std::string& name_;
+  std::string into_;
+  unsigned strip_;
+  tree::Tree& tree_;
+  Merger merger_;
+  Contents& contents_;
+};
+
+}  // namespace
+
+Result<> import_tar_stream(int fd, const std::string& name, const TarPlacement& placement,
+                           tree::Tree& tree, Contents& contents, Progress& progress) {
+  FileInput input(fd, name, progress);
+  Decompressor plain([&] { return input.next(); }, name);
+  Import import(TarReader([&] { return plain.next(); }, name), name,
+                CFS_TRY(normal_path(placement.into)), placement.strip, tree, contents);
+  return import.run();
+}
+
+}  // namespace cfs::builder

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "builder/contents.h"
+#include "lib/base/progress.h"
+#include "lib/base/result.h"
+#include "lib/tree/tree.h"
+
+namespace cfs::builder {
+
+struct TarPlacement {
+  std::string into;    ///< directory of the image that the archive's root becomes ("" or "/": root)
+  unsigned strip = 0;  ///< leading components to drop; entries with no more than that are left out
+};
+
+/// Reads the tar archive that `fd` (a file or a pipe) delivers and puts its entries into `tree`,
+/// the contents into `contents`, in one pass and without touching a file system: owners, modes,
+/// times, devices, hard links, xattrs, capabilities, ACLs and holes arrive whoever runs this, as
+/// GNU tar would extract them as root with --numeric-owner. Later entries win. Compression is found
+/// out. Reads `fd` to its end.
+///
+/// `name` is for messages.
+/// Errors: kCorrupt (TarReader, Decompressor; attributes that no Linux file system takes; access
+/// lists by name; whiteouts of OCI layers); kInvalidInput (paths that lead out, entries that cannot
+/// be combined, see Merger; limits of Tree); those of the store; kInterrupted.
+/// Trust: the archive may come from anywhere; its paths never reach the host's file system.
+[[nodiscard]] Result<> import_tar_stream(int fd, const std::string& name,
+                                         const TarPlacement& placement, tree::Tree& tree,
+                                         Contents& contents, Progress& progress);
+
+}  // namespace cfs::builder

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tar format, and nothing else: no tree, no file system, no compression.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lib/base/bytes.h"
+#include "lib/base/result.h"
+
+namespace cfs::builder {
+
+/// The next piece of a stream of bytes, valid until the next call; empty at the end.
+using ByteSource = std::function<Result<Bytes>()>;
+
+/// Limits of what the reader keeps in memory. A larger header is refused by name.
+constexpr size_t kMaxTarNameBytes = 64 << 10;           ///< a path or a link target
+constexpr size_t kMaxTarPaxBytes = 64 << 20;            ///< one extended header
+constexpr size_t kMaxTarSparseExtents = 1'000'000;      ///< pieces of data in one sparse file
+constexpr size_t kMaxTarDumpDirectoryBytes = 16 << 20;  ///< names in a directory of a GNU dump
+
+/// One entry of an archive. All text is bytes as they stand in the archive, without NUL.
+struct TarEntry {
+  enum class Type {
+    kRegular,
+    kHardLink,
+    kSymlink,
+    kCharacterDevice,
+    kBlockDevice,
+    kDirectory,
+    kFifo,
+  };
+  /// Bytes `offset` to `offset` + `size` of a sparse file are in the archive.
+  struct Extent {
+    uint64_t offset = 0;
+    uint64_t size = 0;
+  };
+
+  Type type = Type::kRegular;
+  std::string path;          ///< not empty; may be absolute, hold `.` and `..`, end with a slash
+  std::string link_target;   ///< of kHardLink and kSymlink; not empty
+  uint32_t permissions = 0;  ///< the twelve bits of chmod(2)
+  uint32_t uid = 0;          ///< up to 2^32-2
+  uint32_t gid = 0;          ///< up to 2^32-2
+  int64_t mtime_seconds = 0;
+  uint32_t mtime_nanoseconds = 0;  ///< 0..999,999,999, counted forwards before 1970 too
+  uint64_t size_bytes = 0;         ///< of a kRegular, holes included
+  uint32_t device_major = 0;       ///< of devices, 12 bits
+  uint32_t device_minor = 0;       ///< of devices, 20 bits
+  /// Full name and value, each name once. Among them may be the binary forms of access lists.
+  std::vector<std::pair<std::string, std::string>> xattrs;
+  /// Texts of POSIX.1e access control lists, as in SCHILY.acl.access and SCHILY.acl.default.
+  std::optional<std::string> access_acl;
+  std::optional<std::string> default_acl;
+};
+
+/// Is it the first block of a tar archive, by its checksum? `head` has 512 bytes at least.
+[[nodiscard]] bool is_tar_header(Bytes head);
+
+/// Reads a tar archive from front to end: v7, ustar, old and new GNU, pax, and what star, Solaris,
+/// libarchive and Python write in these formats.
+///
+///   TarReader reader(source, "'rootfs.tar'");
+///   while (const TarEntry* entry = CFS_TRY(reader.next())) {
+///     while (size_t count = CFS_TRY(reader.read(buffer))) use(buffer.first(count));
+///   }
+///
+/// GNU tar decides what an archive means. Where its result depends on the host or silently leaves
+/// something out, and where the standard contradicts it, the entry is refused (tar_reader.cc).
+/// Owners are the numbers of the archive; names of users and groups are not used.
+///
+/// Errors: kCorrupt with the archive, the entry and the reason: malformed, cut short, over a limit,
+/// not supported; those of the source. Memory: one entry's headers, within the limits above.
+/// Spec: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Interchange Format"; GNU tar manual,
+/// "Tar Internals"; star(5); libarchive tar(5).
+/// Trust: the archive may come from anywhere.
+class TarReader {
+ public:
+  /// `name` is for messages.
+  TarReader(ByteSource source, std::string name);
+  TarReader(TarReader&&) noexcept;
+  TarReader& operator=(TarReader&&) noexcept;
+  ~TarReader();
+
+  /// The next entry, valid until the next call; what was not read of the one before is skipped.
+  /// Null at the end of the archive: after at least one block of zeros, with nothing but zeros
+  /// behind it. The source has been read to its end then.
+  [[nodiscard]] Result<const TarEntry*> next();
+
+  /// Reads content of the current entry into `out`, holes as zeros. Returns the number of bytes, 0
+  /// at the end of the content.
+  [[nodiscard]] Result<size_t> read(std::span<std::byte> out);
+
+  /// The length of the hole at the current position, which is then behind it; 0 where data comes
+  /// next. Spares the caller reading the zeros.
+  [[nodiscard]] uint64_t skip_hole();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace cfs::builder
