@@ -211,7 +211,7 @@ class Lz4LegacyDecoder : public Decoder {
     Step step;
     for (;;) {
       size_t count = std::min(plain_.size() - plain_used_, out.size() - step.produced);
-      std::memcpy(out.data() + step.produced, plain_.data() + plain_used_, count);
+      std::copy_n(plain_.data() + plain_used_, count, out.data() + step.produced);
       plain_used_ += count;
       step.produced += count;
       if (plain_used_ < plain_.size() || step.consumed == in.size()) return step;

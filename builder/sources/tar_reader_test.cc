@@ -427,7 +427,7 @@ TEST(TarPax, GlobalHeadersHoldUntilTheNext) {
 
 TEST(TarXattrs, NamesAreDecodedAsTheirWritersEncodeThem) {
   TarEntry entry = one(
-      pax({"SCHILY.xattr.user.100%25%3D%3d%41=1", std::string("SCHILY.xattr.user.b=\0=\n", 24),
+      pax({"SCHILY.xattr.user.100%25%3D%3d%41=1", std::string("SCHILY.xattr.user.b=\0=\n", 23),
            "SCHILY.xattr.user.empty=", "SCHILY.xattr.user.twice=1", "SCHILY.xattr.user.twice=2"}) +
       block({}));
   EXPECT_THAT(entry.xattrs,
