@@ -11,7 +11,6 @@
 #include "lib/base/progress.h"
 #include "lib/base/report.h"
 #include "lib/base/result.h"
-#include "lib/base/subprocess.h"
 #include "lib/base/thread_pool.h"
 
 namespace cfs {
@@ -75,33 +74,6 @@ TEST(Io, OpenBeneathRefusesSymlinksAndDotDot) {
   EXPECT_FALSE(open_beneath(fd.get(), "link/passwd", O_RDONLY));
   EXPECT_FALSE(open_beneath(fd.get(), "../etc", O_RDONLY));
   EXPECT_TRUE(open_beneath(fd.get(), "new", O_WRONLY | O_CREAT, 0600));
-}
-
-TEST(Subprocess, EndsWithWhatItStarted) {
-  auto begin = std::chrono::steady_clock::now();
-  {
-    // A shell with a trap goes on when its child has ended, not before.
-    Subprocess child =
-        Subprocess::start(
-            {.arguments = {"sh", "-c", "trap : TERM; (echo ready; exec sleep 60); :"}})
-            .value();
-    std::array<std::byte, 6> ready;
-    ASSERT_EQ(read_full(child.stdout_fd(), ready).value(), ready.size());
-  }
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
-}
-
-TEST(Subprocess, ReturnsOutputAndReportsFailure) {
-  EXPECT_EQ(run_command({.arguments = {"echo", "hello"}}).value(), "hello\n");
-  Result<std::string> failed = run_command({.arguments = {"sh", "-c", "echo why >&2; exit 3"}});
-  ASSERT_FALSE(failed);
-  EXPECT_EQ(failed.error().code, ErrorCode::kSubprocess);
-  EXPECT_NE(failed.error().message.find("status 3"), std::string::npos);
-  EXPECT_NE(failed.error().message.find("why"), std::string::npos);
-  EXPECT_EQ(run_command({.arguments = {"no-such-program"}}).error().code, ErrorCode::kNotFound);
-  EXPECT_EQ(
-      run_command({.arguments = {"sh", "-c", "echo $CFS_X"}, .environment = {"CFS_X=7"}}).value(),
-      "7\n");
 }
 
 TEST(ThreadPool, RunsEverythingAndReturnsTheFirstError) {
