@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <sstream>
+#include <string_view>
 
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
@@ -34,14 +34,19 @@ constexpr std::array<const char*, 3> kSystemDirectories = {"/usr/local/sbin", "/
 /// Absolute directories to look for programs in, none twice.
 std::vector<std::string> program_directories() {
   std::vector<std::string> result;
-  auto add = [&](const std::string& directory) {
-    bool absolute = !directory.empty() && directory[0] == '/';
-    if (!absolute || std::find(result.begin(), result.end(), directory) != result.end()) return;
-    result.push_back(directory);
+  auto add = [&](std::string_view directory) {
+    if (!directory.starts_with('/')) return;
+    if (std::find(result.begin(), result.end(), directory) == result.end()) {
+      result.emplace_back(directory);
+    }
   };
   const char* path = ::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): nobody here sets it
-  std::istringstream stream(path == nullptr ? kDefaultPath : path);
-  for (std::string directory; std::getline(stream, directory, ':');) add(directory);
+  std::string_view rest = path == nullptr ? kDefaultPath : path;
+  while (!rest.empty()) {
+    size_t end = std::min(rest.find(':'), rest.size());
+    add(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
   for (const char* directory : kSystemDirectories) add(directory);
   return result;
 }
