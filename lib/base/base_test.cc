@@ -11,7 +11,6 @@
 #include "lib/base/progress.h"
 #include "lib/base/report.h"
 #include "lib/base/result.h"
-#include "lib/base/subprocess.h"
 #include "lib/base/thread_pool.h"
 
 namespace cfs {
@@ -77,33 +76,6 @@ TEST(Io, OpenBeneathRefusesSymlinksAndDotDot) {
   EXPECT_TRUE(open_beneath(fd.get(), "new", O_WRONLY | O_CREAT, 0600));
 }
 
-TEST(Subprocess, EndsWithWhatItStarted) {
-  auto begin = std::chrono::steady_clock::now();
-  {
-    // A shell with a trap goes on when its child has ended, not before.
-    Subprocess child =
-        Subprocess::start(
-            {.arguments = {"sh", "-c", "trap : TERM; (echo ready; exec sleep 60); :"}})
-            .value();
-    std::array<std::byte, 6> ready;
-    ASSERT_EQ(read_full(child.stdout_fd(), ready).value(), ready.size());
-  }
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
-}
-
-TEST(Subprocess, ReturnsOutputAndReportsFailure) {
-  EXPECT_EQ(run_command({.arguments = {"echo", "hello"}}).value(), "hello\n");
-  Result<std::string> failed = run_command({.arguments = {"sh", "-c", "echo why >&2; exit 3"}});
-  ASSERT_FALSE(failed);
-  EXPECT_EQ(failed.error().code, ErrorCode::kSubprocess);
-  EXPECT_NE(failed.error().message.find("status 3"), std::string::npos);
-  EXPECT_NE(failed.error().message.find("why"), std::string::npos);
-  EXPECT_EQ(run_command({.arguments = {"no-such-program"}}).error().code, ErrorCode::kNotFound);
-  EXPECT_EQ(
-      run_command({.arguments = {"sh", "-c", "echo $CFS_X"}, .environment = {"CFS_X=7"}}).value(),
-      "7\n");
-}
-
 TEST(ThreadPool, RunsEverythingAndReturnsTheFirstError) {
   std::atomic<int> count{0};
   ThreadPool pool(2);
@@ -138,6 +110,18 @@ TEST(FormatBytes, UsesSiUnits) {
   EXPECT_EQ(format_bytes(999), "999 B");
   EXPECT_EQ(format_bytes(1500), "1.5 kB");
   EXPECT_EQ(format_bytes(12'300'000), "12.3 MB");
+}
+
+TEST(ProgressLine, SaysWhatIsKnown) {
+  constexpr auto kBytes = Progress::Unit::kBytes;
+  EXPECT_EQ(progress_line("fetching", "", 12'300'000, 30'000'000, kBytes, 3),
+            "fetching  41%  12.3 MB/30.0 MB  4.1 MB/s  ETA 4 s");
+  EXPECT_EQ(progress_line("reading", "", 2000, 0, kBytes, 2), "reading  2.0 kB  1.0 kB/s");
+  EXPECT_EQ(progress_line("unpacking", "dpkg", 40, 100, Progress::Unit::kItems, 4),
+            "unpacking  dpkg  40%  40/100  10/s  ETA 6 s");
+  // Nothing counted yet says nothing about the rate.
+  EXPECT_EQ(progress_line("installing", "extracting archives", 0, 0, kBytes, 40),
+            "installing  extracting archives");
 }
 
 TEST(ReportTest, NamesCannotDriveTheTerminal) {

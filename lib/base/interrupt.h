@@ -6,7 +6,8 @@
 namespace cfs {
 
 /// Makes SIGINT, SIGTERM and SIGHUP set a flag instead of killing the process (those that were
-/// ignored stay so); ignores SIGPIPE. Called once by `main`. A second signal kills at once.
+/// ignored stay so); ignores SIGPIPE; no longer ignores SIGCHLD. Called once by `main`. A second
+/// signal kills at once.
 void catch_interrupts();
 
 /// Did one of them come? Blocked calls of lib/base/io.h then end with EINTR. Thread-safe.

@@ -31,40 +31,58 @@ Progress::Progress(std::string what, uint64_t total, Unit unit)
       start_(Clock::now()) {}
 
 Progress::~Progress() {
-  if (drawn_) (void)std::fputs("\r\033[K", stderr);
+  if (drawn_ && terminal_) (void)std::fputs("\r\033[K", stderr);
 }
 
 void Progress::add(uint64_t amount) {
-  uint64_t done = done_.fetch_add(amount, std::memory_order_relaxed) + amount;
-  if (!terminal_) return;
+  done_.fetch_add(amount, std::memory_order_relaxed);
+  draw_if_due();
+}
+
+void Progress::set_note(std::string note) {
+  {
+    std::lock_guard lock(mutex_);
+    note_ = std::move(note);
+  }
+  draw_if_due();
+}
+
+void Progress::draw_if_due() {
   Clock::time_point now = Clock::now();
   auto elapsed_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now - start_).count();
   int64_t next = next_draw_ms_.load(std::memory_order_relaxed);
   if (elapsed_ms < next) return;
-  if (next_draw_ms_.compare_exchange_strong(next, elapsed_ms + 100)) draw(done, now);
+  if (!next_draw_ms_.compare_exchange_strong(next, elapsed_ms + (terminal_ ? 100 : 10'000))) return;
+  std::lock_guard lock(mutex_);
+  std::string line = progress_line(what_, note_, done_.load(std::memory_order_relaxed), total_,
+                                   unit_, std::chrono::duration<double>(now - start_).count());
+  drawn_ = true;
+  line = terminal_ ? "\r\033[K" + line : line + "\n";
+  (void)std::fputs(line.c_str(), stderr);
+  (void)std::fflush(stderr);
 }
 
-void Progress::draw(uint64_t done, Clock::time_point now) {
-  double seconds = std::chrono::duration<double>(now - start_).count();
+std::string progress_line(std::string_view what, std::string_view note, uint64_t done,
+                          uint64_t total, Progress::Unit unit, double seconds) {
   double rate = static_cast<double>(done) / std::max(seconds, 0.001);
-  auto amount = [this](uint64_t value) {
-    return unit_ == Unit::kBytes ? format_bytes(value) : std::to_string(value);
+  auto amount = [&](uint64_t value) {
+    return unit == Progress::Unit::kBytes ? format_bytes(value) : std::to_string(value);
   };
-  std::string line = "\r\033[K" + what_;
-  if (total_ > 0) {
-    line += "  " + std::to_string(std::min<uint64_t>(100, done * 100 / total_)) + "%  " +
-            amount(done) + "/" + amount(total_);
+  std::string line(what);
+  if (!note.empty()) line += "  " + std::string(note);
+  if (done == 0) return line;
+  if (total > 0) {
+    line += "  " + std::to_string(std::min<uint64_t>(100, done * 100 / total)) + "%  " +
+            amount(done) + "/" + amount(total);
   } else {
     line += "  " + amount(done);
   }
   line += "  " + amount(static_cast<uint64_t>(rate)) + "/s";
-  if (total_ > done && rate > 0) {
+  if (total > done && rate > 0) {
     line += "  ETA " +
-            std::to_string(static_cast<uint64_t>(static_cast<double>(total_ - done) / rate)) + " s";
+            std::to_string(static_cast<uint64_t>(static_cast<double>(total - done) / rate)) + " s";
   }
-  drawn_ = true;
-  (void)std::fputs(line.c_str(), stderr);
-  (void)std::fflush(stderr);
+  return line;
 }
 
 }  // namespace cfs

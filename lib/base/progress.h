@@ -4,13 +4,15 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <mutex>
 #include <string>
+#include <string_view>
 
 namespace cfs {
 
-/// One line on a terminal that says how far a long operation is: `fetching  41% 12.3 MB/30.0 MB
-/// 4.1 MB/s ETA 4 s`. Prints to standard error at most ten times a second, from the first second
-/// on, and only when standard error is a terminal. Thread-safe.
+/// Says on standard error how far a long operation is: `fetching  41%  12.3 MB/30.0 MB  4.1 MB/s
+/// ETA 4 s`. Nothing is said in the first second. On a terminal one line is drawn over and over, at
+/// most ten times a second; elsewhere a line is written every ten seconds. Thread-safe.
 class Progress {
  public:
   enum class Unit { kBytes, kItems };
@@ -18,24 +20,33 @@ class Progress {
   Progress(std::string what, uint64_t total, Unit unit = Unit::kBytes);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  /// Erases the line.
+  /// Erases the line on a terminal.
   ~Progress();
 
   void add(uint64_t amount);
 
+  /// Words to show between the name of the operation and the amounts: "12 of 97".
+  void set_note(std::string note);
+
  private:
   using Clock = std::chrono::steady_clock;
-  void draw(uint64_t done, Clock::time_point now);
+  void draw_if_due();
 
-  std::string what_;
-  uint64_t total_;
-  Unit unit_;
-  bool terminal_;
-  Clock::time_point start_;
+  const std::string what_;
+  const uint64_t total_;
+  const Unit unit_;
+  const bool terminal_;
+  const Clock::time_point start_;
   std::atomic<uint64_t> done_{0};
   std::atomic<int64_t> next_draw_ms_{1000};
-  std::atomic<bool> drawn_{false};
+  std::mutex mutex_;  ///< of all that follows
+  std::string note_;
+  bool drawn_ = false;
 };
+
+/// The text of a progress line. `seconds` since the operation began.
+[[nodiscard]] std::string progress_line(std::string_view what, std::string_view note, uint64_t done,
+                                        uint64_t total, Progress::Unit unit, double seconds);
 
 /// "512 B", "1.5 kB", "12.3 MB": SI units, one decimal.
 [[nodiscard]] std::string format_bytes(uint64_t bytes);

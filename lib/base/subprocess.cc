@@ -3,12 +3,15 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
+#include <string_view>
 
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
@@ -18,29 +21,33 @@ namespace {
 
 constexpr size_t kStderrTailBytes = 2000;
 
-std::string tail_of(int fd) {
-  struct stat status = {};
-  if (::fstat(fd, &status) != 0 || status.st_size == 0) return "";
-  auto size = static_cast<size_t>(status.st_size);
-  size_t length = std::min(size, kStderrTailBytes);
-  std::string text(length, '\0');
-  Result<size_t> count = pread_full(fd, std::as_writable_bytes(std::span(text)), size - length);
-  if (!count) return "";
-  text.resize(*count);
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
-}
+// The caller's own, as long as Command's comment and its decision page say why.
+constexpr std::array<const char*, 6> kPassedOn = {"TMPDIR",    "http_proxy", "https_proxy",
+                                                  "ftp_proxy", "all_proxy",  "no_proxy"};
+constexpr std::array<const char*, 4> kFixed = {"HOME=/nonexistent", "LANG=C.UTF-8",
+                                               "LC_ALL=C.UTF-8", "TZ=UTC"};
+// What execvp(3) takes where there is no PATH.
+constexpr const char* kDefaultPath = "/usr/local/bin:/usr/bin:/bin";
+// Disk tools lie here, and an ordinary user's PATH lacks them.
+constexpr std::array<const char*, 3> kSystemDirectories = {"/usr/local/sbin", "/usr/sbin", "/sbin"};
 
-std::vector<std::string> merged_environment(const std::vector<std::string>& additions) {
-  std::vector<std::string> result = additions;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    std::string text = *entry;
-    std::string prefix = text.substr(0, text.find('=') + 1);
-    bool replaced = std::any_of(additions.begin(), additions.end(), [&](const std::string& added) {
-      return added.compare(0, prefix.size(), prefix) == 0;
-    });
-    if (!replaced) result.push_back(std::move(text));
+/// Absolute directories to look for programs in, none twice.
+std::vector<std::string> program_directories() {
+  std::vector<std::string> result;
+  auto add = [&](std::string_view directory) {
+    if (!directory.starts_with('/')) return;
+    if (std::find(result.begin(), result.end(), directory) == result.end()) {
+      result.emplace_back(directory);
+    }
+  };
+  const char* path = ::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): nobody here sets it
+  std::string_view rest = path == nullptr ? kDefaultPath : path;
+  while (!rest.empty()) {
+    size_t end = std::min(rest.find(':'), rest.size());
+    add(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
   }
+  for (const char* directory : kSystemDirectories) add(directory);
   return result;
 }
 
@@ -51,17 +58,94 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
   return result;
 }
 
+/// Where the child's standard files come from.
+struct StandardFiles {
+  int input;
+  int output;
+  int errors;
+};
+
+/// All that happens between fork(2) and the new program: system calls only, since other threads may
+/// have held locks. Tells `status_fd` the errno of what failed.
+[[noreturn]] void become(const char* path, char* const* arguments, char* const* environment,
+                         const char* working_directory, const StandardFiles& files, int status_fd) {
+  // Descriptors that are none of 0 to 3, to be moved there.
+  constexpr int kLow = 4;
+  int input = ::fcntl(files.input, F_DUPFD, kLow);
+  int output = ::fcntl(files.output, F_DUPFD, kLow);
+  int errors = ::fcntl(files.errors, F_DUPFD, kLow);
+  int status = ::fcntl(status_fd, F_DUPFD, kLow);
+  bool ready = input >= 0 && output >= 0 && errors >= 0 && status >= 0 && ::dup2(input, 0) >= 0 &&
+               ::dup2(output, 1) >= 0 && ::dup2(errors, 2) >= 0 &&
+               ::dup3(status, 3, O_CLOEXEC) >= 0;
+  if (ready) {
+    status = 3;
+    ::closefrom(kLow);
+    ::umask(022);
+    ::setsid();
+    for (int signal_number = 1; signal_number < NSIG; ++signal_number) {
+      ::signal(signal_number, SIG_DFL);  // NOLINT(bugprone-unused-return-value): some are fixed
+    }
+    sigset_t none;
+    ::sigemptyset(&none);
+    ready = ::sigprocmask(SIG_SETMASK, &none, nullptr) == 0 &&
+            (*working_directory == '\0' || ::chdir(working_directory) == 0);
+  }
+  if (ready) ::execve(path, arguments, environment);
+  int failure = errno;
+  (void)!::write(status, &failure, sizeof(failure));
+  ::_exit(127);
+}
+
 }  // namespace
+
+std::vector<std::string> child_environment(const std::vector<std::string>& additions) {
+  std::vector<std::string> result = additions;
+  auto add = [&](const std::string& entry) {
+    std::string prefix = entry.substr(0, entry.find('=') + 1);
+    bool replaced = std::any_of(additions.begin(), additions.end(), [&](const std::string& added) {
+      return added.starts_with(prefix);
+    });
+    if (!replaced) result.push_back(entry);
+  };
+  std::string path;
+  for (const std::string& directory : program_directories()) {
+    path += (path.empty() ? "" : ":") + directory;
+  }
+  add("PATH=" + path);
+  for (const char* entry : kFixed) add(entry);
+  for (const char* name : kPassedOn) {
+    const char* value = ::getenv(name);  // NOLINT(concurrency-mt-unsafe): nobody here sets it
+    if (value != nullptr && *value != '\0') add(std::string(name) + "=" + value);
+  }
+  return result;
+}
+
+Result<std::string> find_program(const std::string& name) {
+  for (const std::string& directory : program_directories()) {
+    std::string path = directory + "/" + name;
+    struct stat status = {};
+    bool found = ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
+                 ::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) == 0;
+    if (found) return path;
+  }
+  return make_error(ErrorCode::kNotFound, "the program '" + name + "' is not installed");
+}
 
 Result<Subprocess> Subprocess::start(const Command& command) {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error("cannot create a pipe");
   Subprocess child;
   child.name_ = command.arguments.at(0);
+  bool is_path = child.name_.find('/') != std::string::npos;
+  std::string program = is_path ? child.name_ : CFS_TRY(find_program(child.name_));
+  if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error("cannot create a pipe");
   child.stdout_.reset(ends[0]);
   UniqueFd write_end(ends[1]);
   child.stderr_.reset(::memfd_create("stderr", MFD_CLOEXEC));
   if (!child.stderr_.valid()) return errno_error("cannot create a buffer for standard error");
+  if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error("cannot create a pipe");
+  UniqueFd status_read(ends[0]);
+  UniqueFd status_write(ends[1]);
   UniqueFd null_input;
   int stdin_fd = command.stdin_fd;
   if (stdin_fd < 0) {
@@ -70,41 +154,28 @@ Result<Subprocess> Subprocess::start(const Command& command) {
   }
 
   std::vector<std::string> arguments = command.arguments;
-  std::vector<std::string> environment = merged_environment(command.environment);
+  std::vector<std::string> environment = child_environment(command.environment);
   std::vector<char*> argv = pointers(arguments);
   std::vector<char*> envp = pointers(environment);
+  StandardFiles files{stdin_fd, write_end.get(), child.stderr_.get()};
 
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, stdin_fd, 0);
-  posix_spawn_file_actions_adddup2(&actions, write_end.get(), 1);
-  posix_spawn_file_actions_adddup2(&actions, child.stderr_.get(), 2);
-  if (!command.working_directory.empty()) {
-    posix_spawn_file_actions_addchdir_np(&actions, command.working_directory.c_str());
+  child.pid_ = ::fork();
+  if (child.pid_ < 0) return errno_error("cannot start '" + child.name_ + "'");
+  if (child.pid_ == 0) {
+    become(program.c_str(), argv.data(), envp.data(), command.working_directory.c_str(), files,
+           status_write.get());
   }
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t empty;
-  sigset_t defaults;
-  sigemptyset(&empty);
-  sigemptyset(&defaults);
-  sigaddset(&defaults, SIGPIPE);
-  posix_spawnattr_setsigmask(&attributes, &empty);
-  posix_spawnattr_setsigdefault(&attributes, &defaults);
-  // A group of its own, so that what the child starts can be ended with it. The terminal's Ctrl-C
-  // then reaches us alone.
-  posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes,
-                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-  int failure =
-      ::posix_spawnp(&child.pid_, argv[0], &actions, &attributes, argv.data(), envp.data());
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&actions);
-  if (failure != 0) {
-    child.pid_ = -1;
-    return errno_error("cannot run '" + child.name_ + "'", failure);
+  // The pipe closes without a word when the program has begun.
+  status_write.reset();
+  int failure = 0;
+  Result<size_t> said =
+      read_full(status_read.get(), std::as_writable_bytes(std::span(&failure, 1)));
+  if (said && *said == 0) return child;
+  while (::waitpid(child.pid_, nullptr, 0) < 0 && errno == EINTR) {
   }
-  return child;
+  child.pid_ = -1;
+  if (!said) return Error(std::move(said).error());
+  return errno_error("cannot run '" + child.name_ + "'", failure);
 }
 
 Subprocess::Subprocess(Subprocess&& other) noexcept
@@ -122,6 +193,16 @@ Subprocess::~Subprocess() {
   }
 }
 
+std::string Subprocess::error_output(uint64_t offset) const {
+  struct stat status = {};
+  if (::fstat(stderr_.get(), &status) != 0) return "";
+  auto size = static_cast<uint64_t>(status.st_size);
+  std::string text(size > offset ? size - offset : 0, '\0');
+  Result<size_t> count = pread_full(stderr_.get(), std::as_writable_bytes(std::span(text)), offset);
+  text.resize(count.value_or(0));
+  return text;
+}
+
 Result<> Subprocess::wait() {
   stdout_.reset();
   int status = 0;
@@ -135,7 +216,9 @@ Result<> Subprocess::wait() {
                         ? "was killed by signal " + std::to_string(WTERMSIG(status))
                         : "exited with status " + std::to_string(WEXITSTATUS(status));
   std::string message = "'" + name_ + "' " + how;
-  std::string said = tail_of(stderr_.get());
+  std::string said = error_output();
+  if (said.size() > kStderrTailBytes) said.erase(0, said.size() - kStderrTailBytes);
+  said.erase(said.find_last_not_of('\n') + 1);
   if (!said.empty()) message += ", saying:\n" + said;
   return make_error(ErrorCode::kSubprocess, std::move(message));
 }

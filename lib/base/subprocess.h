@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+// Child programs. What they see is decided here, so that no setting of whoever runs cfs reaches an
+// image or a disk through them (docs/decisions/031-environment-of-children.md).
 #pragma once
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -12,16 +15,31 @@
 namespace cfs {
 
 /// What to run. No shell is involved.
+///
+/// A child inherits nothing but what this list says:
+/// - environment: PATH (ours without relative entries, with the sbin directories), TMPDIR, and the
+///   proxies http_proxy, https_proxy, ftp_proxy, all_proxy and no_proxy come from ours;
+///   HOME=/nonexistent, LANG=C.UTF-8, LC_ALL=C.UTF-8 and TZ=UTC are fixed;
+/// - umask 022; every signal unblocked and at its default; no file descriptor above 2; a session of
+///   its own, without our terminal;
+/// - the user, the limits and the niceness are ours: they decide whether and when a child gets its
+///   work done, not what it does.
 struct Command {
-  std::vector<std::string> arguments;    ///< arguments[0] is looked up in $PATH
-  std::vector<std::string> environment;  ///< "NAME=value" added to (or replacing in) our own
+  std::vector<std::string> arguments;  ///< arguments[0]: a path, or a name that find_program knows
+  std::vector<std::string> environment;  ///< "NAME=value", added to the list above or replacing
   std::string working_directory;         ///< empty: ours
   int stdin_fd = -1;                     ///< borrowed; -1: /dev/null
 };
 
-/// A child program whose standard output is read by us and whose standard error is kept for the
-/// error message. Killed (SIGTERM), with all that it started, and reaped when destroyed before
-/// wait().
+/// The environment of a child, as "NAME=value", with `additions` added or replacing.
+[[nodiscard]] std::vector<std::string> child_environment(const std::vector<std::string>& additions);
+
+/// The path of the program called `name` in the PATH of children.
+/// Errors: kNotFound when it is not installed.
+[[nodiscard]] Result<std::string> find_program(const std::string& name);
+
+/// A child program whose standard output is read by us and whose standard error is kept. Killed
+/// (SIGTERM), with all that it started, and reaped when destroyed before wait().
 class Subprocess {
  public:
   /// Errors: kNotFound when the program is not installed.
@@ -34,6 +52,10 @@ class Subprocess {
 
   /// The read end of the child's standard output; owned by this object.
   [[nodiscard]] int stdout_fd() const { return stdout_.get(); }
+
+  /// What the child has written to standard error so far, from `offset` on. At any time, from any
+  /// thread.
+  [[nodiscard]] std::string error_output(uint64_t offset = 0) const;
 
   /// Closes our end of the pipe and waits. kSubprocess, with the last lines of standard error,
   /// unless the child exited with 0.

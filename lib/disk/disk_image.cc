@@ -80,7 +80,6 @@ Result<> partition(const Target& target, const Layout& layout, const std::string
   CFS_TRY(pwrite_full(input.get(), as_bytes(script), 0));
   CFS_TRY(run_command({.arguments = {sfdisk, "--quiet", "--no-reread", "--no-tell-kernel", "--wipe",
                                      "never", target.name},
-                       .environment = {"LC_ALL=C"},
                        .working_directory = target.directory,
                        .stdin_fd = input.get()}));
   return {};
@@ -115,7 +114,7 @@ Result<> make_root(const Target& target, const Extent& extent, const RootSize& s
                                  extent.offset_bytes, uuid_of(plan.seed, "hash")),
                      target.name,
                      fmt::format("{}k", extent.size_bytes / 1024)},
-       .environment = {"MKE2FS_CONFIG=/dev/null", "LC_ALL=C",
+       .environment = {"MKE2FS_CONFIG=/dev/null",
                        fmt::format("E2FSPROGS_FAKE_TIME={}", now_seconds)},
        .working_directory = target.directory}));
 

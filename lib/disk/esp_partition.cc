@@ -69,12 +69,12 @@ Result<> make_esp(const std::string& directory, const std::string& name, const E
   std::string mcopy = CFS_TRY(find_program("mcopy", "mtools"));
   auto run = [&](std::vector<std::string> arguments) -> Result<> {
     CFS_TRY(check_interrupted());
-    CFS_TRY(run_command(
-        {.arguments = std::move(arguments),
-         .environment = {"SOURCE_DATE_EPOCH=" +
-                             std::to_string(std::max(kFirstFatTime, source_date_epoch)),
-                         "TZ=UTC", "LC_ALL=C", "MTOOLSRC=/dev/null", "MTOOLS_SKIP_CHECK=1"},
-         .working_directory = directory}));
+    CFS_TRY(
+        run_command({.arguments = std::move(arguments),
+                     .environment = {"SOURCE_DATE_EPOCH=" +
+                                         std::to_string(std::max(kFirstFatTime, source_date_epoch)),
+                                     "MTOOLSRC=/dev/null", "MTOOLS_SKIP_CHECK=1"},
+                     .working_directory = directory}));
     return {};
   };
 

@@ -8,8 +8,7 @@
 
 namespace cfs::disk {
 
-/// Absolute path of `name`, looked for in $PATH and then in /usr/sbin and /sbin, which an ordinary
-/// user's $PATH lacks. Errors: kNotFound, the hint names the Debian `package`.
+/// As cfs::find_program(), whose error gets a hint that names the Debian `package`.
 [[nodiscard]] Result<std::string> find_program(const std::string& name, const std::string& package);
 
 }  // namespace cfs::disk
