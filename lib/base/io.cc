@@ -11,7 +11,6 @@
 #include <cstdlib>
 #include <memory>
 
-#include "lib/base/hex.h"
 #include "lib/base/interrupt.h"
 
 namespace cfs {
@@ -28,12 +27,6 @@ auto retry(Call call) {
 }
 
 std::string quoted(std::string_view path) { return "'" + std::string(path) + "'"; }
-
-std::string random_suffix() {
-  unsigned char bytes[8];
-  if (::getentropy(bytes, sizeof(bytes)) != 0) ::abort();
-  return to_hex(std::as_bytes(std::span(bytes)));
-}
 
 constexpr size_t kReadChunkBytes = 1 << 16;
 
@@ -79,13 +72,18 @@ Result<UniqueFd> open_regular_beneath(int dir_fd, const std::string& path, int f
   return require_regular(open_beneath(dir_fd, path, kRegularFlags | flags), path);
 }
 
+Result<size_t> read_some(int fd, std::span<std::byte> buffer) {
+  ssize_t count = retry([&] { return ::read(fd, buffer.data(), buffer.size()); });
+  if (count < 0) return errno_error("cannot read");
+  return static_cast<size_t>(count);
+}
+
 Result<size_t> read_full(int fd, std::span<std::byte> buffer) {
   size_t done = 0;
   while (done < buffer.size()) {
-    ssize_t count = retry([&] { return ::read(fd, buffer.data() + done, buffer.size() - done); });
-    if (count < 0) return errno_error("cannot read");
+    size_t count = CFS_TRY(read_some(fd, buffer.subspan(done)));
     if (count == 0) break;
-    done += static_cast<size_t>(count);
+    done += count;
   }
   return done;
 }
@@ -239,28 +237,6 @@ Result<> remove_tree(int dir_fd, const std::string& path) {
     return errno_error("cannot remove " + quoted(path));
   }
   return {};
-}
-
-Result<> write_file_atomically(int dir_fd, const std::string& path, Bytes content, mode_t mode) {
-  size_t slash = path.find_last_of('/');
-  std::string directory = slash == std::string::npos ? "." : path.substr(0, slash);
-  if (directory.empty()) directory = "/";
-  std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  UniqueFd dir = CFS_TRY(open_at(dir_fd, directory, O_RDONLY | O_DIRECTORY));
-  std::string temporary = ".tmp-" + random_suffix();
-  auto write = [&]() -> Result<> {
-    UniqueFd file = CFS_TRY(open_at(dir.get(), temporary, O_WRONLY | O_CREAT | O_EXCL, mode));
-    CFS_TRY(write_full(file.get(), content));
-    if (::fchmod(file.get(), mode) != 0) return errno_error("cannot chmod");
-    CFS_TRY(fsync_fd(file.get()));
-    return rename_at(dir.get(), temporary, dir.get(), name);
-  };
-  Result<> written = write();
-  if (!written) {
-    (void)remove_file(dir.get(), temporary);
-    return Error(std::move(written).error()).with("while writing " + quoted(path));
-  }
-  return fsync_fd(dir.get());
 }
 
 Result<TemporaryDirectory> TemporaryDirectory::create(std::string parent,

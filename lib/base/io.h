@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/base/atomic_file.h"
 #include "lib/base/bytes.h"
 #include "lib/base/result.h"
 #include "lib/base/unique_fd.h"
@@ -33,6 +34,8 @@ namespace cfs {
 [[nodiscard]] Result<UniqueFd> open_regular_beneath(int dir_fd, const std::string& path,
                                                     int flags = 0);
 
+/// read(2): at least one byte unless the file has ended, then 0.
+[[nodiscard]] Result<size_t> read_some(int fd, std::span<std::byte> buffer);
 /// Reads until `buffer` is full or the end of the file. Returns the number of bytes read.
 [[nodiscard]] Result<size_t> read_full(int fd, std::span<std::byte> buffer);
 [[nodiscard]] Result<size_t> pread_full(int fd, std::span<std::byte> buffer, uint64_t offset);
@@ -68,11 +71,6 @@ namespace cfs {
 [[nodiscard]] Result<> remove_file(int dir_fd, const std::string& path);
 /// Removes a directory tree without following symlinks. A missing one is fine.
 [[nodiscard]] Result<> remove_tree(int dir_fd, const std::string& path);
-
-/// Replaces `path` with `content` so that after a power cut it holds the old or the new content:
-/// temporary name in the same directory, fsync, rename, fsync of the directory.
-[[nodiscard]] Result<> write_file_atomically(int dir_fd, const std::string& path, Bytes content,
-                                             mode_t mode = 0644);
 
 /// A directory of one's own below `parent` (mkdtemp), removed with its content at the end of scope.
 class TemporaryDirectory {
