@@ -10,6 +10,7 @@
 #include "deployer/update.h"
 #include "lib/base/io.h"
 #include "lib/disk/disk_image.h"
+#include "lib/json/canonical.h"
 #include "lib/release/description.h"
 
 namespace cfs::deployer {

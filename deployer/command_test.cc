@@ -22,6 +22,8 @@
 #include "lib/base/io.h"
 #include "lib/base/subprocess.h"
 #include "lib/boot/esp.h"
+#include "lib/json/canonical.h"
+#include "lib/json/reader.h"
 #include "lib/mount/self_test.h"
 #include "lib/net/fake_server.h"
 #include "lib/verity/kernel.h"

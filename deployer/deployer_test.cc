@@ -6,9 +6,9 @@
 #include "deployer/fake_release.h"
 #include "deployer/fetch/plan.h"
 #include "deployer/fetch/repository.h"
-#include "deployer/fetch/zstd_reader.h"
 #include "deployer/sysroot/deployment.h"
 #include "lib/base/io.h"
+#include "lib/json/canonical.h"
 #include "lib/net/fake_server.h"
 #include "lib/verity/merkle.h"
 
@@ -21,60 +21,10 @@ using ::testing::HasSubstr;
 using Request = FakeServer::Request;
 using Response = FakeServer::Response;
 
-std::string compress(const std::string& text, int window_log = 0) {
-  std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> context(ZSTD_createCCtx(), ZSTD_freeCCtx);
-  if (window_log > 0) ZSTD_CCtx_setParameter(context.get(), ZSTD_c_windowLog, window_log);
+std::string compress(const std::string& text) {
   std::string out(ZSTD_compressBound(text.size()), '\0');
-  out.resize(ZSTD_compress2(context.get(), out.data(), out.size(), text.data(), text.size()));
+  out.resize(ZSTD_compress(out.data(), out.size(), text.data(), text.size(), 3));
   return out;
-}
-
-Result<std::string> decode(const std::string& encoded, uint64_t size, size_t piece, size_t buffer) {
-  size_t position = 0;
-  ZstdReader reader(
-      [&](std::span<std::byte> out) -> Result<size_t> {
-        size_t count = std::min({piece, out.size(), encoded.size() - position});
-        std::memcpy(out.data(), encoded.data() + position, count);
-        position += count;
-        return count;
-      },
-      size);
-  std::string text;
-  std::vector<std::byte> out(buffer);
-  while (size_t count = CFS_TRY(reader.read(out))) text += as_text(Bytes(out).first(count));
-  return text;
-}
-
-TEST(ZstdReader, DecodesInPiecesOfAnySize) {
-  const std::string text = random_text(300'000, 1);
-  const std::string encoded = compress(text);
-  for (size_t piece : {size_t{1}, size_t{1000}, size_t{1} << 20}) {
-    for (size_t buffer : {size_t{7}, size_t{4096}, size_t{1} << 20}) {
-      Result<std::string> got = decode(encoded, text.size(), piece, buffer);
-      ASSERT_TRUE(got) << got.error().describe();
-      ASSERT_TRUE(*got == text) << piece << " " << buffer;
-    }
-  }
-  EXPECT_EQ(*decode(compress(""), 0, 10, 10), "");
-}
-
-TEST(ZstdReader, RefusesWhatIsNotTheAnnouncedData) {
-  const std::string text = random_text(300'000, 2);
-  const std::string encoded = compress(text);
-  auto code = [](const Result<std::string>& result) {
-    return result ? ErrorCode::kInternal : result.error().code;
-  };
-  EXPECT_EQ(code(decode(encoded, text.size() - 1, 4096, 4096)), ErrorCode::kCorrupt);
-  EXPECT_EQ(code(decode(encoded, text.size() + 1, 4096, 4096)), ErrorCode::kCorrupt);
-  for (size_t cut : {size_t{0}, size_t{1}, encoded.size() / 2, encoded.size() - 1}) {
-    EXPECT_EQ(code(decode(encoded.substr(0, cut), text.size(), 4096, 4096)), ErrorCode::kCorrupt);
-  }
-  EXPECT_EQ(code(decode(encoded + "x", text.size(), 4096, 4096)), ErrorCode::kCorrupt);
-  EXPECT_EQ(code(decode("not zstd at all", 100, 4096, 4096)), ErrorCode::kCorrupt);
-  // A window beyond 8 MiB would let a server decide how much memory we take.
-  const std::string large(20 << 20, 'x');
-  EXPECT_TRUE(decode(compress(large, 23), large.size(), 1 << 20, 1 << 20));
-  EXPECT_EQ(code(decode(compress(large, 24), large.size(), 1 << 20, 1 << 20)), ErrorCode::kCorrupt);
 }
 
 TEST(Deployment, TextAndBack) {

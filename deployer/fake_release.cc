@@ -11,6 +11,7 @@
 #include "lib/erofs/writer.h"
 #include "lib/release/layout.h"
 #include "lib/transport/manifest.h"
+#include "lib/trust/releases.h"
 #include "lib/verity/merkle.h"
 
 namespace cfs::deployer {
@@ -137,13 +138,9 @@ Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
   repository.files[release::target_path(file.sha256, file.name)] = uki;
   description.files.push_back(file);
 
-  json::Value::Object custom{{"name", release.name},
-                             {"version", release.version},
-                             {"channel", release.channel},
-                             {"epoch", release.epoch}};
   repository.add_target(release::release_target_name(release.name, release.version),
                         CFS_TRY(release::serialise_description(description)),
-                        json::Value::Object{{"cfs", custom}});
+                        trust::release_custom(description));
   return description;
 }
 

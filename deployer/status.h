@@ -2,7 +2,7 @@
 #pragma once
 
 #include "deployer/sysroot/sysroot.h"
-#include "lib/json/json.h"
+#include "lib/json/value.h"
 
 namespace cfs::deployer {
 

@@ -8,7 +8,7 @@
 #include "deployer/sysroot/var.h"
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
-#include "lib/trust/client.h"
+#include "lib/trust/releases.h"
 
 namespace cfs::deployer {
 namespace {
@@ -60,7 +60,7 @@ Result<UpdateResult> update(Sysroot& sysroot, MountedEsp& esp, const Environment
   trust::Verified<trust::Targets> targets =
       CFS_TRY(trust::refresh(trusted, fetch, environment.now()));
   trust::ReleaseTarget newest =
-      CFS_TRY(trust::newest_release(targets, origin.name, origin.channel));
+      CFS_TRY(trust::find_newest_release(trusted, fetch, targets, origin.name, origin.channel));
   CFS_TRY(refuse_older(sysroot, newest));
   trust::Verified<release::ReleaseDescription> description =
       CFS_TRY(trust::fetch_release(targets, newest.target, fetch));

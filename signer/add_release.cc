@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
@@ -15,14 +14,14 @@
 #include "lib/erofs/reader.h"
 #include "lib/kernel_cmdline/boot_options.h"
 #include "lib/release/layout.h"
+#include "lib/transport/encoding.h"
 #include "lib/transport/manifest.h"
-#include "lib/trust/client.h"
+#include "lib/trust/releases.h"
 #include "lib/verity/merkle.h"
-#include "signer/encoded_object.h"
+#include "signer/command_line_warnings.h"
 
 namespace cfs::signer {
 
-using json::Value;
 using release::ReleaseDescription;
 
 namespace {
@@ -52,7 +51,9 @@ class Staging {
   [[nodiscard]] Result<UniqueFd> create(const std::string& path) const {
     return open_at(repository_fd_, staged_name(path), O_WRONLY | O_CREAT | O_EXCL, 0644);
   }
+  // Says that the file that will be `path` is whole.
   void add(std::string path) { files_.push_back(std::move(path)); }
+  [[nodiscard]] size_t size() const { return files_.size(); }
 
   [[nodiscard]] Result<> commit() {
     CFS_TRY(sync_filesystem(repository_fd_));
@@ -142,7 +143,8 @@ Result<> import_object(int repository_fd, int build_fd, int objects_fd, Object& 
   const std::string path = release::encoded_object_path(object.digest);
   Result<UniqueFd> present = open_regular_at(repository_fd, path, O_NOFOLLOW);
   if (present) {
-    Result<> good = check_encoded_object(present->get(), object.digest, object.size_bytes);
+    Result<> good =
+        transport::check_encoded_object(present->get(), object.digest, object.size_bytes);
     if (good) {
       object.encoded_size_bytes = static_cast<uint64_t>(CFS_TRY(fstat_fd(present->get())).st_size);
       return {};
@@ -165,8 +167,9 @@ Result<> import_object(int repository_fd, int build_fd, int objects_fd, Object& 
   }
   if (!source) return std::move(source).error();
   UniqueFd staged = CFS_TRY(staging.create(path));
-  object.encoded_size_bytes =
-      CFS_TRY(encode_object(source->get(), staged.get(), object.digest, object.size_bytes));
+  object.encoded_size_bytes = CFS_TRY_WITH(
+      fmt::format("compressing '{}' into the repository's '{}'", object.source, path),
+      transport::encode_object(source->get(), staged.get(), object.digest, object.size_bytes));
   object.is_new = true;
   return {};
 }
@@ -247,6 +250,14 @@ Result<> check_boots(int build_fd, const ReleaseDescription& description) {
   return Error(std::move(checked).error()).with(fmt::format("checking '{}'", file->name));
 }
 
+Result<> stage_text(const std::string& path, std::string_view text, Staging& staging) {
+  UniqueFd staged = CFS_TRY(staging.create(path));
+  CFS_TRY_WITH(fmt::format("writing the repository's '{}'", path),
+               write_full(staged.get(), as_bytes(text)));
+  staging.add(path);
+  return {};
+}
+
 // Stages one of the release's files, unless the repository has it.
 Result<> import_file(int repository_fd, int build_fd, const release::ReleaseFile& file,
                      Staging& staging) {
@@ -255,29 +266,29 @@ Result<> import_file(int repository_fd, int build_fd, const release::ReleaseFile
   Result<std::string> present = read_file(repository_fd, path, file.size_bytes);
   if (present && is_content_of(file, *present)) return {};
   std::string content = CFS_TRY(read_release_file(build_fd, file));
-  UniqueFd staged = CFS_TRY(staging.create(path));
-  CFS_TRY(write_full(staged.get(), as_bytes(content)));
-  staging.add(path);
-  return {};
+  return stage_text(path, content, staging);
 }
 
-// Stages a small immutable file; one of that name with other content must not be there.
+// What becomes of a file of that name with other content.
+enum class OtherContent {
+  kRefuse,   ///< it may be another release's
+  kReplace,  ///< it can only be damaged
+};
+
+// Stages a small file, unless the repository has it.
 Result<> import_text(int repository_fd, const std::string& path, std::string_view text,
-                     Staging& staging) {
+                     OtherContent other, Staging& staging) {
   Result<std::string> present = read_file(repository_fd, path, transport::kMaxManifestBytes);
   if (present && *present == text) return {};
-  if (present) {
+  if (!present && present.error().code != ErrorCode::kNotFound) return std::move(present).error();
+  if (present && other == OtherContent::kRefuse) {
     return make_error(ErrorCode::kExists,
                       fmt::format("'{}' is in the repository with other content", path))
         .with_hint(
             "published files are never replaced; was this image added by another version "
             "of cfs-sign?");
   }
-  if (present.error().code != ErrorCode::kNotFound) return std::move(present).error();
-  UniqueFd staged = CFS_TRY(staging.create(path));
-  CFS_TRY(write_full(staged.get(), as_bytes(text)));
-  staging.add(path);
-  return {};
+  return stage_text(path, text, staging);
 }
 
 Result<ReleaseDescription> read_description(int build_fd) {
@@ -285,43 +296,54 @@ Result<ReleaseDescription> read_description(int build_fd) {
   return release::parse_description(text);
 }
 
-// May `description` follow on what the repository has?
-Result<> check_succession(const Repository& repository,
-                          const trust::Verified<trust::Targets>& targets,
-                          const ReleaseDescription& description) {
+// A jump of the epoch that no numbering of releases makes: a thousand years of a release a second,
+// or a change from counting to dates with seconds (20261231235959) beyond the first release.
+constexpr uint64_t kMaxEpochJump = 100'000'000'000;
+
+// Devices never go back to a smaller epoch, so the numbers that a release skips are used up.
+Result<> check_epoch(const ReleaseDescription& description, const trust::ReleaseTarget* before,
+                     EpochJump jump) {
+  const uint64_t epoch = description.epoch;
+  const uint64_t last = before == nullptr ? 0 : before->epoch;
+  const auto maximum = static_cast<uint64_t>(json::kMaxInteger);
+  if (before != nullptr && epoch <= last) {
+    return make_error(
+               ErrorCode::kRollback,
+               fmt::format("epoch {} of '{}' is not above epoch {} of version '{}' in channel '{}'",
+                           epoch, description.name, last, before->version, before->channel))
+        .with_hint(fmt::format("raise the epoch in the manifest above {}", last));
+  }
+  if (epoch - last > (maximum - last) / 2) {
+    return make_error(
+               ErrorCode::kInvalidInput,
+               fmt::format("epoch {} of '{}' would use up more than half of the numbers that "
+                           "its channel has left",
+                           epoch, description.name))
+        .with_hint("epochs grow with each release and never go back: choose a smaller one");
+  }
+  if (before != nullptr && epoch - last > kMaxEpochJump && jump == EpochJump::kRefuse) {
+    return make_error(ErrorCode::kInvalidInput,
+                      fmt::format("epoch {} of '{}' jumps by {} from epoch {} of version '{}'",
+                                  epoch, description.name, epoch - last, last, before->version))
+        .with_hint("devices never go back: if it is meant so, repeat with --epoch-jump");
+  }
+  return {};
+}
+
+// May `description` follow on what the repository has? A release that is there already may, so that
+// what was lost of it can be put back.
+Result<> check_succession(const trust::Verified<trust::Targets>& targets,
+                          const ReleaseDescription& description, EpochJump jump) {
   const std::string target = release::release_target_name(description.name, description.version);
-  auto same = targets->entries.find(target);
-  if (same != targets->entries.end()) {
-    std::string text = CFS_TRY(read_file(repository.directory_fd(),
-                                         release::target_path(same->second.sha256, target),
-                                         release::kMaxDescriptionBytes));
-    trust::Verified<ReleaseDescription> there =
-        CFS_TRY(trust::verify_release(targets, target, Unverified(std::move(text))));
-    ReleaseDescription as_built = *there;
-    as_built.transport.reset();
-    if (as_built == description) {
-      return make_error(ErrorCode::kNothingToDo,
-                        fmt::format("'{}' version '{}' is in the repository already",
-                                    description.name, description.version))
-          .with_hint("'cfs-sign publish' publishes it if that has not been done");
-    }
-    return make_error(ErrorCode::kExists,
-                      fmt::format("the repository has another release '{}' version '{}'",
-                                  description.name, description.version))
-        .with_hint("raise version and epoch in the manifest");
-  }
-  for (const trust::ReleaseTarget& release : CFS_TRY(trust::list_releases(targets))) {
-    if (release.name == description.name && release.channel == description.channel &&
-        release.epoch >= description.epoch) {
-      return make_error(
-                 ErrorCode::kRollback,
-                 fmt::format(
-                     "epoch {} of '{}' is not above epoch {} of version '{}' in channel '{}'",
-                     description.epoch, description.name, release.epoch, release.version,
-                     release.channel))
-          .with_hint(fmt::format("raise the epoch in the manifest above {}", release.epoch));
+  if (targets->entries.contains(target)) return {};
+  const std::vector<trust::ReleaseTarget> releases = trust::list_releases(targets);
+  const trust::ReleaseTarget* before = nullptr;
+  for (const trust::ReleaseTarget& release : releases) {  // sorted by epoch
+    if (release.name == description.name && release.channel == description.channel) {
+      before = &release;
     }
   }
+  CFS_TRY(check_epoch(description, before, jump));
   for (const release::ReleaseFile& file : description.files) {
     auto there = targets->entries.find(file.name);
     if (there != targets->entries.end() && there->second.sha256 != file.sha256) {
@@ -333,10 +355,36 @@ Result<> check_succession(const Repository& repository,
   return {};
 }
 
+Error other_release(const ReleaseDescription& description) {
+  return make_error(ErrorCode::kExists,
+                    fmt::format("the repository has another release '{}' version '{}'",
+                                description.name, description.version))
+      .with_hint("raise version and epoch in the manifest");
+}
+
+// For a release that is in `targets` already: is it the one that was built? Looked at before the
+// long work, if the repository still has its description.
+Result<> check_is_same(int repository_fd, const trust::Verified<trust::Targets>& targets,
+                       const ReleaseDescription& built) {
+  const std::string target = release::release_target_name(built.name, built.version);
+  auto entry = targets->entries.find(target);
+  if (entry == targets->entries.end()) return {};
+  Result<std::string> text =
+      read_file(repository_fd, release::target_path(entry->second.sha256, target),
+                release::kMaxDescriptionBytes);
+  if (!text) return {};
+  Result<trust::Verified<ReleaseDescription>> there =
+      trust::verify_release(targets, target, Unverified(std::move(*text)));
+  if (!there) return {};
+  ReleaseDescription as_built = **there;
+  as_built.transport.reset();
+  return as_built == built ? Result<>() : Result<>(other_release(built));
+}
+
 }  // namespace
 
 Result<AddedRelease> add_release(Repository& repository, const KeyDirectory& keys,
-                                 const std::string& build_output, UnixTime now) {
+                                 const std::string& build_output, EpochJump jump, UnixTime now) {
   int repository_fd = repository.directory_fd();
   UniqueFd build = CFS_TRY(open_at(AT_FDCWD, build_output, O_RDONLY | O_DIRECTORY));
   AddedRelease added;
@@ -346,8 +394,10 @@ Result<AddedRelease> add_release(Repository& repository, const KeyDirectory& key
   description.transport.reset();  // ours to say
   // Before the long work.
   Repository::Draft draft = CFS_TRY(repository.draft(keys));
-  CFS_TRY(check_succession(repository, draft.targets, description));
+  CFS_TRY(check_succession(draft.targets, description, jump));
+  CFS_TRY(check_is_same(repository_fd, draft.targets, description));
   CFS_TRY(check_boots(build.get(), description));
+  added.warnings = command_line_warnings(description.kernel.cmdline);
 
   Staging staging = CFS_TRY(Staging::begin(repository_fd));
   std::vector<Object> objects = CFS_TRY(read_image(build.get(), description));
@@ -372,29 +422,38 @@ Result<AddedRelease> add_release(Repository& repository, const KeyDirectory& key
     transport += piece;
     return {};
   }));
-  CFS_TRY(import_text(repository_fd, release::transport_path(description.image.digest), transport,
-                      staging));
   description.transport = {verity::sha256(as_bytes(transport)), transport.size()};
-
-  std::vector<trust::TargetEntry> entries;
-  for (const release::ReleaseFile& file : description.files) {
-    CFS_TRY(import_file(repository_fd, build.get(), file, staging));
-    entries.push_back({.name = file.name, .size_bytes = file.size_bytes, .sha256 = file.sha256});
-  }
   std::string text = CFS_TRY(release::serialise_description(description));
   const std::string target = release::release_target_name(description.name, description.version);
-  verity::Sha256Digest sha256 = verity::sha256(as_bytes(text));
-  CFS_TRY(import_text(repository_fd, release::target_path(sha256, target), text, staging));
-  entries.push_back(
-      {.name = target,
-       .size_bytes = text.size(),
-       .sha256 = sha256,
-       .custom = json::Value::Object{{"cfs", json::Value::Object{{"name", description.name},
-                                                                 {"version", description.version},
-                                                                 {"channel", description.channel},
-                                                                 {"epoch", description.epoch}}}}});
+  std::vector<trust::TargetEntry> entries;
+  for (const release::ReleaseFile& file : description.files) {
+    entries.push_back({.name = file.name, .size_bytes = file.size_bytes, .sha256 = file.sha256});
+  }
+  entries.push_back({.name = target,
+                     .size_bytes = text.size(),
+                     .sha256 = verity::sha256(as_bytes(text)),
+                     .custom = trust::release_custom(description)});
+  const auto present = draft.targets->entries.find(target);
+  const bool is_present = present != draft.targets->entries.end();
+  // What is signed must come out again, to the byte.
+  if (is_present && present->second != entries.back()) return other_release(description);
+
+  CFS_TRY(import_text(repository_fd, release::transport_path(description.image.digest), transport,
+                      is_present ? OtherContent::kReplace : OtherContent::kRefuse, staging));
+  for (const release::ReleaseFile& file : description.files) {
+    CFS_TRY(import_file(repository_fd, build.get(), file, staging));
+  }
+  CFS_TRY(import_text(repository_fd, release::target_path(entries.back().sha256, target), text,
+                      OtherContent::kReplace, staging));
+  if (is_present && staging.size() == 0) {
+    return make_error(ErrorCode::kNothingToDo,
+                      fmt::format("'{}' version '{}' is in the repository already",
+                                  description.name, description.version))
+        .with_hint("'cfs-sign publish' publishes it if that has not been done");
+  }
+  added.new_files = staging.size();
   CFS_TRY(staging.commit());
-  added.targets_version = CFS_TRY(repository.stage(std::move(draft), entries, now));
+  if (!is_present) added.targets_version = CFS_TRY(repository.stage(draft, keys, entries, now));
   return added;
 }
 

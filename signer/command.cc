@@ -31,6 +31,7 @@ void print(std::ostream& out, const Published& published) {
   fmt::print(out, "published: root {}, targets {}, snapshot {}, timestamp {}; expires {}\n",
              published.root_version, published.targets_version, published.snapshot_version,
              published.timestamp_version, format_time(published.expires));
+  for (const std::string& note : published.notes) fmt::print(out, "note: {}\n", note);
 }
 
 struct Arguments {
@@ -39,13 +40,14 @@ struct Arguments {
   std::string keys;
   std::string build_output;
   Lifetimes lifetimes;
+  bool epoch_jump = false;
 };
 
 Result<> keygen(const Arguments& arguments, std::ostream& out) {
-  PrivateKey key = CFS_TRY(PrivateKey::generate());
+  FileKey key = CFS_TRY(FileKey::generate());
   CFS_TRY(key.save_new(AT_FDCWD, arguments.key_file));
   fmt::print(out, "private key: {0}\npublic key: {0}.pub\nkey id: {1}\n", arguments.key_file,
-             trust::key_id(trust::to_key_object(key.public_key())));
+             key.public_key().id());
   return {};
 }
 
@@ -64,9 +66,18 @@ Result<> init(const Arguments& arguments, std::ostream& out) {
 
 Result<> add(const Arguments& arguments, std::ostream& out) {
   Repository repository = CFS_TRY(Repository::open(arguments.repository));
-  AddedRelease added = CFS_TRY(add_release(repository, KeyDirectory(arguments.keys),
-                                           arguments.build_output, current_time()));
+  AddedRelease added = CFS_TRY(
+      add_release(repository, KeyDirectory(arguments.keys), arguments.build_output,
+                  arguments.epoch_jump ? EpochJump::kAllow : EpochJump::kRefuse, current_time()));
   const release::ReleaseDescription& description = added.description;
+  for (const std::string& warning : added.warnings) {
+    fmt::print(out, "warning: kernel command line: {}\n", warning);
+  }
+  if (added.targets_version == 0) {
+    fmt::print(out, "{} {} is in the repository already: {} files put back\n", description.name,
+               description.version, added.new_files);
+    return {};
+  }
   fmt::print(out,
              "added {} {}: channel {}, epoch {}, image {}\n"
              "objects: {}, {} to download at most; {} new, {}\n"
@@ -94,15 +105,17 @@ Result<> run(const std::vector<std::string>& arguments, std::ostream& out) {
   auto repository_option = [&](CLI::App* command) {
     command->add_option("REPO", parsed.repository, "directory of the repository")->required();
     command
-        ->add_option("--keys", parsed.keys,
-                     "directory with root.pem, targets.pem, snapshot.pem, timestamp.pem")
+        ->add_option(
+            "--keys", parsed.keys,
+            "directory with root.pem, targets.pem, snapshot.pem, timestamp.pem; further keys of a "
+            "role as root.NAME.pem")
         ->required();
   };
   auto expires_option = [&](CLI::App* command) {
     command
         ->add_option("--expires-days", parsed.lifetimes.published_days,
                      "how long devices accept what is published (default 7)")
-        ->check(CLI::Range(0, 36500));
+        ->check(CLI::Range(1, 36500));
   };
 
   CLI::App* keygen_command = app.add_subcommand(
@@ -121,10 +134,13 @@ Result<> run(const std::vector<std::string>& arguments, std::ostream& out) {
   repository_option(add_command);
   add_command->add_option("BUILD", parsed.build_output, "output directory of cfs-build")
       ->required();
+  add_command->add_flag("--epoch-jump", parsed.epoch_jump,
+                        "accept an epoch more than 100000000000 above the last one");
   CLI::App* publish_command = app.add_subcommand(
       "publish",
       "Let devices see what is staged; without anything staged, prolong what they see.\n"
-      "Needs targets.pem, snapshot.pem and timestamp.pem; with root.pem, root is renewed in time.");
+      "Needs snapshot.pem and timestamp.pem, and targets.pem when something is staged; with\n"
+      "targets.pem and root.pem, targets and root are renewed in time.");
   repository_option(publish_command);
   expires_option(publish_command);
 

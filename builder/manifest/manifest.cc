@@ -18,7 +18,7 @@
 #include "builder/passes/rules.h"
 #include "builder/sources/apt_sources.h"
 #include "lib/base/io.h"
-#include "lib/json/json.h"
+#include "lib/json/value.h"
 #include "lib/kernel_cmdline/command_line.h"
 
 namespace cfs::builder {

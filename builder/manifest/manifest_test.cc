@@ -10,7 +10,7 @@
 
 #include "builder/manifest/yaml.h"
 #include "lib/base/io.h"
-#include "lib/json/json.h"
+#include "lib/json/reader.h"
 
 namespace cfs::builder {
 namespace {

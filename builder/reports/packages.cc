@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "lib/json/json.h"
+#include "lib/json/canonical.h"
 
 namespace cfs::builder {
 namespace {

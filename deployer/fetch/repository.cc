@@ -5,11 +5,11 @@
 
 #include <algorithm>
 
-#include "deployer/fetch/zstd_reader.h"
 #include "lib/base/hex.h"
 #include "lib/base/io.h"
 #include "lib/base/thread_pool.h"
 #include "lib/release/layout.h"
+#include "lib/transport/encoding.h"
 
 namespace cfs::deployer {
 namespace {
@@ -101,7 +101,7 @@ Result<> Repository::fetch_object(const transport::Entry& object, store::Batch& 
     net::Download download =
         CFS_TRY(client_.get(net::join_url(url_, release::encoded_object_path(object.digest)),
                             object.encoded_size_bytes));
-    ZstdReader reader(
+    transport::ObjectDecoder decoder(
         [&](std::span<std::byte> buffer) -> Result<size_t> {
           size_t count = CFS_TRY(download.read(buffer));
           progress.add(count);
@@ -109,7 +109,7 @@ Result<> Repository::fetch_object(const transport::Entry& object, store::Batch& 
         },
         object.size_bytes);
     return batch.put_expected(object.digest,
-                              [&](std::span<std::byte> buffer) { return reader.read(buffer); });
+                              [&](std::span<std::byte> buffer) { return decoder.read(buffer); });
   };
   Result<> result = fetch();
   if (result) return {};

@@ -10,7 +10,7 @@
 #include "lib/release/description.h"
 #include "lib/store/object_store.h"
 #include "lib/transport/manifest.h"
-#include "lib/trust/client.h"
+#include "lib/trust/fetch.h"
 
 namespace cfs::deployer {
 

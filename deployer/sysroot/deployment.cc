@@ -2,6 +2,7 @@
 #include "deployer/sysroot/deployment.h"
 
 #include "lib/boot/esp.h"
+#include "lib/json/reader.h"
 
 namespace cfs::deployer {
 namespace {

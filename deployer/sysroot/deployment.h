@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "lib/base/result.h"
-#include "lib/json/json.h"
+#include "lib/json/value.h"
 #include "lib/verity/digest.h"
 
 namespace cfs::deployer {

@@ -14,6 +14,8 @@
 #include "lib/base/io.h"
 #include "lib/boot/esp.h"
 #include "lib/boot/uki.h"
+#include "lib/json/canonical.h"
+#include "lib/json/reader.h"
 #include "lib/mount/fs_context.h"
 #include "lib/trust/client.h"
 #include "lib/verity/kernel.h"

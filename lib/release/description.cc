@@ -5,7 +5,8 @@
 
 #include <algorithm>
 
-#include "lib/json/json.h"
+#include "lib/json/canonical.h"
+#include "lib/json/reader.h"
 #include "lib/transport/manifest.h"
 
 namespace cfs::release {

@@ -4,7 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "lib/json/json.h"
+#include "lib/json/canonical.h"
+#include "lib/json/reader.h"
 
 namespace cfs::release {
 namespace {

@@ -10,7 +10,8 @@ std::string metadata_path(std::string_view role, uint64_t version) {
 }
 
 std::string target_path(const verity::Sha256Digest& sha256, std::string_view name) {
-  return fmt::format("targets/{}.{}", sha256.hex(), name);
+  const size_t file = name.rfind('/') + 1;  // 0 when there is no '/'
+  return fmt::format("targets/{}{}.{}", name.substr(0, file), sha256.hex(), name.substr(file));
 }
 
 std::string transport_path(const verity::Digest& image) {

@@ -15,7 +15,8 @@ constexpr std::string_view kTimestampPath = "metadata/timestamp.json";
 /// "metadata/3.root.json"; `role` is root, targets or snapshot.
 [[nodiscard]] std::string metadata_path(std::string_view role, uint64_t version);
 
-/// "targets/<sha256>.<name>" (TUF consistent snapshots).
+/// "targets/<sha256>.<name>", for a name with directories "targets/<directories>/<sha256>.<file>"
+/// (TUF consistent snapshots).
 [[nodiscard]] std::string target_path(const verity::Sha256Digest& sha256, std::string_view name);
 
 /// "rel/<image digest>/manifest"

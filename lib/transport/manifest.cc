@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "lib/json/json.h"
+#include "lib/json/value.h"
 
 namespace cfs::transport {
 namespace {

@@ -19,8 +19,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <tuple>
 
+#include "lib/json/canonical.h"
 #include "lib/release/layout.h"
 #include "lib/trust/metadata.h"
 #include "lib/trust/verified_maker.h"
@@ -28,36 +28,9 @@
 
 namespace cfs::trust {
 
-using json::Reader;
-using json::Value;
-
 namespace {
 
 constexpr unsigned kMaxRootUpdates = 256;  // in one run; the next run goes on
-
-// Bytes of a file that must have a known hash (and length).
-Result<> check_bytes(std::string_view what, std::string_view content,
-                     std::optional<uint64_t> length_bytes,
-                     const std::optional<verity::Sha256Digest>& sha256) {
-  if (length_bytes && content.size() != *length_bytes) {
-    return make_error(ErrorCode::kDigestMismatch, fmt::format("{}: has {} bytes, {} were announced",
-                                                              what, content.size(), *length_bytes));
-  }
-  if (sha256 && verity::sha256(as_bytes(content)) != *sha256) {
-    return make_error(ErrorCode::kDigestMismatch,
-                      fmt::format("{}: content has another SHA-256 than announced", what));
-  }
-  return {};
-}
-
-Result<std::string> fetch_bounded(const Fetch& fetch, const std::string& path, size_t limit_bytes) {
-  std::string content = std::move(CFS_TRY(fetch(path, limit_bytes))).untrusted();
-  if (content.size() > limit_bytes) {
-    return make_error(ErrorCode::kCorrupt,
-                      fmt::format("'{}' is larger than {} bytes", path, limit_bytes));
-  }
-  return content;
-}
 
 Result<> check_not_expired(Role role, const CommonFields& common, UnixTime now) {
   if (common.expires > now) return {};
@@ -72,19 +45,6 @@ Result<> check_not_older(std::string_view what, uint64_t version, uint64_t seen)
   return make_error(ErrorCode::kRollback, fmt::format("{}: version {} is offered, version {} was "
                                                       "seen before",
                                                       what, version, seen));
-}
-
-// A file of the repository without which nothing goes on.
-Result<std::string> fetch_needed(const Fetch& fetch, const std::string& path, size_t limit_bytes) {
-  Result<std::string> content = fetch_bounded(fetch, path, limit_bytes);
-  if (content || content.error().code != ErrorCode::kNotFound) return content;
-  Error error = std::move(content).error();
-  error.code = ErrorCode::kNetwork;
-  error.hint = path == release::kTimestampPath
-                   ? "no release repository is there: look at the address that was given"
-                   : "the repository lacks a file that its metadata names; try again later or tell "
-                     "its operator";
-  return error;
 }
 
 constexpr std::string_view kInitialRoot = "initial_root.json";
@@ -102,9 +62,7 @@ Result<std::optional<SavedRoot>> load_root(MetadataStore& store, std::string_vie
       CFS_TRY(store.load(name, max_size_bytes(Role::kRoot)));
   if (!content) return std::optional<SavedRoot>();
   SavedRoot saved{.root = {}, .text = std::move(*content).untrusted(), .name = std::string(name)};
-  SignedDocument document = CFS_TRY(parse_document(Role::kRoot, saved.text));
-  saved.root = CFS_TRY(parse_root(document));
-  CFS_TRY(check_signatures(saved.root, document));
+  saved.root = CFS_TRY(verify_first_root(saved.text));
   return std::optional(std::move(saved));
 }
 
@@ -125,12 +83,22 @@ Result<SavedRoot> load_root(MetadataStore& store) {
           "initialised with, in its place");
 }
 
+// Names the set of keys that may sign targets.
+verity::Sha256Digest keys_of_targets(const RootMetadata& root) {
+  const std::set<std::string>& ids = root.roles.at(Role::kTargets).key_ids;
+  return verity::sha256(as_bytes(json::to_canonical(json::Value::Array(ids.begin(), ids.end()))));
+}
+
 Targets make_targets(const RootMetadata& root, TargetsMetadata targets) {
   Targets result;
   result.root_version = root.version;
   result.targets_version = targets.version;
+  result.targets_keys = keys_of_targets(root);
   result.expires = std::min(root.expires, targets.expires);
   result.entries = std::move(targets.entries);
+  for (auto& [name, entry] : targets.unusable_entries) {
+    result.unusable_entries[name] = std::move(entry.problem);
+  }
   return result;
 }
 
@@ -168,16 +136,7 @@ class Update {
       if (!content && content.error().code == ErrorCode::kNotFound) break;
       if (!content) return std::move(content).error();
 
-      SignedDocument document = CFS_TRY(parse_document(Role::kRoot, *content));
-      CFS_TRY_WITH("checking against the trusted root", check_signatures(root_, document));
-      RootMetadata next = CFS_TRY(parse_root(document));
-      if (next.version != root_.version + 1) {
-        return make_error(ErrorCode::kRollback,
-                          fmt::format("root.json: version {} is offered as version {}",
-                                      next.version, root_.version + 1));
-      }
-      CFS_TRY_WITH("checking against its own keys", check_signatures(next, document));
-
+      RootMetadata next = CFS_TRY(verify_next_root(root_, *content));
       // §5.3.11, fast-forward recovery: versions that a stolen key drove up must not outlive it.
       // Done for each root and before it is saved: after a failure or a power cut the old root is
       // still there and the next run comes here again.
@@ -310,35 +269,30 @@ class Update {
   RootMetadata root_;
 };
 
-// The "cfs" member of a target's custom, or nothing when it has none.
-Result<std::optional<ReleaseTarget>> parse_release_target(const TargetEntry& entry) {
-  if (entry.custom.as<json::Value::Object>() == nullptr) return std::optional<ReleaseTarget>();
-  json::Reader custom(entry.custom, fmt::format("targets.json: custom of '{}'", entry.name));
-  std::optional<json::Reader> reader = CFS_TRY(custom.optional_member("cfs"));
-  if (!reader) return std::optional<ReleaseTarget>();
-  ReleaseTarget target;
-  target.target = entry.name;
-  target.name = CFS_TRY(CFS_TRY(reader->member("name")).text(64));
-  target.version = CFS_TRY(CFS_TRY(reader->member("version")).text(64));
-  target.channel = CFS_TRY(CFS_TRY(reader->member("channel")).text(32));
-  target.epoch = CFS_TRY(CFS_TRY(reader->member("epoch")).integer());
-  return std::optional(std::move(target));
-}
-
-Result<const TargetEntry*> find_entry(const Targets& targets, std::string_view name) {
-  auto found = targets.entries.find(name);
-  if (found == targets.entries.end()) {
-    return make_error(ErrorCode::kNotFound, fmt::format("the repository has no target '{}'", name));
-  }
-  return &found->second;
-}
-
 }  // namespace
 
+Result<RootMetadata> verify_first_root(std::string_view text) {
+  SignedDocument document = CFS_TRY(parse_document(Role::kRoot, text));
+  RootMetadata root = CFS_TRY(parse_root(document));
+  CFS_TRY(check_signatures(root, document));
+  return root;
+}
+
+Result<RootMetadata> verify_next_root(const RootMetadata& trusted, std::string_view text) {
+  SignedDocument document = CFS_TRY(parse_document(Role::kRoot, text));
+  CFS_TRY_WITH("checking against the trusted root", check_signatures(trusted, document));
+  RootMetadata next = CFS_TRY(parse_root(document));
+  if (next.version != trusted.version + 1) {
+    return make_error(ErrorCode::kRollback,
+                      fmt::format("root.json: version {} is offered as version {}", next.version,
+                                  trusted.version + 1));
+  }
+  CFS_TRY_WITH("checking against its own keys", check_signatures(next, document));
+  return next;
+}
+
 Result<> trust_root(MetadataStore& store, const Unverified<std::string>& root) {
-  SignedDocument document = CFS_TRY(parse_document(Role::kRoot, root.untrusted()));
-  RootMetadata parsed = CFS_TRY(parse_root(document));
-  CFS_TRY(check_signatures(parsed, document));
+  CFS_TRY(verify_first_root(root.untrusted()));
   for (Role role : {Role::kTimestamp, Role::kSnapshot, Role::kTargets}) {
     CFS_TRY(store.remove(role_file(role)));
   }
@@ -350,124 +304,41 @@ Result<Verified<Targets>> refresh(MetadataStore& store, const Fetch& fetch, Unix
   return internal::VerifiedMaker::make(CFS_TRY(Update(store, fetch, now).run()));
 }
 
-Result<Verified<Targets>> load_trusted(MetadataStore& store) {
+Result<Verified<Targets>> verify_targets(MetadataStore& store,
+                                         const Unverified<std::string>& text) {
   RootMetadata root = CFS_TRY(load_root(store)).root;
+  SignedDocument document = CFS_TRY(parse_document(Role::kTargets, text.untrusted()));
+  CFS_TRY(check_signatures(root, document));
+  return internal::VerifiedMaker::make(make_targets(root, CFS_TRY(parse_targets(document))));
+}
+
+Result<Verified<Targets>> load_trusted(MetadataStore& store) {
+  CFS_TRY(load_root(store));  // what is wrong with it comes first
   std::optional<Unverified<std::string>> content =
       CFS_TRY(store.load(role_file(Role::kTargets), max_size_bytes(Role::kTargets)));
   if (!content) {
     return make_error(ErrorCode::kNotFound, "no metadata of the repository has been fetched yet")
         .with_hint("update first");
   }
-  SignedDocument document = CFS_TRY(parse_document(Role::kTargets, content->untrusted()));
-  CFS_TRY(check_signatures(root, document));
-  return internal::VerifiedMaker::make(make_targets(root, CFS_TRY(parse_targets(document))));
+  return verify_targets(store, *content);
 }
 
-Result<std::vector<ReleaseTarget>> list_releases(const Verified<Targets>& targets) {
-  std::vector<ReleaseTarget> releases;
-  for (const auto& [name, entry] : targets->entries) {
-    if (std::optional<ReleaseTarget> target = CFS_TRY(parse_release_target(entry))) {
-      releases.push_back(std::move(*target));
-    }
+Result<const TargetEntry*> find_target(const Verified<Targets>& targets, std::string_view name) {
+  auto found = targets->entries.find(name);
+  if (found != targets->entries.end()) return &found->second;
+  auto unusable = targets->unusable_entries.find(name);
+  if (unusable != targets->unusable_entries.end()) {
+    return make_error(ErrorCode::kUnsupported,
+                      fmt::format("the target '{}' cannot be used: {}", name, unusable->second));
   }
-  auto order = [](const ReleaseTarget& release) {
-    return std::tie(release.name, release.channel, release.epoch);
-  };
-  std::ranges::sort(releases, {}, order);
-  auto twins = std::ranges::adjacent_find(releases, {}, order);
-  if (twins != releases.end()) {
-    return make_error(ErrorCode::kCorrupt,
-                      fmt::format("targets.json: '{}' and '{}' both have epoch {}", twins->target,
-                                  std::next(twins)->target, twins->epoch));
-  }
-  return releases;
-}
-
-Result<ReleaseTarget> newest_release(const Verified<Targets>& targets, std::string_view name,
-                                     std::string_view channel) {
-  std::optional<ReleaseTarget> newest;
-  for (ReleaseTarget& release : CFS_TRY(list_releases(targets))) {
-    if (release.name == name && release.channel == channel) newest = std::move(release);
-  }
-  if (!newest) {
-    return make_error(
-        ErrorCode::kNotFound,
-        fmt::format("the repository has no release of '{}' in channel '{}'", name, channel));
-  }
-  return std::move(*newest);
+  return make_error(ErrorCode::kNotFound, fmt::format("the repository has no target '{}'", name));
 }
 
 Result<Verified<std::string>> verify_target(const Verified<Targets>& targets, std::string_view name,
                                             Unverified<std::string> content) {
-  const TargetEntry* entry = CFS_TRY(find_entry(*targets, name));
+  const TargetEntry* entry = CFS_TRY(find_target(targets, name));
   CFS_TRY(check_bytes(name, content.untrusted(), entry->size_bytes, entry->sha256));
   return internal::VerifiedMaker::make(std::move(content).untrusted());
-}
-
-Result<Verified<release::ReleaseDescription>> verify_release(const Verified<Targets>& targets,
-                                                             std::string_view name,
-                                                             Unverified<std::string> content) {
-  Verified<std::string> text = CFS_TRY(verify_target(targets, name, std::move(content)));
-  const TargetEntry* entry = CFS_TRY(find_entry(*targets, name));
-  std::optional<ReleaseTarget> target = CFS_TRY(parse_release_target(*entry));
-  if (!target) {
-    return make_error(ErrorCode::kCorrupt, fmt::format("target '{}' is not a release", name));
-  }
-  release::ReleaseDescription description = CFS_TRY(release::parse_description(*text));
-  if (target->name != description.name || target->version != description.version ||
-      target->channel != description.channel || target->epoch != description.epoch) {
-    return make_error(ErrorCode::kCorrupt,
-                      fmt::format("target '{}' is another release than targets.json says", name));
-  }
-  return internal::VerifiedMaker::make(std::move(description));
-}
-
-Result<Verified<release::ReleaseDescription>> fetch_release(const Verified<Targets>& targets,
-                                                            std::string_view name,
-                                                            const Fetch& fetch) {
-  const TargetEntry* entry = CFS_TRY(find_entry(*targets, name));
-  if (entry->size_bytes > release::kMaxDescriptionBytes) {
-    return make_error(ErrorCode::kCorrupt,
-                      fmt::format("target '{}' is too large for a release description", name));
-  }
-  std::string content =
-      CFS_TRY(fetch_needed(fetch, release::target_path(entry->sha256, name), entry->size_bytes));
-  return verify_release(targets, name, Unverified(std::move(content)));
-}
-
-Result<Verified<transport::Manifest>> verify_transport(
-    const Verified<release::ReleaseDescription>& description,
-    const Unverified<std::string>& content) {
-  constexpr std::string_view kWhat = "transport manifest";
-  if (!description->transport) {
-    return make_error(ErrorCode::kNotFound, "the release description names no transport manifest");
-  }
-  CFS_TRY(check_bytes(kWhat, content.untrusted(), description->transport->size_bytes,
-                      description->transport->sha256));
-  transport::Manifest manifest = CFS_TRY(transport::parse_manifest(content.untrusted()));
-  uint64_t size_bytes = 0;
-  for (const transport::Entry& object : manifest.objects) {
-    size_bytes = std::min<uint64_t>(size_bytes + object.size_bytes, json::kMaxInteger);
-  }
-  if (manifest.image.digest != description->image.digest ||
-      manifest.image.size_bytes != description->image.size_bytes ||
-      manifest.objects.size() != description->objects.count ||
-      size_bytes != description->objects.size_bytes) {
-    return make_error(ErrorCode::kCorrupt,
-                      fmt::format("{}: does not belong to the release description", kWhat));
-  }
-  return internal::VerifiedMaker::make(std::move(manifest));
-}
-
-Result<Verified<transport::Manifest>> fetch_transport(
-    const Verified<release::ReleaseDescription>& description, const Fetch& fetch) {
-  if (!description->transport) {
-    return make_error(ErrorCode::kNotFound, "the release description names no transport manifest");
-  }
-  std::string content =
-      CFS_TRY(fetch_needed(fetch, release::transport_path(description->image.digest),
-                           description->transport->size_bytes));
-  return verify_transport(description, Unverified(std::move(content)));
 }
 
 }  // namespace cfs::trust

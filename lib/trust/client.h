@@ -1,68 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
 // The client side of The Update Framework: from a trusted root and a repository that anybody may
 // have tampered with to verified targets. No network here: the caller brings a function that
-// fetches a named file.
+// fetches a named file. What cfs reads from the targets is in releases.h.
 //
 //   MetadataDirectory store = CFS_TRY(MetadataDirectory::open(sysroot_fd, "cfs/trust"));
 //   CFS_TRY(trust_root(store, Unverified(root_json)));              // once: `cfs-deploy init`
 //   Verified<Targets> targets = CFS_TRY(refresh(store, fetch, current_time()));
-//   ReleaseTarget newest = CFS_TRY(newest_release(targets, "debian-minimal", "stable"));
-//   Verified<ReleaseDescription> release = CFS_TRY(fetch_release(targets, newest.target, fetch));
-//   Verified<transport::Manifest> manifest = CFS_TRY(fetch_transport(release, fetch));
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
-#include <optional>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "lib/base/result.h"
 #include "lib/base/time.h"
 #include "lib/base/unverified.h"
-#include "lib/json/json.h"
-#include "lib/release/description.h"
-#include "lib/transport/manifest.h"
+#include "lib/trust/fetch.h"
+#include "lib/trust/metadata.h"
 #include "lib/trust/metadata_store.h"
 #include "lib/trust/verified.h"
 #include "lib/verity/digest.h"
 
 namespace cfs::trust {
 
-/// Fetches the file at `path`, relative to the repository's root ("metadata/2.root.json"), and at
-/// most `limit_bytes` of it: a longer one is an error, never cut short. kNotFound when the
-/// repository answers that it has no such file for us; every other failure has another code.
-using Fetch =
-    std::function<Result<Unverified<std::string>>(const std::string& path, size_t limit_bytes)>;
-
-/// One entry of the targets metadata.
-struct TargetEntry {
-  std::string name;  ///< TUF target path; here without '/'
-  uint64_t size_bytes = 0;
-  verity::Sha256Digest sha256;
-  json::Value custom;  ///< null when there is none
-  bool operator==(const TargetEntry&) const = default;
-};
-
 /// The verified targets metadata, and which versions of the other roles stood behind it.
 struct Targets {
   uint64_t root_version = 0;
-  uint64_t timestamp_version = 0;  ///< 0 in load_trusted()
-  uint64_t snapshot_version = 0;   ///< 0 in load_trusted()
+  uint64_t timestamp_version = 0;  ///< 0 when not from refresh()
+  uint64_t snapshot_version = 0;   ///< 0 when not from refresh()
   uint64_t targets_version = 0;
-  UnixTime expires = 0;  ///< the earliest expiry of all four roles
-  std::map<std::string, TargetEntry, std::less<>> entries;  ///< by name
+  /// Names the set of keys that root lets sign targets: another one after a change of these keys.
+  verity::Sha256Digest targets_keys;
+  UnixTime expires = 0;  ///< the earliest expiry of all roles that stood behind it
+  std::map<std::string, TargetEntry, std::less<>> entries;           ///< by name
+  std::map<std::string, std::string, std::less<>> unusable_entries;  ///< name → what is wrong
 };
 
-/// A release that the targets metadata offers: a target whose custom has a "cfs" member.
-struct ReleaseTarget {
-  std::string target;  ///< key in Targets::entries
-  std::string name;
-  std::string version;
-  std::string channel;
-  uint64_t epoch = 0;
-};
+/// The first root that somebody trusts, on the caller's word: it must be signed by its own
+/// threshold. Errors: kSignature, kCorrupt, kUnsupported.
+[[nodiscard]] Result<RootMetadata> verify_first_root(std::string_view text);
+
+/// The root that follows on `trusted`: it has the next version and is signed by a threshold of the
+/// keys of both. Expiry is not checked. Errors: kSignature, kRollback, kCorrupt, kUnsupported.
+/// Spec: TUF 1.0.34 §5.3.4 and §5.3.5.
+[[nodiscard]] Result<RootMetadata> verify_next_root(const RootMetadata& trusted,
+                                                    std::string_view text);
 
 /// Makes `root` the trusted root of a device. It must be signed by its own threshold; that it is
 /// the right one is the caller's word. Forgets all other metadata in the store. An expired root is
@@ -88,37 +71,20 @@ struct ReleaseTarget {
 /// Expiry is not checked. Errors: kNotFound (never refreshed), kSignature, kCorrupt.
 [[nodiscard]] Result<Verified<Targets>> load_trusted(MetadataStore& store);
 
-/// All releases on offer, sorted by name, channel, epoch. kCorrupt when two of one name and channel
-/// claim one epoch.
-[[nodiscard]] Result<std::vector<ReleaseTarget>> list_releases(const Verified<Targets>& targets);
+/// The targets in `text`, a targets file of any version, signed by the trusted root's keys. Expiry
+/// is not checked. Errors: as load_trusted().
+[[nodiscard]] Result<Verified<Targets>> verify_targets(MetadataStore& store,
+                                                       const Unverified<std::string>& text);
 
-/// The release of that name and channel with the highest epoch. kNotFound when there is none.
-[[nodiscard]] Result<ReleaseTarget> newest_release(const Verified<Targets>& targets,
-                                                   std::string_view name, std::string_view channel);
+/// The entry of that name. Errors: kNotFound; kUnsupported (a target that we cannot use, and why).
+[[nodiscard]] Result<const TargetEntry*> find_target(const Verified<Targets>& targets,
+                                                     std::string_view name);
 
 /// Checks bytes of the target called `name` against its length and hash.
-/// Errors: kNotFound (no such target), kDigestMismatch.
+/// Errors: kDigestMismatch; those of find_target().
 /// Spec: TUF 1.0.34 §5.7.
 [[nodiscard]] Result<Verified<std::string>> verify_target(const Verified<Targets>& targets,
                                                           std::string_view name,
                                                           Unverified<std::string> content);
-
-/// verify_target, then parses a release description, which must be what the target's custom says
-/// (name, version, channel, epoch).
-[[nodiscard]] Result<Verified<release::ReleaseDescription>> verify_release(
-    const Verified<Targets>& targets, std::string_view name, Unverified<std::string> content);
-
-/// Fetches and verifies the release description that is the target `name`.
-[[nodiscard]] Result<Verified<release::ReleaseDescription>> fetch_release(
-    const Verified<Targets>& targets, std::string_view name, const Fetch& fetch);
-
-/// Checks a transport manifest against the length and hash in the release description, and that
-/// image digest and size, object count and sum are those of the description.
-/// Errors: kDigestMismatch, kCorrupt, kNotFound (the description names none).
-[[nodiscard]] Result<Verified<transport::Manifest>> verify_transport(
-    const Verified<release::ReleaseDescription>& description,
-    const Unverified<std::string>& content);
-[[nodiscard]] Result<Verified<transport::Manifest>> fetch_transport(
-    const Verified<release::ReleaseDescription>& description, const Fetch& fetch);
 
 }  // namespace cfs::trust

@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "lib/json/canonical.h"
+#include "lib/json/reader.h"
 #include "lib/trust/fake_repository.h"
 
 namespace cfs::trust {
@@ -235,7 +237,7 @@ class ThresholdTest : public ClientTest {
   }
   void sign_targets(const std::vector<FakeKey>& signers) {
     start_anew();
-    json::Value::Object content = repository_.common("targets");
+    Value::Object content = repository_.common("targets");
     content["targets"] = repository_.targets;
     repository_.files["metadata/1.targets.json"] = FakeRepository::sign(content, signers);
     repository_.publish_snapshot();
@@ -257,51 +259,102 @@ TEST_F(ThresholdTest, BelowThreshold) {
   expect_refused(ErrorCode::kSignature, "1 of the 2");
 }
 
-TEST_F(ThresholdTest, DuplicateSignaturesCountOnce) {
+// Spec: §4.2, even if there are enough others.
+TEST_F(ThresholdTest, TwoSignaturesWithOneKeyIdAreRefused) {
   sign_targets({FakeKey(12), FakeKey(12), FakeKey(12)});
-  expect_refused(ErrorCode::kSignature, "1 of the 2");
+  expect_refused(ErrorCode::kCorrupt, "has signed already");
+  sign_targets({FakeKey(11), FakeKey(12), FakeKey(12)});
+  expect_refused(ErrorCode::kCorrupt, "'signatures[2].keyid' has signed already");
+  sign_targets({FakeKey(11), attacker_, FakeKey(12), attacker_});
+  expect_refused(ErrorCode::kCorrupt, "has signed already");
 }
 
 TEST_F(ThresholdTest, OneKeyUnderTwoIdsCountsOnce) {
-  json::Value other = FakeKey(11).object();
-  (*other.as<json::Value::Object>())["note"] = "the same key, another id";
-  json::Value::Object root = repository_.root_content();
-  (*root["keys"].as<json::Value::Object>())[key_id(other)] = other;
-  json::Value::Object& targets_role =
-      *(*root["roles"].as<json::Value::Object>())["targets"].as<json::Value::Object>();
-  targets_role["keyids"].as<json::Value::Array>()->emplace_back(key_id(other));
+  Value other = FakeKey(11).object();
+  (*other.as<Value::Object>())["note"] = "the same key, another id";
+  const std::string other_id = PublicKey::parse(json::Reader(other, "key"))->id();
+  Value::Object root = repository_.root_content();
+  (*root["keys"].as<Value::Object>())[other_id] = other;
+  Value::Object& targets_role =
+      *(*root["roles"].as<Value::Object>())["targets"].as<Value::Object>();
+  targets_role["keyids"].as<Value::Array>()->emplace_back(other_id);
   ASSERT_TRUE(
       trust_root(store_, Unverified(FakeRepository::sign(root, repository_.roles["root"].keys))));
 
-  json::Value::Object content = repository_.common("targets");
+  Value::Object content = repository_.common("targets");
   content["targets"] = repository_.targets;
   std::string sig = to_hex(FakeKey(11).sign(json::to_signing_form(content)));
-  repository_.files["metadata/1.targets.json"] = json::to_canonical(json::Value::Object{
-      {"signatures",
-       json::Value::Array{json::Value::Object{{"keyid", FakeKey(11).id()}, {"sig", sig}},
-                          json::Value::Object{{"keyid", key_id(other)}, {"sig", sig}}}},
+  repository_.files["metadata/1.targets.json"] = json::to_canonical(Value::Object{
+      {"signatures", Value::Array{Value::Object{{"keyid", FakeKey(11).id()}, {"sig", sig}},
+                                  Value::Object{{"keyid", other_id}, {"sig", sig}}}},
       {"signed", content}});
   repository_.publish_snapshot();
   repository_.publish_timestamp();
   expect_refused(ErrorCode::kSignature, "1 of the 2");
 }
 
-TEST_F(ThresholdTest, AFalseSignatureBeforeTheRightOneDoesNoHarm) {
-  sign_targets({FakeKey(11), FakeKey(12)});
-  std::string text = repository_.files["metadata/1.targets.json"];
-  json::Value json = *json::parse(text, {}, "test");
-  json::Value::Array& signatures =
-      *(*json.as<json::Value::Object>())["signatures"].as<json::Value::Array>();
-  for (const char* sig : {"", "00", "no hex"}) {
-    signatures.insert(signatures.begin(),
-                      json::Value::Object{{"keyid", FakeKey(11).id()}, {"sig", sig}});
+TEST_F(ThresholdTest, FalseSignaturesBesideTheRightOnesDoNoHarm) {
+  for (const std::string& sig : {std::string(), std::string("00"), std::string("no hex"),
+                                 std::string(128, '0'), std::string(4000, 'a')}) {
+    sign_targets({FakeKey(11), FakeKey(13)});
+    Value json = *json::parse(repository_.files["metadata/1.targets.json"], {}, "test");
+    Value::Array& signatures = *(*json.as<Value::Object>())["signatures"].as<Value::Array>();
+    signatures.insert(signatures.begin(), Value::Object{{"keyid", FakeKey(12).id()}, {"sig", sig}});
+    repository_.files["metadata/1.targets.json"] = json::to_canonical(json);
+    repository_.publish_snapshot();
+    repository_.publish_timestamp();
+    expect_good();
   }
-  signatures.insert(signatures.begin(), json::Value::Object{{"keyid", FakeKey(12).id()},
-                                                            {"sig", std::string(128, '0')}});
-  repository_.files["metadata/1.targets.json"] = json::to_canonical(json);
-  repository_.publish_snapshot();
-  repository_.publish_timestamp();
+}
+
+// Spec: §4.3 asks for no more than 1. A device that refused such a root would never get past it.
+TEST_F(ClientTest, AThresholdAboveTheNumberOfKeysFailsInItsOwnCheckOnly) {
   expect_good();
+  std::vector<FakeKey> root_keys = repository_.roles["root"].keys;
+  repository_.roles["targets"].threshold = 5;
+  repository_.roles["root"].version = 2;
+  repository_.publish_root();
+  repository_.publish_next();
+  expect_refused(ErrorCode::kSignature,
+                 "targets.json: valid signatures by 1 of the 5 trusted keys needed (root version "
+                 "2); there are only 1 that can be used");
+  EXPECT_EQ(store_.files["root.json"], repository_.files["metadata/2.root.json"]);
+  // The next root mends it.
+  repository_.roles["targets"].threshold = 1;
+  repository_.roles["root"].version = 3;
+  repository_.publish_root();
+  expect_good();
+
+  repository_.roles["root"].threshold = 2;
+  repository_.roles["root"].version = 4;
+  repository_.publish_root();
+  expect_refused(ErrorCode::kSignature, "checking against its own keys");
+  EXPECT_EQ(store_.files["root.json"], repository_.files["metadata/3.root.json"]);
+}
+
+TEST_F(ClientTest, RolesWithKeysOfEachType) {
+  repository_.roles["root"].keys = {FakeKey::generate_ecdsa(), FakeKey(1)};
+  repository_.roles["root"].threshold = 2;
+  repository_.roles["timestamp"].keys = {FakeKey::generate_rsa()};
+  repository_.roles["snapshot"].keys = {FakeKey::generate_ecdsa()};
+  repository_.roles["targets"].keys = {FakeKey::generate_ecdsa(), FakeKey::generate_rsa(),
+                                       FakeKey(5)};
+  repository_.roles["targets"].threshold = 3;
+  repository_.publish();
+  start_anew();
+  expect_good();
+  // Each of them is looked at.
+  for (const char* role : {"timestamp", "snapshot", "targets"}) {
+    FakeRepository good = repository_;
+    store_ = {};
+    start_anew();
+    repository_.roles[role].keys.front() = FakeKey::generate_ecdsa();
+    repository_.publish_targets();
+    repository_.publish_snapshot();
+    repository_.publish_timestamp();
+    expect_refused(ErrorCode::kSignature, std::string(role) + ".json: valid signatures by");
+    repository_ = good;
+  }
 }
 
 // Rollback of each role.
@@ -335,9 +388,9 @@ TEST_F(ClientTest, RollbackOfTargetsByStolenSnapshotAndTimestampKeys) {
 }
 
 TEST_F(ClientTest, SnapshotMayNotDropAFile) {
-  json::Value::Object content = repository_.common("snapshot");
-  content["meta"] = json::Value::Object{{"targets.json", repository_.meta("targets")},
-                                        {"stable.json", json::Value::Object{{"version", 4}}}};
+  Value::Object content = repository_.common("snapshot");
+  content["meta"] = Value::Object{{"targets.json", to_json(repository_.meta("targets"))},
+                                  {"stable.json", Value::Object{{"version", 4}}}};
   repository_.write("snapshot", content);
   repository_.publish_timestamp();
   expect_good();
@@ -381,7 +434,7 @@ TEST_F(ClientTest, LoadTrustedDoesNotLookAtTheClock) {
   repository_.publish();
   ASSERT_TRUE(update(FakeRepository::kNow - 10));
   ASSERT_TRUE(load_trusted(store_));
-  store_.files["targets.json"].back() = ' ';
+  store_.files["targets.json"].replace(store_.files["targets.json"].size() - 2, 1, " ");
   EXPECT_EQ(load_trusted(store_).error().code, ErrorCode::kCorrupt);
   store_.files["targets.json"] = FakeRepository::sign(repository_.common("targets"), {attacker_});
   EXPECT_EQ(load_trusted(store_).error().code, ErrorCode::kSignature);
@@ -495,7 +548,7 @@ TEST_F(ClientTest, RootMustBeSignedByItsOwnKeys) {
   repository_.roles["root"].threshold = 2;
   repository_.roles["root"].version = 2;
   for (const std::vector<FakeKey>& signers :
-       {std::vector{old}, std::vector{old, FakeKey(50)}, std::vector{old, FakeKey(51), old}}) {
+       {std::vector{old}, std::vector{old, FakeKey(50)}, std::vector{FakeKey(51), old}}) {
     repository_.files["metadata/2.root.json"] =
         FakeRepository::sign(repository_.root_content(), signers);
     expect_refused(ErrorCode::kSignature, "checking against its own keys");
@@ -589,57 +642,128 @@ TEST_F(ClientTest, RootWithoutRotationKeepsTheGuardAgainstRollback) {
 
 TEST_F(ClientTest, WhatARootMustBe) {
   auto root_with = [&](auto change) {
-    json::Value::Object root = repository_.root_content();
+    Value::Object root = repository_.root_content();
     change(root);
     return trust_root(store_,
                       Unverified(FakeRepository::sign(root, repository_.roles["root"].keys)));
   };
-  auto roles = [](json::Value::Object& root) -> json::Value::Object& {
-    return *root["roles"].as<json::Value::Object>();
+  auto roles = [](Value::Object& root) -> Value::Object& {
+    return *root["roles"].as<Value::Object>();
   };
-  auto role = [&](json::Value::Object& root, const char* name) -> json::Value::Object& {
-    return *roles(root)[name].as<json::Value::Object>();
+  auto role = [&](Value::Object& root, const char* name) -> Value::Object& {
+    return *roles(root)[name].as<Value::Object>();
   };
-  EXPECT_TRUE(root_with([](json::Value::Object&) {}));
-  EXPECT_TRUE(root_with([](json::Value::Object& root) { root["unknown"] = "member"; }));
-  EXPECT_TRUE(root_with([](json::Value::Object& root) {  // a key that we cannot use is no error
-    (*root["keys"].as<json::Value::Object>())["abc"] = json::Value::Object{
-        {"keytype", "ecdsa"}, {"scheme", "ecdsa-sha2-nistp256"}, {"keyval", json::Value::Object{}}};
+  EXPECT_TRUE(root_with([](Value::Object&) {}));
+  EXPECT_TRUE(root_with([](Value::Object& root) { root["unknown"] = "member"; }));
+  EXPECT_TRUE(root_with([](Value::Object& root) {  // a key that we cannot use is no error
+    (*root["keys"].as<Value::Object>())["abc"] =
+        Value::Object{{"keytype", "sphincs"}, {"scheme", "sphincs"}, {"keyval", Value::Object{}}};
   }));
-  EXPECT_EQ(root_with([](json::Value::Object& root) { root["consistent_snapshot"] = false; })
-                .error()
-                .code,
-            ErrorCode::kUnsupported);
+  EXPECT_TRUE(root_with([&](Value::Object& root) {  // nor is one under a name that is not its id
+    (*root["keys"].as<Value::Object>())["abc"] = attacker_.object();
+  }));
+  for (auto change : {+[](Value::Object& root) { root["consistent_snapshot"] = false; },
+                      +[](Value::Object& root) { root.erase("consistent_snapshot"); }}) {
+    EXPECT_EQ(root_with(change).error().code, ErrorCode::kUnsupported);
+  }
   for (const char* version : {"2.0.0", "0.9", "1", "x", "1.0.0x", ""}) {
-    EXPECT_EQ(
-        root_with([&](json::Value::Object& root) { root["spec_version"] = version; }).error().code,
-        ErrorCode::kUnsupported);
+    EXPECT_EQ(root_with([&](Value::Object& root) { root["spec_version"] = version; }).error().code,
+              ErrorCode::kUnsupported);
   }
   for (const char* name : {"root", "timestamp", "snapshot", "targets"}) {
-    EXPECT_FALSE(root_with([&](json::Value::Object& root) { roles(root).erase(name); }));
-    EXPECT_FALSE(root_with([&](json::Value::Object& root) { role(root, name)["threshold"] = 0; }));
-    EXPECT_FALSE(root_with([&](json::Value::Object& root) { role(root, name)["threshold"] = 2; }));
-    EXPECT_FALSE(root_with([&](json::Value::Object& root) {
-      json::Value::Array& ids = *role(root, name)["keyids"].as<json::Value::Array>();
+    EXPECT_FALSE(root_with([&](Value::Object& root) { roles(root).erase(name); }));
+    EXPECT_FALSE(root_with([&](Value::Object& root) { role(root, name)["threshold"] = 0; }));
+    EXPECT_TRUE(root_with([&](Value::Object& root) {  // the same key twice is one key
+      Value::Array& ids = *role(root, name)["keyids"].as<Value::Array>();
       ids.push_back(ids[0]);
     }));
   }
-  EXPECT_FALSE(root_with([](json::Value::Object& root) { root["version"] = 0; }));
-  EXPECT_FALSE(root_with([](json::Value::Object& root) { root["expires"] = "never"; }));
-  EXPECT_FALSE(root_with([&](json::Value::Object& root) {  // a key under a name that is not its id
-    (*root["keys"].as<json::Value::Object>())["abc"] = attacker_.object();
-  }));
+  EXPECT_FALSE(root_with([](Value::Object& root) { root["version"] = 0; }));
+  EXPECT_FALSE(root_with([](Value::Object& root) { root["expires"] = "never"; }));
 }
 
-TEST_F(ClientTest, TargetNamesAreFileNames) {
-  for (const char* name : {"../x", "a/b", ".hidden", "", "a b", "a\n", "a%2fb", "-x"}) {
-    FakeRepository good = repository_;
-    start_anew();
+// A role's keys may all be of no use to us: the message says so, and why.
+TEST_F(ClientTest, ARootWithoutAUsableKeySaysThat) {
+  auto with_keys = [&](const Value::Object& keys) {
+    Value::Object root = repository_.root_content();
+    Value::Array ids;
+    for (const auto& [id, key] : keys) ids.emplace_back(id);
+    root["keys"] = keys;
+    for (Role role : kRoles) {
+      (*root["roles"].as<Value::Object>())[std::string(role_name(role))] =
+          Value::Object{{"keyids", ids}, {"threshold", 1}};
+    }
+    return trust_root(store_, Unverified(FakeRepository::sign(root, {FakeKey(1)}))).error();
+  };
+  auto key = [](const char* type, const char* scheme, const char* text) {
+    return Value::Object{
+        {"keytype", type}, {"keyval", Value::Object{{"public", text}}}, {"scheme", scheme}};
+  };
+  Error error = with_keys({{"abc", key("sphincs", "sphincs-shake-128s", "")}});
+  EXPECT_EQ(error.code, ErrorCode::kUnsupported);
+  EXPECT_THAT(error.message, HasSubstr("root.json: none of the 1 keys for root"));
+  EXPECT_THAT(error.message, HasSubstr("type 'sphincs' with scheme 'sphincs-shake-128s'"));
+  error = with_keys({{"abc", key("ecdsa", "ecdsa-sha2-nistp256", "no PEM")}});
+  EXPECT_THAT(error.message,
+              HasSubstr("'keys.abc.keyval.public' must be a public key of the curve"));
+  error = with_keys({{"abc", attacker_.object()}});
+  EXPECT_THAT(error.message, HasSubstr("'keys.abc' is not named by its key id"));
+  error = with_keys({});
+  EXPECT_THAT(error.message, HasSubstr("none of the 0 keys"));
+}
+
+TEST_F(ClientTest, ATargetThatWeCannotUseLeavesTheRestUsable) {
+  repository_.add_target("good", "content");
+  repository_.add_target("dir/sub.d/file_1", "in a directory");
+  std::vector<std::string> bad = {"../x",    "a/../b", "a//b", "/a",   "a/",
+                                  ".hidden", "a/.b",   "",     "a b",  "a\n",
+                                  "a%2fb",   "-x",     "a/-x", "a/..", std::string(181, 'a')};
+  for (const std::string& name : bad) repository_.add_target(name, "x");
+  auto with = [&](const char* name, const char* member, const Value& value) {
     repository_.add_target(name, "x");
-    repository_.publish();
-    expect_refused(ErrorCode::kCorrupt, "is no target name");
-    repository_ = good;
+    (*repository_.targets[name].as<Value::Object>())[member] = value;
+    bad.emplace_back(name);
+  };
+  with("only-sha512", "hashes", Value::Object{{"sha512", std::string(128, 'a')}});
+  with("no-hash", "hashes", Value::Object{});
+  with("negative", "length", -1);
+  with("half-a-hash", "hashes", Value::Object{{"sha256", std::string(32, 'a')}});
+  repository_.publish_next();
+  Result<Verified<Targets>> targets = update();
+  ASSERT_TRUE(targets) << targets.error().describe();
+  EXPECT_EQ((*targets)->entries.size(), 2u);
+  EXPECT_EQ((*targets)->unusable_entries.size(), bad.size());
+  EXPECT_TRUE(verify_target(*targets, "good", Unverified(std::string("content"))));
+  EXPECT_EQ(repository_.files.count(release::target_path(
+                (*find_target(*targets, "dir/sub.d/file_1"))->sha256, "dir/sub.d/file_1")),
+            1u);
+  for (const std::string& name : bad) {
+    Result<const TargetEntry*> entry = find_target(*targets, name);
+    ASSERT_FALSE(entry) << name;
+    EXPECT_EQ(entry.error().code, ErrorCode::kUnsupported) << name;
+    EXPECT_FALSE(verify_target(*targets, name, Unverified(std::string("x")))) << name;
   }
+  EXPECT_THAT(find_target(*targets, "a b").error().message, HasSubstr("is no target name"));
+  EXPECT_THAT(find_target(*targets, "only-sha512").error().message,
+              HasSubstr("targets.only-sha512.hashes.sha256' is missing"));
+  EXPECT_EQ(find_target(*targets, "other").error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(ClientTest, NamesTheKeysThatSignTargets) {
+  const verity::Sha256Digest first = (*update())->targets_keys;
+  repository_.publish_next();
+  EXPECT_EQ((*update())->targets_keys, first);
+  EXPECT_EQ((*load_trusted(store_))->targets_keys, first);
+  repository_.roles["timestamp"].keys = {FakeKey(70)};
+  repository_.roles["root"].version = 2;
+  repository_.publish_root();
+  repository_.publish_next();
+  EXPECT_EQ((*update())->targets_keys, first);
+  repository_.roles["targets"].keys = {FakeKey(71)};
+  repository_.roles["root"].version = 3;
+  repository_.publish_root();
+  repository_.publish_next();
+  EXPECT_NE((*update())->targets_keys, first);
 }
 
 // Failures on the way: whatever breaks at whatever step, the next run works.
@@ -690,117 +814,6 @@ TEST_F(ClientTest, DamagedSavedMetadataIsFetchedAgain) {
       EXPECT_EQ(store_.files[name], good);
     }
   }
-}
-
-// Targets.
-
-class ReleaseTest : public ClientTest {
- protected:
-  static json::Value custom(const char* name, const char* version, const char* channel,
-                            uint64_t epoch) {
-    return json::Value::Object{
-        {"cfs", json::Value::Object{
-                    {"name", name}, {"version", version}, {"channel", channel}, {"epoch", epoch}}}};
-  }
-  release::ReleaseDescription description() {
-    release::ReleaseDescription result;
-    result.name = "os";
-    result.version = "1";
-    result.epoch = 1;
-    result.arch = "amd64";
-    result.channel = "stable";
-    result.image = {*verity::Digest::parse(std::string(64, 'a')), 8192};
-    result.objects = {1, 7};
-    manifest_ = "cfs-transport 1\nimage " + std::string(64, 'a') + " 8192 100\nobject " +
-                std::string(64, '1') + " 7 9\n";
-    result.transport = {verity::sha256(as_bytes(manifest_)), manifest_.size()};
-    return result;
-  }
-  void publish(const std::string& text, const json::Value& custom) {
-    repository_.add_target("os_1.release.json", text, custom);
-    repository_.files[release::transport_path(description().image.digest)] = manifest_;
-    repository_.publish_next();
-  }
-  std::string manifest_;
-};
-
-TEST_F(ReleaseTest, FromTargetsToTransport) {
-  publish(*serialise_description(description()), custom("os", "1", "stable", 1));
-  Verified<Targets> targets = *update();
-  Result<ReleaseTarget> newest = newest_release(targets, "os", "stable");
-  ASSERT_TRUE(newest) << newest.error().describe();
-  Result<Verified<release::ReleaseDescription>> release =
-      fetch_release(targets, newest->target, repository_.fetch());
-  ASSERT_TRUE(release) << release.error().describe();
-  EXPECT_EQ(**release, description());
-  Result<Verified<transport::Manifest>> manifest = fetch_transport(*release, repository_.fetch());
-  ASSERT_TRUE(manifest) << manifest.error().describe();
-  EXPECT_EQ((*manifest)->objects.size(), 1u);
-
-  EXPECT_EQ(fetch_release(targets, "os_2.release.json", repository_.fetch()).error().code,
-            ErrorCode::kNotFound);
-  EXPECT_EQ(newest_release(targets, "os", "edge").error().code, ErrorCode::kNotFound);
-}
-
-TEST_F(ReleaseTest, AChangedFileIsRefused) {
-  publish(*serialise_description(description()), custom("os", "1", "stable", 1));
-  Verified<Targets> targets = *update();
-  Verified<release::ReleaseDescription> release =
-      *fetch_release(targets, "os_1.release.json", repository_.fetch());
-  for (auto& [path, content] : repository_.files) {
-    if (!path.starts_with("metadata/")) content[content.size() / 2] ^= 1;
-  }
-  EXPECT_EQ(fetch_release(targets, "os_1.release.json", repository_.fetch()).error().code,
-            ErrorCode::kDigestMismatch);
-  EXPECT_EQ(fetch_transport(release, repository_.fetch()).error().code, ErrorCode::kDigestMismatch);
-  EXPECT_EQ(
-      verify_target(targets, "os_1.release.json", Unverified(std::string("short"))).error().code,
-      ErrorCode::kDigestMismatch);
-}
-
-TEST_F(ReleaseTest, DescriptionMustBeWhatTheTargetSays) {
-  std::string text = *serialise_description(description());
-  for (const json::Value& wrong : {custom("ox", "1", "stable", 1), custom("os", "2", "stable", 1),
-                                   custom("os", "1", "edge", 1), custom("os", "1", "stable", 2),
-                                   json::Value(), json::Value(json::Value::Object{{"cfs", 1}})}) {
-    publish(text, wrong);
-    Result<Verified<release::ReleaseDescription>> release =
-        fetch_release(*update(), "os_1.release.json", repository_.fetch());
-    ASSERT_FALSE(release);
-    EXPECT_EQ(release.error().code, ErrorCode::kCorrupt);
-  }
-}
-
-TEST_F(ReleaseTest, TransportMustBelongToTheRelease) {
-  for (int change = 0; change < 4; ++change) {
-    release::ReleaseDescription wrong = description();
-    if (change == 0) wrong.image.digest = *verity::Digest::parse(std::string(64, 'b'));
-    if (change == 1) wrong.image.size_bytes = 4096;
-    if (change == 2) wrong.objects.count = 2;
-    if (change == 3) wrong.objects.size_bytes = 8;
-    publish(*serialise_description(wrong), custom("os", "1", "stable", 1));
-    Result<Verified<release::ReleaseDescription>> release =
-        fetch_release(*update(), "os_1.release.json", repository_.fetch());
-    ASSERT_TRUE(release);
-    EXPECT_EQ(verify_transport(*release, Unverified(manifest_)).error().code, ErrorCode::kCorrupt);
-  }
-}
-
-TEST_F(ReleaseTest, NewestIsTheHighestEpoch) {
-  repository_.add_target("a", "1", custom("os", "10", "stable", 9));
-  repository_.add_target("b", "2", custom("os", "9", "stable", 10));
-  repository_.add_target("c", "3", custom("os", "99", "edge", 99));
-  repository_.add_target("d", "4", custom("other", "99", "stable", 99));
-  repository_.add_target("e", "5", json::Value::Object{{"note", "no release"}});
-  repository_.publish_next();
-  Verified<Targets> targets = *update();
-  EXPECT_EQ(newest_release(targets, "os", "stable")->version, "9");
-  EXPECT_EQ(newest_release(targets, "os", "edge")->version, "99");
-  EXPECT_EQ(list_releases(targets)->size(), 4u);
-
-  repository_.add_target("f", "6", custom("os", "twin", "stable", 10));
-  repository_.publish_next();
-  EXPECT_EQ(newest_release(*update(), "os", "stable").error().code, ErrorCode::kCorrupt);
 }
 
 }  // namespace

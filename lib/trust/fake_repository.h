@@ -4,6 +4,8 @@
 #pragma once
 
 #include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
 
 #include <map>
 #include <memory>
@@ -13,44 +15,85 @@
 #include "lib/base/check.h"
 #include "lib/base/hex.h"
 #include "lib/base/time.h"
-#include "lib/json/json.h"
+#include "lib/json/reader.h"
+#include "lib/json/value.h"
 #include "lib/release/layout.h"
 #include "lib/trust/client.h"
 #include "lib/trust/keys.h"
+#include "lib/trust/metadata.h"
 #include "lib/verity/merkle.h"
 
 namespace cfs::trust {
 
-/// A key pair made from a number.
+/// A key pair: Ed25519 made from a number, or a new one that OpenSSL calls "EC" (P-256) or "RSA".
 class FakeKey {
  public:
-  explicit FakeKey(uint8_t seed) {
-    std::array<unsigned char, 32> raw{};
-    raw.fill(seed);
-    key_.reset(EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, nullptr, raw.data(), raw.size()),
-               EVP_PKEY_free);
-    CFS_CHECK(key_ != nullptr);
-    size_t length = public_key_.bytes.size();
-    CFS_CHECK(
-        EVP_PKEY_get_raw_public_key(
-            key_.get(), reinterpret_cast<unsigned char*>(public_key_.bytes.data()), &length) == 1);
+  explicit FakeKey(uint8_t seed) : FakeKey(make_ed25519(seed), make_public_ed25519(seed)) {}
+  static FakeKey generate_ecdsa() {
+    return FakeKey::from_pem(EVP_PKEY_Q_keygen(nullptr, nullptr, "EC", "P-256"), "ecdsa",
+                             "ecdsa-sha2-nistp256");
   }
-  [[nodiscard]] json::Value object() const { return to_key_object(public_key_); }
-  [[nodiscard]] std::string id() const { return key_id(object()); }
+  static FakeKey generate_rsa(size_t bits = 2048) {
+    return FakeKey::from_pem(EVP_PKEY_Q_keygen(nullptr, nullptr, "RSA", bits), "rsa",
+                             "rsassa-pss-sha256");
+  }
+  [[nodiscard]] const json::Value& object() const { return public_key_.object(); }
+  [[nodiscard]] const std::string& id() const { return public_key_.id(); }
   [[nodiscard]] const PublicKey& public_key() const { return public_key_; }
-  [[nodiscard]] SignatureBytes sign(std::string_view message) const {
-    SignatureBytes signature;
-    size_t length = signature.size();
+  [[nodiscard]] std::vector<std::byte> sign(std::string_view message) const {
     std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(),
                                                                     EVP_MD_CTX_free);
-    CFS_CHECK(EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key_.get()) == 1);
+    EVP_PKEY_CTX* parameters = nullptr;
+    const int type = EVP_PKEY_get_id(key_.get());
+    CFS_CHECK(EVP_DigestSignInit(context.get(), &parameters,
+                                 type == EVP_PKEY_ED25519 ? nullptr : EVP_sha256(), nullptr,
+                                 key_.get()) == 1);
+    if (type == EVP_PKEY_RSA) {
+      CFS_CHECK(EVP_PKEY_CTX_set_rsa_padding(parameters, RSA_PKCS1_PSS_PADDING) == 1);
+    }
+    std::vector<std::byte> signature(2048);
+    size_t length = signature.size();
     CFS_CHECK(EVP_DigestSign(context.get(), reinterpret_cast<unsigned char*>(signature.data()),
                              &length, reinterpret_cast<const unsigned char*>(message.data()),
                              message.size()) == 1);
+    signature.resize(length);
     return signature;
   }
 
  private:
+  FakeKey(std::shared_ptr<EVP_PKEY> key, PublicKey public_key)
+      : key_(std::move(key)), public_key_(std::move(public_key)) {
+    CFS_CHECK(key_ != nullptr);
+  }
+  static std::shared_ptr<EVP_PKEY> make_ed25519(uint8_t seed) {
+    std::array<unsigned char, 32> raw{};
+    raw.fill(seed);
+    return {EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, nullptr, raw.data(), raw.size()),
+            EVP_PKEY_free};
+  }
+  static PublicKey make_public_ed25519(uint8_t seed) {
+    std::array<std::byte, 32> bytes{};
+    size_t length = bytes.size();
+    CFS_CHECK(EVP_PKEY_get_raw_public_key(make_ed25519(seed).get(),
+                                          reinterpret_cast<unsigned char*>(bytes.data()),
+                                          &length) == 1);
+    return *PublicKey::from_ed25519(bytes);
+  }
+  static FakeKey from_pem(EVP_PKEY* generated, const char* type, const char* scheme) {
+    std::shared_ptr<EVP_PKEY> key(generated, EVP_PKEY_free);
+    std::unique_ptr<BIO, decltype(&BIO_free)> bio(BIO_new(BIO_s_mem()), BIO_free);
+    CFS_CHECK(key != nullptr && PEM_write_bio_PUBKEY(bio.get(), key.get()) == 1);
+    char* data = nullptr;
+    auto length = static_cast<size_t>(BIO_get_mem_data(bio.get(), &data));
+    json::Value object =
+        json::Value::Object{{"keytype", type},
+                            {"keyval", json::Value::Object{{"public", std::string(data, length)}}},
+                            {"scheme", scheme}};
+    Result<PublicKey> public_key = PublicKey::parse(json::Reader(object, "key"));
+    CFS_CHECK(public_key);
+    return {std::move(key), std::move(*public_key)};
+  }
+
   std::shared_ptr<EVP_PKEY> key_;
   PublicKey public_key_;
 };
@@ -94,14 +137,12 @@ class FakeRepository {
     write("targets", std::move(content));
   }
   void publish_snapshot() {
-    json::Value::Object content = common("snapshot");
-    content["meta"] = json::Value::Object{{"targets.json", meta("targets")}};
-    write("snapshot", std::move(content));
+    SnapshotMetadata snapshot{common_fields("snapshot"), {{"targets.json", meta("targets")}}};
+    write("snapshot", to_json(snapshot));
   }
   void publish_timestamp() {
-    json::Value::Object content = common("timestamp");
-    content["meta"] = json::Value::Object{{"snapshot.json", meta("snapshot")}};
-    files[std::string(release::kTimestampPath)] = sign(content, roles["timestamp"].keys);
+    TimestampMetadata timestamp{common_fields("timestamp"), meta("snapshot")};
+    files[std::string(release::kTimestampPath)] = sign(to_json(timestamp), roles["timestamp"].keys);
   }
   /// New versions of targets, snapshot and timestamp.
   void publish_next() {
@@ -112,61 +153,48 @@ class FakeRepository {
   }
 
   [[nodiscard]] json::Value::Object root_content() {
-    json::Value::Object content = common("root");
-    content["consistent_snapshot"] = true;
-    json::Value::Object keys;
-    json::Value::Object role_objects;
-    for (const auto& [name, role] : roles) {
-      json::Value::Array ids;
-      for (const FakeKey& key : role.keys) {
-        keys[key.id()] = key.object();
-        ids.emplace_back(key.id());
+    RootMetadata root{common_fields("root"), {}, {}, {}};
+    for (Role role : kRoles) {
+      const RoleState& state = roles[std::string(role_name(role))];
+      RoleKeys& role_keys = root.roles[role];
+      role_keys.threshold = state.threshold;
+      for (const FakeKey& key : state.keys) {
+        root.keys.emplace(key.id(), key.public_key());
+        role_keys.key_ids.insert(key.id());
       }
-      role_objects[name] =
-          json::Value::Object{{"keyids", std::move(ids)}, {"threshold", role.threshold}};
     }
-    content["keys"] = std::move(keys);
-    content["roles"] = std::move(role_objects);
-    return content;
+    return to_json(root);
   }
+  /// The content of metadata that names no files yet.
   [[nodiscard]] json::Value::Object common(const std::string& name) {
-    return {{"_type", name},
-            {"spec_version", "1.0.34"},
-            {"version", roles[name].version},
-            {"expires", format_time(roles[name].expires)}};
+    if (name == "targets") return to_json(TargetsMetadata{common_fields(name), {}, {}});
+    return to_json(SnapshotMetadata{common_fields(name), {}});
   }
+  /// By all of `signers`, who may sign several times.
   [[nodiscard]] static std::string sign(const json::Value& content,
                                         const std::vector<FakeKey>& signers) {
-    json::Value::Array signatures;
+    SignedDocument document{.signatures = {}, .content = content};
+    const std::string message = signing_form(document);
     for (const FakeKey& key : signers) {
-      signatures.emplace_back(json::Value::Object{
-          {"keyid", key.id()}, {"sig", to_hex(key.sign(json::to_signing_form(content)))}});
+      document.signatures.push_back({key.id(), to_hex(key.sign(message))});
     }
-    return json::to_canonical(
-        json::Value::Object{{"signatures", std::move(signatures)}, {"signed", content}});
+    return serialise_document(document);
   }
   void write(const std::string& name, const json::Value& content) {
     files[release::metadata_path(name, roles[name].version)] = sign(content, roles[name].keys);
   }
-  /// The entry for the file of `name` in the metadata of another role.
-  [[nodiscard]] json::Value meta(const std::string& name) {
-    json::Value::Object object{{"version", roles[name].version}};
-    if (hashes_in_meta) {
-      const std::string& file = files[release::metadata_path(name, roles[name].version)];
-      object["length"] = uint64_t{file.size()};
-      object["hashes"] = json::Value::Object{{"sha256", verity::sha256(as_bytes(file)).hex()}};
-    }
-    return object;
+  /// What another role says about the file of `name`.
+  [[nodiscard]] FileMeta meta(const std::string& name) {
+    const uint64_t version = roles[name].version;
+    if (!hashes_in_meta) return {.version = version};
+    return describe_file(version, files[release::metadata_path(name, version)]);
   }
   /// Adds a file and its target entry; takes effect with the next publish_targets().
   void add_target(const std::string& name, const std::string& content,
                   const json::Value& custom = {}) {
-    verity::Sha256Digest sha256 = verity::sha256(as_bytes(content));
-    files[release::target_path(sha256, name)] = content;
-    json::Value::Object entry{{"length", uint64_t{content.size()}},
-                              {"hashes", json::Value::Object{{"sha256", sha256.hex()}}}};
-    if (!custom.is_null()) entry["custom"] = custom;
-    targets[name] = std::move(entry);
+    TargetEntry entry{name, content.size(), verity::sha256(as_bytes(content)), custom};
+    files[release::target_path(entry.sha256, name)] = content;
+    targets[name] = to_json(entry);
   }
 
   /// Serves `files` and notes what was asked for.
@@ -187,6 +215,11 @@ class FakeRepository {
   std::map<std::string, std::string> files;
   std::vector<std::string> fetched;
   bool hashes_in_meta = true;
+
+ private:
+  [[nodiscard]] CommonFields common_fields(const std::string& name) {
+    return {.version = roles[name].version, .expires = roles[name].expires};
+  }
 };
 
 /// A store that can stop working, as in a power cut.

@@ -6,6 +6,9 @@
 #include <algorithm>
 
 #include "lib/base/hex.h"
+#include "lib/json/canonical.h"
+#include "lib/json/reader.h"
+#include "lib/verity/merkle.h"
 
 namespace cfs::trust {
 
@@ -14,20 +17,22 @@ using json::Value;
 
 namespace {
 
+constexpr std::string_view kSpecVersion = "1.0.34";
 constexpr size_t kMaxSignatures = 64;
 constexpr size_t kMaxKeys = 256;
 constexpr size_t kMaxKeysPerRole = 64;
 constexpr size_t kMaxMetaFiles = 4096;
 constexpr size_t kMaxTargets = 100'000;
 constexpr size_t kMaxTextBytes = 4096;
+constexpr size_t kMaxTargetNameBytes = 180;
 
 // "_type", "spec_version", "version" and "expires". Spec: §4.3.
-Result<CommonFields> parse_common(const json::Reader& reader, Role role) {
-  json::Reader type = CFS_TRY(reader.member("_type"));
+Result<CommonFields> parse_common(const Reader& reader, Role role) {
+  Reader type = CFS_TRY(reader.member("_type"));
   if (CFS_TRY(type.text(kMaxTextBytes)) != role_name(role)) {
     return type.refuse(fmt::format("must be '{}'", role_name(role)));
   }
-  json::Reader spec_version = CFS_TRY(reader.member("spec_version"));
+  Reader spec_version = CFS_TRY(reader.member("spec_version"));
   std::string spec = CFS_TRY(spec_version.text(32));
   if (!spec.starts_with("1.") || spec.find_first_not_of("0123456789.") != std::string::npos) {
     return make_error(ErrorCode::kUnsupported,
@@ -35,67 +40,83 @@ Result<CommonFields> parse_common(const json::Reader& reader, Role role) {
   }
   CommonFields common;
   common.version = CFS_TRY(CFS_TRY(reader.member("version")).integer(1));
-  json::Reader expires = CFS_TRY(reader.member("expires"));
+  Reader expires = CFS_TRY(reader.member("expires"));
   Result<UnixTime> time = parse_time(CFS_TRY(expires.text(kMaxTextBytes)));
   if (!time) return expires.refuse("must be a time like 2030-12-31T23:59:59Z");
   common.expires = *time;
   return common;
 }
 
+Value::Object common_to_json(Role role, const CommonFields& common) {
+  return {{"_type", role_name(role)},
+          {"spec_version", kSpecVersion},
+          {"version", common.version},
+          {"expires", format_time(common.expires)}};
+}
+
+Value::Object hashes_to_json(const verity::Sha256Digest& sha256) {
+  return {{"sha256", sha256.hex()}};
+}
+
 // SHA-256 of a "hashes" object; other algorithms beside it are ignored. Spec: §4.4 HASHES.
-Result<verity::Sha256Digest> parse_hashes(const json::Reader& reader) {
+Result<verity::Sha256Digest> parse_hashes(const Reader& reader) {
   return CFS_TRY(reader.member("sha256")).sha256();
 }
 
-Result<FileMeta> parse_file_meta(const json::Reader& reader) {
+Result<FileMeta> parse_file_meta(const Reader& reader) {
   FileMeta meta;
   meta.version = CFS_TRY(CFS_TRY(reader.member("version")).integer(1));
-  if (std::optional<json::Reader> length = CFS_TRY(reader.optional_member("length"))) {
+  if (std::optional<Reader> length = CFS_TRY(reader.optional_member("length"))) {
     meta.length_bytes = CFS_TRY(length->integer(1));
   }
-  if (std::optional<json::Reader> hashes = CFS_TRY(reader.optional_member("hashes"))) {
+  if (std::optional<Reader> hashes = CFS_TRY(reader.optional_member("hashes"))) {
     meta.sha256 = CFS_TRY(parse_hashes(*hashes));
   }
   return meta;
 }
 
-// The key, or nothing when it is of a type that we cannot verify with.
-Result<std::optional<PublicKey>> parse_key(const json::Reader& reader) {
-  std::string type = CFS_TRY(CFS_TRY(reader.member("keytype")).text(kMaxTextBytes));
-  std::string scheme = CFS_TRY(CFS_TRY(reader.member("scheme")).text(kMaxTextBytes));
-  json::Reader keyval = CFS_TRY(reader.member("keyval"));
-  if (type != "ed25519" || scheme != "ed25519") return std::optional<PublicKey>();
-  json::Reader hex = CFS_TRY(keyval.member("public"));
-  PublicKey key;
-  if (!from_hex(CFS_TRY(hex.text(kMaxTextBytes)), key.bytes)) {
-    return hex.refuse("must be 64 hex digits");
-  }
-  return std::optional<PublicKey>(key);
+Result<PublicKey> parse_named_key(const std::string& id, const Reader& reader) {
+  PublicKey key = CFS_TRY(PublicKey::parse(reader));
+  if (key.id() != id) return reader.refuse("is not named by its key id");
+  return key;
 }
 
-Result<RoleKeys> parse_role_keys(const json::Reader& reader) {
+Result<RoleKeys> parse_role_keys(const Reader& reader) {
   RoleKeys role;
-  for (const json::Reader& element :
+  for (const Reader& element :
        CFS_TRY(CFS_TRY(reader.member("keyids")).elements(kMaxKeysPerRole))) {
-    if (!role.key_ids.insert(CFS_TRY(element.text(kMaxTextBytes))).second) {
-      return element.refuse("occurs twice");
-    }
+    role.key_ids.insert(CFS_TRY(element.text(kMaxTextBytes)));
   }
-  // A threshold that its keys cannot reach would lock devices out.
-  role.threshold = CFS_TRY(CFS_TRY(reader.member("threshold")).integer(1, role.key_ids.size()));
+  role.threshold = CFS_TRY(CFS_TRY(reader.member("threshold")).integer(1));
   return role;
 }
 
-// Names become file names: one component, nothing hidden, nothing that a URL must escape but '+'.
+// Names become paths of files and of URLs: no component is hidden, nothing must be escaped but '+'.
 bool is_target_name(std::string_view name) {
   constexpr std::string_view kFirst =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-  auto is_allowed = [&](char c) {
-    return kFirst.find(c) != std::string_view::npos ||
-           std::string_view(".+~_-").find(c) != std::string_view::npos;
-  };
-  return !name.empty() && name.size() <= 180 && kFirst.find(name[0]) != std::string_view::npos &&
-         std::ranges::all_of(name, is_allowed);
+  bool first = true;
+  for (char c : name) {
+    const bool good = kFirst.find(c) != std::string_view::npos ||
+                      (!first && std::string_view(".+~_-/").find(c) != std::string_view::npos);
+    if (!good) return false;
+    first = c == '/';
+  }
+  return !first && name.size() <= kMaxTargetNameBytes;
+}
+
+Result<TargetEntry> parse_target(const std::string& name, const Reader& reader) {
+  if (!is_target_name(name)) {
+    return reader.refuse("is no target name: [A-Za-z0-9][A-Za-z0-9.+~_-]*, with '/' between such");
+  }
+  TargetEntry entry;
+  entry.name = name;
+  entry.size_bytes = CFS_TRY(CFS_TRY(reader.member("length")).integer());
+  entry.sha256 = CFS_TRY(parse_hashes(CFS_TRY(reader.member("hashes"))));
+  if (std::optional<Reader> custom = CFS_TRY(reader.optional_member("custom"))) {
+    entry.custom = custom->value();
+  }
+  return entry;
 }
 
 }  // namespace
@@ -131,62 +152,71 @@ size_t max_size_bytes(Role role) {
 }
 
 Result<SignedDocument> parse_document(Role role, std::string_view text) {
-  json::Value json =
-      CFS_TRY(json::parse(text, {.size_bytes = max_size_bytes(role)}, role_file(role)));
-  json::Reader reader(json, role_file(role));
+  Value json = CFS_TRY(json::parse(text, {.size_bytes = max_size_bytes(role)}, role_file(role)));
+  Reader reader(json, role_file(role));
   SignedDocument document;
   document.role = role;
-  for (const json::Reader& element :
-       CFS_TRY(CFS_TRY(reader.member("signatures")).elements(kMaxSignatures))) {
+  Reader signatures = CFS_TRY(reader.member("signatures"));
+  std::set<std::string> key_ids;
+  for (const Reader& element : CFS_TRY(signatures.elements(kMaxSignatures))) {
     Signature signature;
-    signature.key_id = CFS_TRY(CFS_TRY(element.member("keyid")).text(kMaxTextBytes));
+    Reader key_id = CFS_TRY(element.member("keyid"));
+    signature.key_id = CFS_TRY(key_id.text(kMaxTextBytes));
     signature.hex = CFS_TRY(CFS_TRY(element.member("sig")).text(kMaxTextBytes));
+    // Spec: §4.2, "multiple signatures with the same keyid are not allowed".
+    if (!key_ids.insert(signature.key_id).second) return key_id.refuse("has signed already");
     document.signatures.push_back(std::move(signature));
   }
-  json::Reader content = CFS_TRY(reader.member("signed"));
-  if (content.value().as<json::Value::Object>() == nullptr)
-    return content.refuse("must be an object");
-  document.content = std::move(json.as<json::Value::Object>()->at("signed"));
+  Reader content = CFS_TRY(reader.member("signed"));
+  if (content.value().as<Value::Object>() == nullptr) return content.refuse("must be an object");
+  document.content = std::move(json.as<Value::Object>()->at("signed"));
   return document;
 }
 
+Result<CommonFields> parse_common(const SignedDocument& document) {
+  return parse_common(Reader(document.content, role_file(document.role)), document.role);
+}
+
 Result<RootMetadata> parse_root(const SignedDocument& document) {
-  json::Reader reader(document.content, role_file(Role::kRoot));
+  Reader reader(document.content, role_file(Role::kRoot));
   RootMetadata root;
   static_cast<CommonFields&>(root) = CFS_TRY(parse_common(reader, Role::kRoot));
-  if (!CFS_TRY(CFS_TRY(reader.member("consistent_snapshot")).boolean())) {
+  std::optional<Reader> consistent = CFS_TRY(reader.optional_member("consistent_snapshot"));
+  if (!consistent || !CFS_TRY(consistent->boolean())) {
     return make_error(ErrorCode::kUnsupported,
                       "root.json: a repository without consistent snapshots");
   }
   for (const auto& [id, key_reader] : CFS_TRY(CFS_TRY(reader.member("keys")).members(kMaxKeys))) {
-    std::optional<PublicKey> key = CFS_TRY(parse_key(key_reader));
-    if (!key) continue;
-    if (key_id(key_reader.value()) != id) return key_reader.refuse("is not named by its key id");
-    root.keys.emplace(id, *key);
+    Result<PublicKey> key = parse_named_key(id, key_reader);
+    if (key) {
+      root.keys.emplace(id, std::move(*key));
+    } else {
+      root.unusable_keys[id] = {key_reader.value(), key.error().message};
+    }
   }
-  json::Reader roles = CFS_TRY(reader.member("roles"));
+  Reader roles = CFS_TRY(reader.member("roles"));
   for (Role role : kRoles) {
-    json::Reader keys = CFS_TRY(roles.member(role_name(role)));
+    Reader keys = CFS_TRY(roles.member(role_name(role)));
     root.roles.emplace(role, CFS_TRY(parse_role_keys(keys)));
   }
   return root;
 }
 
 Result<TimestampMetadata> parse_timestamp(const SignedDocument& document) {
-  json::Reader reader(document.content, role_file(Role::kTimestamp));
+  Reader reader(document.content, role_file(Role::kTimestamp));
   TimestampMetadata timestamp;
   static_cast<CommonFields&>(timestamp) = CFS_TRY(parse_common(reader, Role::kTimestamp));
-  json::Reader meta = CFS_TRY(reader.member("meta"));
-  json::Reader snapshot = CFS_TRY(meta.member(role_file(Role::kSnapshot)));
+  Reader meta = CFS_TRY(reader.member("meta"));
+  Reader snapshot = CFS_TRY(meta.member(role_file(Role::kSnapshot)));
   timestamp.snapshot = CFS_TRY(parse_file_meta(snapshot));
   return timestamp;
 }
 
 Result<SnapshotMetadata> parse_snapshot(const SignedDocument& document) {
-  json::Reader reader(document.content, role_file(Role::kSnapshot));
+  Reader reader(document.content, role_file(Role::kSnapshot));
   SnapshotMetadata snapshot;
   static_cast<CommonFields&>(snapshot) = CFS_TRY(parse_common(reader, Role::kSnapshot));
-  json::Reader meta = CFS_TRY(reader.member("meta"));
+  Reader meta = CFS_TRY(reader.member("meta"));
   for (const auto& [name, file] : CFS_TRY(meta.members(kMaxMetaFiles))) {
     snapshot.files.emplace(name, CFS_TRY(parse_file_meta(file)));
   }
@@ -197,48 +227,156 @@ Result<SnapshotMetadata> parse_snapshot(const SignedDocument& document) {
 }
 
 Result<TargetsMetadata> parse_targets(const SignedDocument& document) {
-  json::Reader reader(document.content, role_file(Role::kTargets));
+  Reader reader(document.content, role_file(Role::kTargets));
   TargetsMetadata targets;
   static_cast<CommonFields&>(targets) = CFS_TRY(parse_common(reader, Role::kTargets));
   for (const auto& [name, target] :
        CFS_TRY(CFS_TRY(reader.member("targets")).members(kMaxTargets))) {
-    if (!is_target_name(name)) {
-      return target.refuse("is no target name: [A-Za-z0-9][A-Za-z0-9.+~_-]{0,179}");
+    Result<TargetEntry> entry = parse_target(name, target);
+    if (entry) {
+      targets.entries.emplace(name, std::move(*entry));
+    } else {
+      targets.unusable_entries[name] = {target.value(), entry.error().message};
     }
-    TargetEntry entry;
-    entry.name = name;
-    entry.size_bytes = CFS_TRY(CFS_TRY(target.member("length")).integer());
-    entry.sha256 = CFS_TRY(parse_hashes(CFS_TRY(target.member("hashes"))));
-    if (std::optional<json::Reader> custom = CFS_TRY(target.optional_member("custom"))) {
-      entry.custom = custom->value();
-    }
-    targets.entries.emplace(name, std::move(entry));
   }
   return targets;
 }
 
-Result<> check_signatures(const RootMetadata& root, const SignedDocument& document) {
+Value::Object to_json(const RootMetadata& root) {
+  Value::Object content = common_to_json(Role::kRoot, root);
+  content["consistent_snapshot"] = true;
+  Value::Object keys;
+  for (const auto& [id, key] : root.keys) keys[id] = key.object();
+  for (const auto& [id, key] : root.unusable_keys) keys[id] = key.object;
+  content["keys"] = std::move(keys);
+  Value::Object roles;
+  for (const auto& [role, role_keys] : root.roles) {
+    Value::Array ids(role_keys.key_ids.begin(), role_keys.key_ids.end());
+    roles[std::string(role_name(role))] =
+        Value::Object{{"keyids", std::move(ids)}, {"threshold", role_keys.threshold}};
+  }
+  content["roles"] = std::move(roles);
+  return content;
+}
+
+Value::Object to_json(const TimestampMetadata& timestamp) {
+  Value::Object content = common_to_json(Role::kTimestamp, timestamp);
+  content["meta"] = Value::Object{{role_file(Role::kSnapshot), to_json(timestamp.snapshot)}};
+  return content;
+}
+
+Value::Object to_json(const SnapshotMetadata& snapshot) {
+  Value::Object content = common_to_json(Role::kSnapshot, snapshot);
+  Value::Object meta;
+  for (const auto& [name, file] : snapshot.files) meta[name] = to_json(file);
+  content["meta"] = std::move(meta);
+  return content;
+}
+
+Value::Object to_json(const TargetsMetadata& targets) {
+  Value::Object content = common_to_json(Role::kTargets, targets);
+  Value::Object entries;
+  for (const auto& [name, entry] : targets.entries) entries[name] = to_json(entry);
+  for (const auto& [name, entry] : targets.unusable_entries) entries[name] = entry.object;
+  content["targets"] = std::move(entries);
+  return content;
+}
+
+Value::Object to_json(const FileMeta& meta) {
+  Value::Object object{{"version", meta.version}};
+  if (meta.length_bytes) object["length"] = *meta.length_bytes;
+  if (meta.sha256) object["hashes"] = hashes_to_json(*meta.sha256);
+  return object;
+}
+
+Value::Object to_json(const TargetEntry& entry) {
+  Value::Object object{{"length", entry.size_bytes}, {"hashes", hashes_to_json(entry.sha256)}};
+  if (!entry.custom.is_null()) object["custom"] = entry.custom;
+  return object;
+}
+
+void set_version(Value& content, const CommonFields& common) {
+  Value::Object& object = *content.as<Value::Object>();
+  object["version"] = common.version;
+  object["expires"] = format_time(common.expires);
+}
+
+void set_target(Value& content, const TargetEntry& entry) {
+  Value& targets = (*content.as<Value::Object>())["targets"];
+  (*targets.as<Value::Object>())[entry.name] = to_json(entry);
+}
+
+std::string signing_form(const SignedDocument& document) {
+  return json::to_signing_form(document.content);
+}
+
+std::string serialise_document(const SignedDocument& document) {
+  Value::Array signatures;
+  for (const Signature& signature : document.signatures) {
+    signatures.emplace_back(Value::Object{{"keyid", signature.key_id}, {"sig", signature.hex}});
+  }
+  return json::to_canonical(
+             Value::Object{{"signatures", std::move(signatures)}, {"signed", document.content}}) +
+         "\n";
+}
+
+FileMeta describe_file(uint64_t version, std::string_view text) {
+  return {
+      .version = version, .length_bytes = text.size(), .sha256 = verity::sha256(as_bytes(text))};
+}
+
+size_t count_signers(const RootMetadata& root, const SignedDocument& document) {
   const RoleKeys& role = root.roles.at(document.role);
-  std::string message = json::to_signing_form(document.content);
+  const std::string message = signing_form(document);
   // Keys, not key ids: one key under two ids is still one key.
-  std::set<PublicKey> signers;
+  std::vector<const PublicKey*> signers;
   for (const Signature& signature : document.signatures) {
     auto key = root.keys.find(signature.key_id);
     if (key == root.keys.end() || !role.key_ids.contains(signature.key_id) ||
-        signers.contains(key->second)) {
+        std::ranges::any_of(signers,
+                            [&](const PublicKey* other) { return *other == key->second; })) {
       continue;
     }
-    SignatureBytes bytes;
-    if (from_hex(signature.hex, bytes) &&
-        signature_is_valid(key->second, as_bytes(message), bytes)) {
-      signers.insert(key->second);
+    std::vector<std::byte> bytes(signature.hex.size() / 2);
+    if (from_hex(signature.hex, bytes) && key->second.verifies(as_bytes(message), bytes)) {
+      signers.push_back(&key->second);
     }
   }
-  if (signers.size() >= role.threshold) return {};
-  return make_error(
-      ErrorCode::kSignature,
+  return signers.size();
+}
+
+Result<> check_signatures(const RootMetadata& root, const SignedDocument& document) {
+  const RoleKeys& role = root.roles.at(document.role);
+  const size_t signers = count_signers(root, document);
+  if (signers >= role.threshold) return {};
+
+  size_t usable = 0;
+  std::string problem;
+  for (const std::string& id : role.key_ids) {
+    if (root.keys.contains(id)) {
+      ++usable;
+    } else {
+      auto unusable = root.unusable_keys.find(id);
+      problem = unusable != root.unusable_keys.end() ? unusable->second.problem
+                                                     : fmt::format("'{}' is not there", id);
+    }
+  }
+  const std::string who =
+      fmt::format("{} of root version {}", role_name(document.role), root.version);
+  if (usable == 0) {
+    return make_error(
+        ErrorCode::kUnsupported,
+        fmt::format("{}: none of the {} keys for {} can be used here: {}", role_file(document.role),
+                    role.key_ids.size(), who, problem.empty() ? "there is none" : problem));
+  }
+  std::string message =
       fmt::format("{}: valid signatures by {} of the {} trusted keys needed (root version {})",
-                  role_file(document.role), signers.size(), role.threshold, root.version));
+                  role_file(document.role), signers, role.threshold, root.version);
+  if (usable < role.threshold) {
+    message += fmt::format("; there are only {} that can be used{}{}", usable,
+                           problem.empty() ? "" : ": ", problem);
+  }
+  return make_error(ErrorCode::kSignature, std::move(message));
 }
 
 }  // namespace cfs::trust

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The four TUF metadata files as values. Parsing says nothing about trust: that is client.cc.
-// Unknown members are ignored but stay under the signature. Spec: TUF 1.0.34 §4.
+// The four TUF metadata files as values: parsing and writing them. What parses is not trusted yet;
+// that is client.h. Members that we do not know are ignored but stay under the signature.
+// Spec: TUF 1.0.34 §4.
 #pragma once
 
 #include <array>
@@ -14,9 +15,9 @@
 
 #include "lib/base/result.h"
 #include "lib/base/time.h"
-#include "lib/json/json.h"
-#include "lib/trust/client.h"
+#include "lib/json/value.h"
 #include "lib/trust/keys.h"
+#include "lib/verity/digest.h"
 
 namespace cfs::trust {
 
@@ -33,8 +34,8 @@ inline constexpr std::array kRoles = {Role::kRoot, Role::kTimestamp, Role::kSnap
 
 /// One element of "signatures".
 struct Signature {
-  std::string key_id;
-  std::string hex;  ///< as it stands there; may be anything
+  std::string key_id;  ///< unique in its document
+  std::string hex;     ///< as it stands there; may be anything
 };
 
 /// A metadata file with its outer layer taken off.
@@ -50,16 +51,24 @@ struct CommonFields {
   UnixTime expires = 0;
 };
 
-/// Which keys may sign for a role and how many of them must.
+/// Which keys may sign for a role and how many of them must. The threshold may be more than there
+/// are keys; then nothing is ever signed well enough. Spec: §4.3.
 struct RoleKeys {
   std::set<std::string> key_ids;
   uint64_t threshold = 1;
   bool operator==(const RoleKeys&) const = default;
 };
 
+/// A key or a target that we cannot use. It does not make the rest of its document unusable.
+struct Unusable {
+  json::Value object;  ///< as it stands there
+  std::string problem;
+};
+
 struct RootMetadata : CommonFields {
-  std::map<std::string, PublicKey> keys;  ///< by key id; keys of other types are left out
-  std::map<Role, RoleKeys> roles;         ///< all four
+  std::map<std::string, PublicKey> keys;          ///< by key id
+  std::map<std::string, Unusable> unusable_keys;  ///< of other types, damaged, under a wrong id
+  std::map<Role, RoleKeys> roles;                 ///< all four
 };
 
 /// What one role says about the metadata file of another.
@@ -77,8 +86,20 @@ struct SnapshotMetadata : CommonFields {
   std::map<std::string, FileMeta> files;  ///< "targets.json" is among them
 };
 
+/// One target file.
+struct TargetEntry {
+  /// TUF target path: names [A-Za-z0-9][A-Za-z0-9.+~_-]* with '/' between them, ≤ 180 bytes.
+  std::string name;
+  uint64_t size_bytes = 0;
+  verity::Sha256Digest sha256;
+  json::Value custom;  ///< null when there is none
+  bool operator==(const TargetEntry&) const = default;
+};
+
 struct TargetsMetadata : CommonFields {
   std::map<std::string, TargetEntry, std::less<>> entries;
+  /// Other names, no SHA-256, damaged.
+  std::map<std::string, Unusable, std::less<>> unusable_entries;
 };
 
 /// Errors of all: kCorrupt; kUnsupported (spec_version, no consistent snapshots).
@@ -88,10 +109,36 @@ struct TargetsMetadata : CommonFields {
 [[nodiscard]] Result<TimestampMetadata> parse_timestamp(const SignedDocument& document);
 [[nodiscard]] Result<SnapshotMetadata> parse_snapshot(const SignedDocument& document);
 [[nodiscard]] Result<TargetsMetadata> parse_targets(const SignedDocument& document);
+/// What every document has, whatever its role.
+[[nodiscard]] Result<CommonFields> parse_common(const SignedDocument& document);
 
-/// Is the document signed by a threshold of the keys that `root` names for its role? Each key
-/// counts once, whatever its number of signatures or key ids. Errors: kSignature. Spec: TUF 1.0.34
-/// §5.3.4, §5.4.2, §5.5.3, §5.6.3.
+/// The content ("signed") that says this. Parsing it gives the same again.
+[[nodiscard]] json::Value::Object to_json(const RootMetadata& root);
+[[nodiscard]] json::Value::Object to_json(const TimestampMetadata& timestamp);
+[[nodiscard]] json::Value::Object to_json(const SnapshotMetadata& snapshot);
+[[nodiscard]] json::Value::Object to_json(const TargetsMetadata& targets);
+[[nodiscard]] json::Value::Object to_json(const FileMeta& meta);
+[[nodiscard]] json::Value::Object to_json(const TargetEntry& entry);
+
+/// Changes a content that was parsed and keeps what we do not know of it: another version, one more
+/// or a replaced target.
+void set_version(json::Value& content, const CommonFields& common);
+void set_target(json::Value& content, const TargetEntry& entry);
+
+/// The bytes that are signed.
+[[nodiscard]] std::string signing_form(const SignedDocument& document);
+/// The file: canonical JSON and a newline.
+[[nodiscard]] std::string serialise_document(const SignedDocument& document);
+/// What another role says about this file.
+[[nodiscard]] FileMeta describe_file(uint64_t version, std::string_view text);
+
+/// How many of the keys that `root` names for the document's role have signed it. Each key counts
+/// once, whatever its number of key ids.
+[[nodiscard]] size_t count_signers(const RootMetadata& root, const SignedDocument& document);
+
+/// Succeeds if the document is signed by a threshold of the keys that `root` names for its role.
+/// Errors: kSignature; kUnsupported when none of these keys can be used here.
+/// Spec: TUF 1.0.34 §5.3.4, §5.4.2, §5.5.3, §5.6.3.
 [[nodiscard]] Result<> check_signatures(const RootMetadata& root, const SignedDocument& document);
 
 }  // namespace cfs::trust

@@ -2,8 +2,11 @@
 #include "signer/signing/file_key.h"
 
 #include <fmt/format.h>
+#include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <unistd.h>
+
+#include <array>
 
 #include "lib/base/io.h"
 
@@ -50,27 +53,33 @@ int no_passphrase(char* /*buffer*/, int /*size*/, int /*write*/, void* /*data*/)
 
 }  // namespace
 
-Result<PrivateKey> PrivateKey::from_handle(Handle handle) {
-  PrivateKey key(std::move(handle));
-  size_t length = key.public_key_.bytes.size();
-  if (EVP_PKEY_get_raw_public_key(key.key_.get(),
-                                  reinterpret_cast<unsigned char*>(key.public_key_.bytes.data()),
+Result<FileKey> FileKey::from_handle(Handle key, std::string path) {
+  std::array<std::byte, 32> bytes{};
+  size_t length = bytes.size();
+  if (EVP_PKEY_get_raw_public_key(key.get(), reinterpret_cast<unsigned char*>(bytes.data()),
                                   &length) != 1 ||
-      length != key.public_key_.bytes.size()) {
+      length != bytes.size()) {
     return make_error(ErrorCode::kInternal, "OpenSSL does not give the public key");
   }
-  return key;
+  trust::PublicKey public_key = CFS_TRY(trust::PublicKey::from_ed25519(bytes));
+  return FileKey(std::move(key), std::move(public_key), std::move(path));
 }
 
-Result<PrivateKey> PrivateKey::generate() {
+Result<FileKey> FileKey::generate() {
   Handle key(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"), EVP_PKEY_free);
   if (key == nullptr) return make_error(ErrorCode::kInternal, "OpenSSL cannot make a key");
-  return from_handle(std::move(key));
+  return from_handle(std::move(key), "new key");
 }
 
-Result<PrivateKey> PrivateKey::load(int dir_fd, const std::string& path) {
+Result<FileKey> FileKey::load(int dir_fd, const std::string& path) {
   UniqueFd file = CFS_TRY(open_regular_at(dir_fd, path));
   struct stat status = CFS_TRY(fstat_fd(file.get()));
+  if (status.st_uid != ::geteuid()) {
+    return make_error(ErrorCode::kPermission,
+                      fmt::format("the private key '{}' belongs to another user ({}), who knows it",
+                                  path, status.st_uid))
+        .with_hint("use keys of your own; make new ones with 'cfs-sign keygen --out FILE'");
+  }
   if ((status.st_mode & 077) != 0) {
     return make_error(ErrorCode::kPermission,
                       fmt::format("the private key '{}' has mode {:04o}: it is open to others",
@@ -87,10 +96,10 @@ Result<PrivateKey> PrivateKey::load(int dir_fd, const std::string& path) {
                fmt::format("'{}' is not an unencrypted Ed25519 private key (PEM, PKCS#8)", path))
         .with_hint("make one with 'cfs-sign keygen --out FILE'");
   }
-  return from_handle(std::move(key));
+  return from_handle(std::move(key), path);
 }
 
-Result<> PrivateKey::save_new(int dir_fd, const std::string& path) const {
+Result<> FileKey::save_new(int dir_fd, const std::string& path) const {
   CFS_TRY(refuse_existing(dir_fd, path));
   CFS_TRY(refuse_existing(dir_fd, path + ".pub"));
   Bio private_pem(BIO_new(BIO_s_secmem()), BIO_free);
@@ -105,8 +114,8 @@ Result<> PrivateKey::save_new(int dir_fd, const std::string& path) const {
   return write_new_file(dir_fd, path + ".pub", content_of(public_pem), 0644);
 }
 
-Result<trust::SignatureBytes> PrivateKey::sign(Bytes message) const {
-  trust::SignatureBytes signature;
+Result<std::vector<std::byte>> FileKey::sign(Bytes message) const {
+  std::vector<std::byte> signature(64);
   size_t length = signature.size();
   std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(),
                                                                   EVP_MD_CTX_free);

@@ -16,21 +16,21 @@ class KeyFileTest : public ::testing::Test {
 };
 
 TEST_F(KeyFileTest, SavedKeysLoadAgain) {
-  PrivateKey key = *PrivateKey::generate();
+  FileKey key = *FileKey::generate();
   ASSERT_TRUE(key.save_new(AT_FDCWD, path_));
   EXPECT_EQ(stat_at(AT_FDCWD, path_, 0)->st_mode & 07777u, 0600u);
   EXPECT_EQ(stat_at(AT_FDCWD, path_ + ".pub", 0)->st_mode & 07777u, 0644u);
   EXPECT_EQ(list_directory(AT_FDCWD, directory_.path())->size(), 2u);
-  Result<PrivateKey> loaded = PrivateKey::load(AT_FDCWD, path_);
+  Result<FileKey> loaded = FileKey::load(AT_FDCWD, path_);
   ASSERT_TRUE(loaded) << loaded.error().describe();
   EXPECT_EQ(loaded->public_key(), key.public_key());
-  trust::SignatureBytes signature = *loaded->sign(as_bytes("message"));
-  EXPECT_TRUE(trust::signature_is_valid(key.public_key(), as_bytes("message"), signature));
-  EXPECT_FALSE(trust::signature_is_valid(key.public_key(), as_bytes("messagE"), signature));
+  std::vector<std::byte> signature = *loaded->sign(as_bytes("message"));
+  EXPECT_TRUE(key.public_key().verifies(as_bytes("message"), signature));
+  EXPECT_FALSE(key.public_key().verifies(as_bytes("messagE"), signature));
 }
 
 TEST_F(KeyFileTest, OpensslVerifiesOurSignature) {
-  PrivateKey key = *PrivateKey::generate();
+  FileKey key = *FileKey::generate();
   ASSERT_TRUE(key.save_new(AT_FDCWD, path_));
   const std::string message = directory_.path() + "/message";
   const std::string signature = directory_.path() + "/signature";
@@ -47,7 +47,7 @@ TEST_F(KeyFileTest, OpensslVerifiesOurSignature) {
 }
 
 TEST_F(KeyFileTest, NothingIsOverwritten) {
-  PrivateKey key = *PrivateKey::generate();
+  FileKey key = *FileKey::generate();
   ASSERT_TRUE(write_file_atomically(AT_FDCWD, path_, as_bytes("precious")));
   EXPECT_EQ(key.save_new(AT_FDCWD, path_).error().code, ErrorCode::kExists);
   EXPECT_EQ(*read_file(AT_FDCWD, path_, 100), "precious");
@@ -59,9 +59,9 @@ TEST_F(KeyFileTest, NothingIsOverwritten) {
 }
 
 TEST_F(KeyFileTest, OtherFilesAreRefused) {
-  EXPECT_EQ(PrivateKey::load(AT_FDCWD, path_).error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(FileKey::load(AT_FDCWD, path_).error().code, ErrorCode::kNotFound);
   ASSERT_TRUE(write_file_atomically(AT_FDCWD, path_, as_bytes("no key"), 0600));
-  EXPECT_EQ(PrivateKey::load(AT_FDCWD, path_).error().code, ErrorCode::kInvalidInput);
+  EXPECT_EQ(FileKey::load(AT_FDCWD, path_).error().code, ErrorCode::kInvalidInput);
   for (std::vector<std::string> options :
        {std::vector<std::string>{"-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"},
         std::vector<std::string>{"-algorithm", "X25519"},
@@ -69,24 +69,38 @@ TEST_F(KeyFileTest, OtherFilesAreRefused) {
     Command make{.arguments = {"openssl", "genpkey", "-out", path_}};
     make.arguments.insert(make.arguments.end(), options.begin(), options.end());
     ASSERT_TRUE(run_command(make));
-    EXPECT_EQ(PrivateKey::load(AT_FDCWD, path_).error().code, ErrorCode::kInvalidInput);
+    EXPECT_EQ(FileKey::load(AT_FDCWD, path_).error().code, ErrorCode::kInvalidInput);
   }
   ASSERT_TRUE(
       run_command({.arguments = {"openssl", "genpkey", "-algorithm", "ED25519", "-out", path_}}));
-  EXPECT_TRUE(PrivateKey::load(AT_FDCWD, path_));
+  EXPECT_TRUE(FileKey::load(AT_FDCWD, path_));
 }
 
 TEST_F(KeyFileTest, KeysThatAreOpenToOthersAreRefused) {
-  ASSERT_TRUE(PrivateKey::generate()->save_new(AT_FDCWD, path_));
+  ASSERT_TRUE(FileKey::generate()->save_new(AT_FDCWD, path_));
   for (mode_t mode : {0644U, 0640U, 0604U, 0620U, 0602U, 0601U}) {
     ASSERT_EQ(::chmod(path_.c_str(), mode), 0);
-    Result<PrivateKey> refused = PrivateKey::load(AT_FDCWD, path_);
+    Result<FileKey> refused = FileKey::load(AT_FDCWD, path_);
     ASSERT_FALSE(refused) << mode;
     EXPECT_EQ(refused.error().code, ErrorCode::kPermission) << mode;
     EXPECT_EQ(refused.error().hint.substr(0, 15), "run 'chmod 600 ");
   }
   ASSERT_EQ(::chmod(path_.c_str(), 0400), 0);
-  EXPECT_TRUE(PrivateKey::load(AT_FDCWD, path_));
+  EXPECT_TRUE(FileKey::load(AT_FDCWD, path_));
+}
+
+// Whoever made the file knows the key.
+TEST_F(KeyFileTest, KeysOfSomebodyElseAreRefused) {
+  std::string foreign = "/etc/passwd";
+  if (::geteuid() == 0) {
+    ASSERT_TRUE(FileKey::generate()->save_new(AT_FDCWD, path_));
+    ASSERT_EQ(::chown(path_.c_str(), 12345, 12345), 0);
+    foreign = path_;
+  }
+  Result<FileKey> refused = FileKey::load(AT_FDCWD, foreign);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kPermission);
+  EXPECT_NE(refused.error().message.find("belongs to another user"), std::string::npos);
 }
 
 }  // namespace

@@ -4,7 +4,21 @@
 #include <cstdint>
 
 #include "lib/base/check.h"
+#include "lib/json/canonical.h"
+#include "lib/json/reader.h"
 #include "lib/trust/metadata.h"
+
+namespace {
+
+// What was parsed is written, and parsing that gives what is written in the same way.
+template <typename T, typename Parse>
+void check_round_trip(cfs::trust::SignedDocument document, const T& parsed, Parse parse) {
+  document.content = cfs::trust::to_json(parsed);
+  cfs::Result<T> again = parse(document);
+  CFS_CHECK(again && cfs::json::Value(cfs::trust::to_json(*again)) == document.content);
+}
+
+}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace cfs;  // NOLINT(google-build-using-namespace)
@@ -17,19 +31,26 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Result<json::Value> again = json::parse(canonical, {.size_bytes = canonical.size()}, "canonical");
   CFS_CHECK(again && *again == document->content);
   switch (role) {
-    case trust::Role::kRoot: {
-      Result<trust::RootMetadata> root = trust::parse_root(*document);
-      if (root) static_cast<void>(trust::check_signatures(*root, *document).has_value());
+    case trust::Role::kRoot:
+      if (Result<trust::RootMetadata> root = trust::parse_root(*document)) {
+        static_cast<void>(trust::check_signatures(*root, *document).has_value());
+        check_round_trip(*document, *root, trust::parse_root);
+      }
       break;
-    }
     case trust::Role::kTimestamp:
-      static_cast<void>(trust::parse_timestamp(*document).has_value());
+      if (Result<trust::TimestampMetadata> timestamp = trust::parse_timestamp(*document)) {
+        check_round_trip(*document, *timestamp, trust::parse_timestamp);
+      }
       break;
     case trust::Role::kSnapshot:
-      static_cast<void>(trust::parse_snapshot(*document).has_value());
+      if (Result<trust::SnapshotMetadata> snapshot = trust::parse_snapshot(*document)) {
+        check_round_trip(*document, *snapshot, trust::parse_snapshot);
+      }
       break;
     case trust::Role::kTargets:
-      static_cast<void>(trust::parse_targets(*document).has_value());
+      if (Result<trust::TargetsMetadata> targets = trust::parse_targets(*document)) {
+        check_round_trip(*document, *targets, trust::parse_targets);
+      }
       break;
   }
   return 0;

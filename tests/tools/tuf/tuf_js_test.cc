@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "lib/base/subprocess.h"
+#include "lib/json/canonical.h"
 #include "lib/release/layout.h"
 #include "lib/trust/client.h"
 #include "signer/command.h"
@@ -129,7 +130,7 @@ TEST_F(TufJsTest, WeVerifyWhatItSigns) {
   ASSERT_TRUE(trust::trust_root(store, Unverified(read(path("foreign/metadata/1.root.json")))));
   Result<trust::Verified<trust::Targets>> targets = trust::refresh(store, fetch, current_time());
   ASSERT_TRUE(targets) << targets.error().describe();
-  const trust::TargetEntry& entry = (*targets)->entries.at("file.txt");
+  const trust::TargetEntry& entry = **trust::find_target(*targets, "file.txt");
   EXPECT_EQ(
       json::to_canonical(entry.custom),
       R"({"größe":[-1,null,true,{"ẞ€":"é"}],"quote\"back\\slash":"tab\u0009newline\u000abell\u0007"})");

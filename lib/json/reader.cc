@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lib/json/json.h"
+#include "lib/json/reader.h"
 
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
-
-#include "lib/base/check.h"
 
 namespace cfs::json {
 namespace {
@@ -93,63 +91,11 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   std::string problem_;
 };
 
-enum class Escape { kControlCharacters, kOnlyQuotes };
-
-void append_text(std::string& out, std::string_view text, Escape escape) {
-  out += '"';
-  for (char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20 && escape == Escape::kControlCharacters) {
-      out += fmt::format("\\u{:04x}", c);
-    } else {
-      out += c;
-    }
-  }
-  out += '"';
-}
-
-// Recursion is bounded: values come from parse (depth limit) or from our own code.
-void append(std::string& out, const Value& value, Escape escape) {
-  if (value.is_null()) {
-    out += "null";
-  } else if (const auto* boolean = value.as<bool>()) {
-    out += *boolean ? "true" : "false";
-  } else if (const auto* integer = value.as<int64_t>()) {
-    out += fmt::format("{}", *integer);
-  } else if (const auto* text = value.as<std::string>()) {
-    append_text(out, *text, escape);
-  } else if (const auto* array = value.as<Value::Array>()) {
-    out += '[';
-    for (size_t i = 0; i < array->size(); ++i) {
-      if (i > 0) out += ',';
-      append(out, (*array)[i], escape);
-    }
-    out += ']';
-  } else if (const auto* object = value.as<Value::Object>()) {
-    out += '{';
-    bool first = true;
-    for (const auto& [key, member] : *object) {
-      if (!first) out += ',';
-      first = false;
-      append_text(out, key, escape);
-      out += ':';
-      append(out, member, escape);
-    }
-    out += '}';
-  }
-}
-
 Error corrupt(std::string_view what, std::string_view problem) {
   return make_error(ErrorCode::kCorrupt, fmt::format("{}: {}", what, problem));
 }
 
 }  // namespace
-
-Value::Value(uint64_t value) : value_(static_cast<int64_t>(value)) {
-  CFS_CHECK(value <= uint64_t{kMaxInteger});
-}
 
 Result<Value> parse(std::string_view text, const Limits& limits, std::string_view what) {
   if (text.size() > limits.size_bytes) {
@@ -169,18 +115,6 @@ Result<Value> parse(std::string_view text, const Limits& limits, std::string_vie
     return corrupt(what, error.what());
   }
   return builder.take();
-}
-
-std::string to_canonical(const Value& value) {
-  std::string out;
-  append(out, value, Escape::kControlCharacters);
-  return out;
-}
-
-std::string to_signing_form(const Value& value) {
-  std::string out;
-  append(out, value, Escape::kOnlyQuotes);
-  return out;
 }
 
 Error Reader::refuse(std::string_view problem) const {
