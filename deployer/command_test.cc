@@ -445,6 +445,45 @@ TEST_F(CliTest, AUkiThatPinsAnotherImageIsRefused) {
   expect_nothing_installed();
 }
 
+// An epoch so large that no release can follow, made by mistake or by a thief of the targets key.
+TEST_F(CliTest, AChangeOfTheTargetsKeysCountsEpochsAnew) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  FakeRelease last = second_release();
+  last.epoch = (uint64_t{1} << 53) - 1;
+  offer(last);
+  ASSERT_DONE(update());
+  FakeRelease next = first_release();
+  next.version = "3";
+  next.epoch = 3;
+  {
+    std::lock_guard lock(mutex_);
+    repository_.targets.clear();
+  }
+  offer(next);
+  expect_exit(update(), 6, "is older than the installed 2 (epoch 9007199254740991)");
+  {
+    std::lock_guard lock(mutex_);
+    repository_.roles["targets"].keys = {trust::FakeKey(70)};
+    repository_.roles["root"].version = 2;
+    repository_.publish_root();
+    repository_.publish_next();
+  }
+  ASSERT_DONE(update());
+  EXPECT_EQ(reboot(), "3");
+  expect_up_to_date("3");
+  // From here on they grow again.
+  next.version = "4";
+  next.epoch = 2;
+  {
+    std::lock_guard lock(mutex_);
+    repository_.targets.clear();
+  }
+  offer(next);
+  expect_exit(update(), 6, "is older than the installed 3 (epoch 3)");
+}
+
 TEST_F(CliTest, AReleaseOlderThanTheInstalledOneIsRefused) {
   offer(first_release());
   ASSERT_DONE(init());

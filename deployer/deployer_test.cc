@@ -41,6 +41,9 @@ TEST(Deployment, TextAndBack) {
   Result<Deployment> back = parse_deployment(text);
   ASSERT_TRUE(back) << back.error().describe();
   EXPECT_EQ(*back, deployment);
+  Deployment with_keys = deployment;
+  with_keys.targets_keys = verity::digest_of({});
+  EXPECT_EQ(*parse_deployment(json::to_canonical(to_json(with_keys))), with_keys);
   auto replaced = [&](const std::string& from, const std::string& to) {
     std::string changed = text;
     changed.replace(changed.find(from), from.size(), to);

@@ -25,11 +25,14 @@ Result<std::optional<Deployment>> next_deployment(const Sysroot& sysroot) {
 }
 
 /// Releases never go back by an update, even if the metadata is signed and fresh: a signer who
-/// offers less than what is installed made a mistake, or is not the signer.
-Result<> refuse_older(const Sysroot& sysroot, const trust::ReleaseTarget& newest) {
+/// offers less than what is installed made a mistake, or is not the signer. After a change of the
+/// keys that sign targets epochs are counted anew: what a stolen key drove up must not outlive it.
+Result<> refuse_older(const Sysroot& sysroot, const trust::Verified<trust::Targets>& targets,
+                      const trust::ReleaseTarget& newest) {
   for (const Deployment& deployment : CFS_TRY(sysroot.deployments())) {
     if (deployment.name != newest.name || deployment.channel != newest.channel) continue;
     if (deployment.epoch <= newest.epoch) continue;
+    if (deployment.targets_keys.value_or(targets->targets_keys) != targets->targets_keys) continue;
     return make_error(ErrorCode::kRollback, "the newest release on offer, " +
                                                 named(newest.version, newest.epoch) +
                                                 ", is older than the installed " +
@@ -61,7 +64,7 @@ Result<UpdateResult> update(Sysroot& sysroot, MountedEsp& esp, const Environment
       CFS_TRY(trust::refresh(trusted, fetch, environment.now()));
   trust::ReleaseTarget newest =
       CFS_TRY(trust::find_newest_release(trusted, fetch, targets, origin.name, origin.channel));
-  CFS_TRY(refuse_older(sysroot, newest));
+  CFS_TRY(refuse_older(sysroot, targets, newest));
   trust::Verified<release::ReleaseDescription> description =
       CFS_TRY(trust::fetch_release(targets, newest.target, fetch));
   const verity::Digest& digest = description->image.digest;
@@ -101,6 +104,7 @@ Result<UpdateResult> update(Sysroot& sysroot, MountedEsp& esp, const Environment
                            ? static_cast<uint64_t>(std::max<UnixTime>(environment.now(), 0))
                            : description->created;
   Deployment deployment = CFS_TRY(deployment_for(sysroot, *description, installed));
+  deployment.targets_keys = targets->targets_keys;
   CFS_TRY(sysroot.require_verity());
   CFS_TRY(check_space(cfs, "the sysroot", plan.disk_bytes, plan.inodes));
   if (!CFS_TRY(has_entry(*esp, deployment.entry))) {

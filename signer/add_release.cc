@@ -9,7 +9,9 @@
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
+#include "lib/base/relative_path.h"
 #include "lib/base/thread_pool.h"
+#include "lib/base/work_directory.h"
 #include "lib/boot/uki.h"
 #include "lib/erofs/reader.h"
 #include "lib/kernel_cmdline/boot_options.h"
@@ -26,30 +28,17 @@ using release::ReleaseDescription;
 
 namespace {
 
-constexpr const char* kStaging = ".cfs-sign.staging";
-
-// New files on their way into the repository: written below kStaging, synced together, renamed.
-// What an interrupted run left there goes with the next one.
+// New files on their way into the repository: written in a directory of their own there, synced
+// together, renamed.
 class Staging {
  public:
   static Result<Staging> begin(int repository_fd) {
-    CFS_TRY(remove_tree(repository_fd, kStaging));
-    CFS_TRY(make_directories(repository_fd, kStaging));
-    return Staging(repository_fd);
-  }
-  Staging(Staging&& other) noexcept
-      : repository_fd_(std::exchange(other.repository_fd_, -1)), files_(std::move(other.files_)) {}
-  Staging& operator=(Staging&&) = delete;
-  ~Staging() {
-    if (repository_fd_ < 0) return;
-    // An error here leaves files that begin() removes.
-    Result<> removed = remove_tree(repository_fd_, kStaging);
-    static_cast<void>(removed);
+    return Staging(repository_fd, CFS_TRY(WorkDirectory::create(repository_fd, ".", kWorkPrefix)));
   }
 
   // Opens the file that will be `path`. Thread-safe.
   [[nodiscard]] Result<UniqueFd> create(const std::string& path) const {
-    return open_at(repository_fd_, staged_name(path), O_WRONLY | O_CREAT | O_EXCL, 0644);
+    return open_at(work_.fd(), staged_name(path), O_WRONLY | O_CREAT | O_EXCL, 0644);
   }
   // Says that the file that will be `path` is whole.
   void add(std::string path) { files_.push_back(std::move(path)); }
@@ -59,20 +48,22 @@ class Staging {
     CFS_TRY(sync_filesystem(repository_fd_));
     CFS_TRY(check_interrupted());
     for (const std::string& path : files_) {
-      CFS_TRY(make_directories(repository_fd_, path.substr(0, path.rfind('/'))));
-      CFS_TRY(rename_at(repository_fd_, staged_name(path), repository_fd_, path));
+      CFS_TRY(make_directories(repository_fd_, split_path(path).directory));
+      CFS_TRY(rename_at(work_.fd(), staged_name(path), repository_fd_, path));
     }
     return sync_filesystem(repository_fd_);
   }
 
  private:
-  explicit Staging(int repository_fd) : repository_fd_(repository_fd) {}
+  Staging(int repository_fd, WorkDirectory work)
+      : repository_fd_(repository_fd), work_(std::move(work)) {}
   static std::string staged_name(std::string path) {
     std::ranges::replace(path, '/', '_');
-    return fmt::format("{}/{}", kStaging, path);
+    return path;
   }
 
   int repository_fd_;
+  WorkDirectory work_;
   std::vector<std::string> files_;
 };
 

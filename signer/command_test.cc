@@ -146,7 +146,7 @@ TEST_F(CommandTest, FromInitToDevice) {
   EXPECT_THAT(out_.str(), AllOf(HasSubstr("added os 1: channel stable, epoch 1"),
                                 HasSubstr("objects: 2"), HasSubstr("3 new")));
   EXPECT_TRUE((*device())->entries.empty());  // not published yet
-  EXPECT_THAT(*list_directory(AT_FDCWD, repository_), Not(Contains(".cfs-sign.staging")));
+  EXPECT_THAT(*list_directory(AT_FDCWD, repository_), Not(Contains(HasSubstr(".cfs-sign-"))));
 
   expect_ok(publish());
   EXPECT_THAT(out_.str(), HasSubstr("published: root 1, targets 2, snapshot 2, timestamp 2"));
@@ -643,15 +643,17 @@ TEST_F(CommandTest, WhoMayOnlyReadCannotHoldTheLock) {
 TEST_F(CommandTest, RemainsOfAnInterruptedRunDoNoHarmAndGo) {
   expect_ok(init());
   write_build();
-  ASSERT_TRUE(make_directories(AT_FDCWD, repository_ + "/.cfs-sign.staging"));
-  write_test_file(repository_ + "/.cfs-sign.staging/half", "half");
+  const std::string left = ".cfs-sign-0123456789abcdef";
+  ASSERT_TRUE(make_directories(AT_FDCWD, repository_ + "/" + left));
+  write_test_file(repository_ + "/" + left + "/half", "half");
+  write_test_file(repository_ + "/metadata/.cfs-tmp-0123456789abcdef", "half");
   // A publish that was cut off before the timestamp.
   write_test_file(repository_ + "/metadata/2.snapshot.json", "never finished");
   expect_ok(add());
   expect_ok(publish());
   EXPECT_THAT(out_.str(), HasSubstr("snapshot 3"));
   EXPECT_TRUE(device());
-  EXPECT_THAT(*list_directory(AT_FDCWD, repository_), Not(Contains(".cfs-sign.staging")));
+  EXPECT_THAT(*list_directory(AT_FDCWD, repository_), Not(Contains(left)));
   EXPECT_THAT(*list_directory(AT_FDCWD, repository_ + "/metadata"),
               UnorderedElementsAre("1.root.json", "1.targets.json", "2.targets.json",
                                    "1.snapshot.json", "3.snapshot.json", "timestamp.json"));
@@ -856,8 +858,8 @@ TEST_F(CommandTest, LostFilesOfAReleaseArePutBack) {
   }
   EXPECT_EQ(lost, 6u);  // two objects, the image, manifest, UKI, description
   for (const auto& [path, content] : whole) {
-    if (!path.starts_with("metadata/"))
-      ASSERT_TRUE(remove_file(AT_FDCWD, repository_ + "/" + path));
+    if (path.starts_with("metadata/")) continue;
+    ASSERT_TRUE(remove_file(AT_FDCWD, repository_ + "/" + path));
   }
   expect_ok(add());
   EXPECT_THAT(out_.str(), HasSubstr("6 files put back"));

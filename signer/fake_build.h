@@ -9,6 +9,7 @@
 #include <map>
 #include <string>
 
+#include "lib/base/atomic_file.h"
 #include "lib/base/check.h"
 #include "lib/base/io.h"
 #include "lib/boot/uki.h"

@@ -2,14 +2,15 @@
 #include "signer/repository.h"
 
 #include <fmt/format.h>
-#include <sys/file.h>
 
 #include <algorithm>
 #include <charconv>
 #include <optional>
 
+#include "lib/base/atomic_file.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
+#include "lib/base/work_directory.h"
 #include "lib/json/value.h"
 #include "lib/release/layout.h"
 
@@ -82,16 +83,12 @@ Result<uint64_t> next_version(uint64_t version) {
 }
 
 // Anybody who may read the repository can open and so lock its directory; this file only its owner.
-Result<UniqueFd> take_lock(int directory_fd, const std::string& path) {
-  UniqueFd lock = CFS_TRY_WITH(fmt::format("locking '{}'", path),
+Result<FileLock> take_lock(int directory_fd, const std::string& path) {
+  UniqueFd file = CFS_TRY_WITH(fmt::format("locking '{}'", path),
                                open_at(directory_fd, kLock, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EWOULDBLOCK) {
-      return make_error(ErrorCode::kBusy, fmt::format("another cfs-sign is working on '{}'", path));
-    }
-    return errno_error(fmt::format("cannot lock '{}'", path));
-  }
-  return lock;
+  Result<FileLock> lock = FileLock::try_take(std::move(file), LockMode::kExclusive);
+  if (lock || lock.error().code != ErrorCode::kBusy) return lock;
+  return make_error(ErrorCode::kBusy, fmt::format("another cfs-sign is working on '{}'", path));
 }
 
 Result<bool> exists(int dir_fd, const std::string& path) {
@@ -135,7 +132,7 @@ Result<Published> Repository::create(const std::string& path, const KeyDirectory
                                      const Lifetimes& lifetimes, UnixTime now) {
   CFS_TRY(make_directories(AT_FDCWD, path));
   UniqueFd directory = CFS_TRY(open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY));
-  UniqueFd lock = CFS_TRY(take_lock(directory.get(), path));
+  FileLock lock = CFS_TRY(take_lock(directory.get(), path));
   if (CFS_TRY(exists(directory.get(), "metadata"))) {
     return make_error(ErrorCode::kExists, fmt::format("'{}' is a repository already", path));
   }
@@ -166,16 +163,12 @@ Result<Published> Repository::create(const std::string& path, const KeyDirectory
   Published published = CFS_TRY(check_as_device(directory.get(), files, root_text, now));
 
   // All four appear at once.
-  constexpr const char* kTemporary = ".cfs-sign.metadata";
-  CFS_TRY(remove_tree(directory.get(), kTemporary));
-  CFS_TRY(make_directories(directory.get(), kTemporary));
+  WorkDirectory work = CFS_TRY(WorkDirectory::create(directory.get(), ".", kWorkPrefix));
   for (const auto& [name, text] : files) {
     CFS_TRY(check_interrupted());
-    std::string file = fmt::format("{}/{}", kTemporary, name.substr(name.rfind('/') + 1));
-    CFS_TRY(write_file_atomically(directory.get(), file, as_bytes(text)));
+    CFS_TRY(write_file_atomically(work.fd(), name.substr(name.rfind('/') + 1), as_bytes(text)));
   }
-  CFS_TRY(rename_at(directory.get(), kTemporary, directory.get(), "metadata"));
-  CFS_TRY(fsync_directory(directory.get(), "."));
+  CFS_TRY(work.publish(directory.get(), "metadata", 0755, Existing::kRefuse));
   return published;
 }
 
@@ -185,7 +178,10 @@ Result<Repository> Repository::open(const std::string& path) {
     return make_error(ErrorCode::kNotFound, fmt::format("'{}' is not a release repository", path))
         .with_hint("make one with 'cfs-sign init'");
   }
-  UniqueFd lock = CFS_TRY(take_lock(directory.get(), path));
+  FileLock lock = CFS_TRY(take_lock(directory.get(), path));
+  CFS_TRY(TemporaryName::remove_stale(directory.get(), kWorkPrefix));
+  UniqueFd metadata = CFS_TRY(open_at(directory.get(), "metadata", O_RDONLY | O_DIRECTORY));
+  CFS_TRY(TemporaryName::remove_stale(metadata.get(), kTemporaryPrefix));
   return Repository(std::move(directory), std::move(lock));
 }
 

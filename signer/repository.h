@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "lib/base/file_lock.h"
 #include "lib/base/result.h"
 #include "lib/base/time.h"
 #include "lib/base/unique_fd.h"
@@ -14,6 +16,9 @@
 #include "signer/signing/key_directory.h"
 
 namespace cfs::signer {
+
+/// Of the work directories that cfs-sign makes in a repository.
+constexpr std::string_view kWorkPrefix = ".cfs-sign-";
 
 /// How long metadata is valid. Root and targets are renewed by publish() when less than half of
 /// their time is left, and are never shorter-lived than what is published.
@@ -84,7 +89,7 @@ class Repository {
                                           UnixTime now);
 
  private:
-  Repository(UniqueFd directory, UniqueFd lock)
+  Repository(UniqueFd directory, FileLock lock)
       : directory_(std::move(directory)), lock_(std::move(lock)) {}
   [[nodiscard]] Result<Draft> find_draft(const PublishedState& published) const;
   [[nodiscard]] static Result<> check_draft(const Draft& draft, const PublishedState& published,
@@ -93,7 +98,7 @@ class Repository {
                                                           const KeyDirectory& keys) const;
 
   UniqueFd directory_;
-  UniqueFd lock_;
+  FileLock lock_;
 };
 
 }  // namespace cfs::signer

@@ -43,6 +43,9 @@ Result<Deployment> parse_deployment(std::string_view text) {
   json::Reader entry = CFS_TRY(reader.member("entry"));
   deployment.entry = CFS_TRY(entry.text(kMaxTextBytes));
   if (!boot::check_entry_name(deployment.entry)) return entry.refuse("must be a boot entry's name");
+  if (std::optional<json::Reader> keys = CFS_TRY(reader.optional_member("targets_keys"))) {
+    deployment.targets_keys = CFS_TRY(keys->sha256());
+  }
   json::Reader state = CFS_TRY(reader.member("state"));
   std::string name = CFS_TRY(state.text(kMaxTextBytes));
   for (const auto& [value, known] : kStates) {
@@ -55,7 +58,7 @@ Result<Deployment> parse_deployment(std::string_view text) {
 }
 
 json::Value to_json(const Deployment& deployment) {
-  return json::Value::Object{
+  json::Value::Object object{
       {"schema", int{kSchema}},
       {"id", deployment.id},
       {"digest", deployment.digest.hex()},
@@ -67,6 +70,8 @@ json::Value to_json(const Deployment& deployment) {
       {"installed", deployment.installed},
       {"entry", deployment.entry},
   };
+  if (deployment.targets_keys) object["targets_keys"] = deployment.targets_keys->hex();
+  return object;
 }
 
 }  // namespace cfs::deployer

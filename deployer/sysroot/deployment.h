@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,6 +26,8 @@ struct Deployment {
   DeploymentState state = DeploymentState::kStaged;
   uint64_t installed = 0;  ///< Unix time
   std::string entry;       ///< file name of its UKI on the ESP
+  /// trust::Targets::targets_keys, under which the epoch was counted. Absent in older files.
+  std::optional<verity::Sha256Digest> targets_keys;
   bool operator==(const Deployment&) const = default;
 };
 

@@ -4,18 +4,14 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 
-#include "lib/base/bytes.h"
+#include "lib/base/byte_stream.h"
 #include "lib/base/result.h"
 #include "lib/verity/digest.h"
 
 namespace cfs::transport {
-
-/// Fills the front of the buffer, at least one byte, and returns how many; 0 = the end.
-using ByteSource = std::function<Result<size_t>(std::span<std::byte>)>;
 
 /// Compresses the file `in` into the file `out`, and proves on the way that its plain bytes have
 /// the fs-verity digest `digest` and `size_bytes` bytes. Same input, same output. Returns the

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <random>
 
+#include "lib/base/atomic_file.h"
 #include "lib/base/io.h"
 #include "lib/base/subprocess.h"
 #include "lib/verity/merkle.h"

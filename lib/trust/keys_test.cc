@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "lib/base/atomic_file.h"
 #include "lib/base/hex.h"
 #include "lib/base/io.h"
 #include "lib/base/subprocess.h"

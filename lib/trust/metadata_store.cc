@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "lib/base/atomic_file.h"
 #include "lib/base/io.h"
 
 namespace cfs::trust {

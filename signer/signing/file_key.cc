@@ -8,6 +8,7 @@
 
 #include <array>
 
+#include "lib/base/atomic_file.h"
 #include "lib/base/io.h"
 
 namespace cfs::signer {
@@ -19,25 +20,6 @@ std::string content_of(const Bio& bio) {
   char* data = nullptr;
   auto length = static_cast<size_t>(BIO_get_mem_data(bio.get(), &data));
   return std::string(data, length);
-}
-
-// Writes under a temporary name, then links: link(2) never replaces what is there.
-Result<> write_new_file(int dir_fd, const std::string& path, std::string_view content,
-                        mode_t mode) {
-  std::string temporary = fmt::format("{}.tmp{}", path, ::getpid());
-  Result<> written = [&]() -> Result<> {
-    UniqueFd file = CFS_TRY(open_at(dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL, mode));
-    CFS_TRY(write_full(file.get(), as_bytes(content)));
-    CFS_TRY(fsync_fd(file.get()));
-    if (::linkat(dir_fd, temporary.c_str(), dir_fd, path.c_str(), 0) != 0) {
-      return errno_error(fmt::format("cannot create '{}'", path));
-    }
-    return {};
-  }();
-  CFS_TRY(remove_file(dir_fd, temporary));
-  CFS_TRY(std::move(written));
-  size_t slash = path.rfind('/');
-  return fsync_directory(dir_fd, slash == std::string::npos ? "." : path.substr(0, slash + 1));
 }
 
 Result<> refuse_existing(int dir_fd, const std::string& path) {
@@ -110,8 +92,10 @@ Result<> FileKey::save_new(int dir_fd, const std::string& path) const {
       PEM_write_bio_PUBKEY(public_pem.get(), key_.get()) != 1) {
     return make_error(ErrorCode::kInternal, "OpenSSL cannot write the key");
   }
-  CFS_TRY(write_new_file(dir_fd, path, content_of(private_pem), 0600));
-  return write_new_file(dir_fd, path + ".pub", content_of(public_pem), 0644);
+  CFS_TRY(write_file_atomically(dir_fd, path, as_bytes(content_of(private_pem)), 0600,
+                                Existing::kRefuse));
+  return write_file_atomically(dir_fd, path + ".pub", as_bytes(content_of(public_pem)), 0644,
+                               Existing::kRefuse);
 }
 
 Result<std::vector<std::byte>> FileKey::sign(Bytes message) const {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "lib/base/atomic_file.h"
 #include "lib/base/io.h"
 #include "lib/base/subprocess.h"
 

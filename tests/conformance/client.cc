@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/atomic_file.h"
 #include "lib/base/io.h"
 #include "lib/base/report.h"
 #include "lib/net/http_client.h"
