@@ -22,23 +22,19 @@
 
 #include "lib/json/canonical.h"
 #include "lib/release/layout.h"
+#include "lib/trust/announced.h"
 #include "lib/trust/metadata.h"
 #include "lib/trust/verified_maker.h"
 #include "lib/verity/merkle.h"
 
 namespace cfs::trust {
 
+using internal::KnownRole;
+using internal::SignedText;
+
 namespace {
 
 constexpr unsigned kMaxRootUpdates = 256;  // in one run; the next run goes on
-
-Result<> check_not_expired(Role role, const CommonFields& common, UnixTime now) {
-  if (common.expires > now) return {};
-  return make_error(ErrorCode::kExpired,
-                    fmt::format("{} expired at {}, and it is {}", role_file(role),
-                                format_time(common.expires), format_time(now)))
-      .with_hint("publish the repository again, or check the clock of this machine");
-}
 
 Result<> check_not_older(std::string_view what, uint64_t version, uint64_t seen) {
   if (version >= seen) return {};
@@ -99,6 +95,7 @@ Targets make_targets(const RootMetadata& root, TargetsMetadata targets) {
   for (auto& [name, entry] : targets.unusable_entries) {
     result.unusable_entries[name] = std::move(entry.problem);
   }
+  result.delegations = std::move(targets.delegations);
   return result;
 }
 
@@ -113,8 +110,11 @@ class Update {
     CFS_TRY(update_root());                                           // §5.3
     TimestampMetadata timestamp = CFS_TRY(update_timestamp());        // §5.4
     SnapshotMetadata snapshot = CFS_TRY(update_snapshot(timestamp));  // §5.5
-    TargetsMetadata targets = CFS_TRY(update_targets(snapshot));      // §5.6
+    TargetsMetadata targets = CFS_TRY(internal::update_targets(       // §5.6
+        store_, fetch_, internal::top_level_role(Role::kTargets, root_),
+        snapshot.files.at(role_file(Role::kTargets)), now_));
     Targets result = make_targets(root_, std::move(targets));
+    result.announced = std::move(snapshot.files);
     result.timestamp_version = timestamp.version;
     result.snapshot_version = snapshot.version;
     result.expires = std::min({result.expires, timestamp.expires, snapshot.expires});
@@ -148,27 +148,13 @@ class Update {
       CFS_TRY(store_.save(role_file(Role::kRoot), *content));
       root_ = std::move(next);
     }
-    return check_not_expired(Role::kRoot, root_, now_);
-  }
-
-  // What the store has for `role`, signed by the role's present keys, with its text.
-  struct Saved {
-    std::string text;
-    SignedDocument document;
-  };
-  Result<std::optional<Saved>> load_saved(Role role) {
-    Result<std::optional<Unverified<std::string>>> content =
-        store_.load(role_file(role), max_size_bytes(role));
-    if (!content && content.error().code != ErrorCode::kCorrupt) return std::move(content).error();
-    if (!content || !*content) return std::optional<Saved>();
-    Result<SignedDocument> document = parse_document(role, (*content)->untrusted());
-    if (!document || !check_signatures(root_, *document)) return std::optional<Saved>();
-    return std::optional(Saved{std::move(**content).untrusted(), std::move(*document)});
+    return internal::check_not_expired(role_file(Role::kRoot), root_, now_);
   }
 
   Result<TimestampMetadata> update_timestamp() {
     std::optional<TimestampMetadata> saved;
-    if (std::optional<Saved> found = CFS_TRY(load_saved(Role::kTimestamp))) {
+    const KnownRole role = internal::top_level_role(Role::kTimestamp, root_);
+    if (std::optional<SignedText> found = CFS_TRY(internal::load_saved(store_, role))) {
       Result<TimestampMetadata> parsed = parse_timestamp(found->document);
       if (parsed) saved = *parsed;
     }
@@ -180,56 +166,33 @@ class Update {
     if (saved) {
       CFS_TRY(check_not_older("timestamp.json", timestamp.version, saved->version));
       if (timestamp.version == saved->version) {
-        CFS_TRY(check_not_expired(Role::kTimestamp, *saved, now_));
+        CFS_TRY(internal::check_not_expired(role.file, *saved, now_));
         return *saved;
       }
       CFS_TRY(check_not_older("snapshot.json in timestamp.json", timestamp.snapshot.version,
                               saved->snapshot.version));
     }
-    CFS_TRY(check_not_expired(Role::kTimestamp, timestamp, now_));
-    CFS_TRY(store_.save(role_file(Role::kTimestamp), content));
+    CFS_TRY(internal::check_not_expired(role.file, timestamp, now_));
+    CFS_TRY(store_.save(role.file, content));
     return timestamp;
   }
 
-  // Is this the very file that `meta` speaks of?
-  static bool is_same_file(const FileMeta& meta, uint64_t version, std::string_view text) {
-    return version == meta.version && check_bytes("", text, meta.length_bytes, meta.sha256);
-  }
-
-  // Fetches, checks against `meta` and the keys of `role`. Freshness is up to the caller.
-  Result<Saved> fetch_announced(Role role, const FileMeta& meta) {
-    size_t limit_bytes = max_size_bytes(role);
-    if (meta.length_bytes) limit_bytes = std::min<uint64_t>(limit_bytes, *meta.length_bytes);
-    std::string text = CFS_TRY(
-        fetch_needed(fetch_, release::metadata_path(role_name(role), meta.version), limit_bytes));
-    CFS_TRY(check_bytes(role_file(role), text, meta.length_bytes, meta.sha256));
-    SignedDocument document = CFS_TRY(parse_document(role, text));
-    CFS_TRY(check_signatures(root_, document));
-    return Saved{std::move(text), std::move(document)};
-  }
-
-  static Result<> check_version(Role role, uint64_t version, const FileMeta& meta) {
-    if (version == meta.version) return {};
-    return make_error(ErrorCode::kDigestMismatch,
-                      fmt::format("{}: has version {}, {} was announced", role_file(role), version,
-                                  meta.version));
-  }
-
   Result<SnapshotMetadata> update_snapshot(const TimestampMetadata& timestamp) {
+    const KnownRole role = internal::top_level_role(Role::kSnapshot, root_);
     const FileMeta& meta = timestamp.snapshot;
     std::optional<SnapshotMetadata> saved;
-    if (std::optional<Saved> found = CFS_TRY(load_saved(Role::kSnapshot))) {
+    if (std::optional<SignedText> found = CFS_TRY(internal::load_saved(store_, role))) {
       if (Result<SnapshotMetadata> parsed = parse_snapshot(found->document)) {
-        if (is_same_file(meta, parsed->version, found->text)) {
-          CFS_TRY(check_not_expired(Role::kSnapshot, *parsed, now_));
+        if (internal::is_announced(meta, parsed->version, found->text)) {
+          CFS_TRY(internal::check_not_expired(role.file, *parsed, now_));
           return std::move(*parsed);
         }
         saved = std::move(*parsed);
       }
     }
-    Saved fetched = CFS_TRY(fetch_announced(Role::kSnapshot, meta));
+    SignedText fetched = CFS_TRY(internal::fetch_announced(fetch_, role, meta));
     SnapshotMetadata snapshot = CFS_TRY(parse_snapshot(fetched.document));
-    CFS_TRY(check_version(Role::kSnapshot, snapshot.version, meta));
+    CFS_TRY(internal::check_announced_version(role, snapshot.version, meta));
     if (saved) {
       for (const auto& [name, file] : saved->files) {
         auto now_listed = snapshot.files.find(name);
@@ -241,26 +204,9 @@ class Update {
                                 now_listed->second.version, file.version));
       }
     }
-    CFS_TRY(check_not_expired(Role::kSnapshot, snapshot, now_));
-    CFS_TRY(store_.save(role_file(Role::kSnapshot), fetched.text));
+    CFS_TRY(internal::check_not_expired(role.file, snapshot, now_));
+    CFS_TRY(store_.save(role.file, fetched.text));
     return snapshot;
-  }
-
-  Result<TargetsMetadata> update_targets(const SnapshotMetadata& snapshot) {
-    const FileMeta& meta = snapshot.files.at(role_file(Role::kTargets));
-    if (std::optional<Saved> found = CFS_TRY(load_saved(Role::kTargets))) {
-      Result<TargetsMetadata> parsed = parse_targets(found->document);
-      if (parsed && is_same_file(meta, parsed->version, found->text)) {
-        CFS_TRY(check_not_expired(Role::kTargets, *parsed, now_));
-        return std::move(*parsed);
-      }
-    }
-    Saved fetched = CFS_TRY(fetch_announced(Role::kTargets, meta));
-    TargetsMetadata targets = CFS_TRY(parse_targets(fetched.document));
-    CFS_TRY(check_version(Role::kTargets, targets.version, meta));
-    CFS_TRY(check_not_expired(Role::kTargets, targets, now_));
-    CFS_TRY(store_.save(role_file(Role::kTargets), fetched.text));
-    return targets;
   }
 
   MetadataStore& store_;

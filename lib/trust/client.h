@@ -35,6 +35,8 @@ struct Targets {
   UnixTime expires = 0;  ///< the earliest expiry of all roles that stood behind it
   std::map<std::string, TargetEntry, std::less<>> entries;           ///< by name
   std::map<std::string, std::string, std::less<>> unusable_entries;  ///< name → what is wrong
+  json::Value delegations;                    ///< for search_target(); null: none
+  std::map<std::string, FileMeta> announced;  ///< what snapshot says; empty when not from refresh()
 };
 
 /// The first root that somebody trusts, on the caller's word: it must be signed by its own
@@ -63,7 +65,7 @@ struct Targets {
 /// (freeze); kDigestMismatch (length or hash is not what the next role says: mix and match);
 /// kCorrupt; kUnsupported (spec_version); kNotFound (no trusted root in the store); kNetwork (a
 /// file is missing in the repository); those of `fetch` and of the store. Spec: TUF 1.0.34 §5.1 to
-/// §5.6, without delegations.
+/// §5.6.6.
 [[nodiscard]] Result<Verified<Targets>> refresh(MetadataStore& store, const Fetch& fetch,
                                                 UnixTime now);
 
@@ -79,6 +81,20 @@ struct Targets {
 /// The entry of that name. Errors: kNotFound; kUnsupported (a target that we cannot use, and why).
 [[nodiscard]] Result<const TargetEntry*> find_target(const Verified<Targets>& targets,
                                                      std::string_view name);
+
+/// The entry of that name: that of the targets themselves, or else of the roles that they delegate
+/// it to, searched in pre-order and depth first. `targets` came from refresh() with `store`, where
+/// metadata of delegated roles is kept too, and `fetch`. At most 32 roles are visited.
+/// Errors: kNotFound; those of refresh() for the metadata of a role that was asked.
+/// Spec: TUF 1.0.34 §5.6.7.
+[[nodiscard]] Result<Verified<TargetEntry>> search_target(MetadataStore& store, const Fetch& fetch,
+                                                          const Verified<Targets>& targets,
+                                                          const std::string& name, UnixTime now);
+
+/// Checks bytes of a target against its length and hash. Errors: kDigestMismatch.
+/// Spec: TUF 1.0.34 §5.7.
+[[nodiscard]] Result<Verified<std::string>> verify_target(const Verified<TargetEntry>& target,
+                                                          Unverified<std::string> content);
 
 /// Checks bytes of the target called `name` against its length and hash.
 /// Errors: kDigestMismatch; those of find_target().

@@ -701,7 +701,8 @@ TEST_F(ClientTest, ARootWithoutAUsableKeySaysThat) {
   };
   Error error = with_keys({{"abc", key("sphincs", "sphincs-shake-128s", "")}});
   EXPECT_EQ(error.code, ErrorCode::kUnsupported);
-  EXPECT_THAT(error.message, HasSubstr("root.json: none of the 1 keys for root"));
+  EXPECT_THAT(error.message,
+              HasSubstr("root.json: none of its 1 keys in root version 1 can be used"));
   EXPECT_THAT(error.message, HasSubstr("type 'sphincs' with scheme 'sphincs-shake-128s'"));
   error = with_keys({{"abc", key("ecdsa", "ecdsa-sha2-nistp256", "no PEM")}});
   EXPECT_THAT(error.message,
@@ -709,7 +710,7 @@ TEST_F(ClientTest, ARootWithoutAUsableKeySaysThat) {
   error = with_keys({{"abc", attacker_.object()}});
   EXPECT_THAT(error.message, HasSubstr("'keys.abc' is not named by its key id"));
   error = with_keys({});
-  EXPECT_THAT(error.message, HasSubstr("none of the 0 keys"));
+  EXPECT_THAT(error.message, HasSubstr("none of its 0 keys"));
 }
 
 TEST_F(ClientTest, ATargetThatWeCannotUseLeavesTheRestUsable) {

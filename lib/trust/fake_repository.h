@@ -134,10 +134,12 @@ class FakeRepository {
   void publish_targets() {
     json::Value::Object content = common("targets");
     content["targets"] = targets;
+    if (!delegations.is_null()) content["delegations"] = delegations;
     write("targets", std::move(content));
   }
   void publish_snapshot() {
-    SnapshotMetadata snapshot{common_fields("snapshot"), {{"targets.json", meta("targets")}}};
+    SnapshotMetadata snapshot{common_fields("snapshot"), delegated};
+    snapshot.files["targets.json"] = meta("targets");
     write("snapshot", to_json(snapshot));
   }
   void publish_timestamp() {
@@ -153,7 +155,7 @@ class FakeRepository {
   }
 
   [[nodiscard]] json::Value::Object root_content() {
-    RootMetadata root{common_fields("root"), {}, {}, {}};
+    RootMetadata root{common_fields("root"), {}, {}};
     for (Role role : kRoles) {
       const RoleState& state = roles[std::string(role_name(role))];
       RoleKeys& role_keys = root.roles[role];
@@ -167,7 +169,7 @@ class FakeRepository {
   }
   /// The content of metadata that names no files yet.
   [[nodiscard]] json::Value::Object common(const std::string& name) {
-    if (name == "targets") return to_json(TargetsMetadata{common_fields(name), {}, {}});
+    if (name == "targets") return to_json(TargetsMetadata{common_fields(name), {}, {}, {}});
     return to_json(SnapshotMetadata{common_fields(name), {}});
   }
   /// By all of `signers`, who may sign several times.
@@ -212,6 +214,8 @@ class FakeRepository {
 
   std::map<std::string, RoleState> roles;
   json::Value::Object targets;
+  json::Value delegations;                    ///< of targets
+  std::map<std::string, FileMeta> delegated;  ///< what snapshot says besides targets.json
   std::map<std::string, std::string> files;
   std::vector<std::string> fetched;
   bool hashes_in_meta = true;

@@ -25,6 +25,9 @@ constexpr size_t kMaxMetaFiles = 4096;
 constexpr size_t kMaxTargets = 100'000;
 constexpr size_t kMaxTextBytes = 4096;
 constexpr size_t kMaxTargetNameBytes = 180;
+constexpr size_t kMaxRoleNameBytes = 64;
+constexpr size_t kMaxDelegations = 1024;
+constexpr size_t kMaxPatterns = 4096;
 
 // "_type", "spec_version", "version" and "expires". Spec: §4.3.
 Result<CommonFields> parse_common(const Reader& reader, Role role) {
@@ -35,8 +38,7 @@ Result<CommonFields> parse_common(const Reader& reader, Role role) {
   Reader spec_version = CFS_TRY(reader.member("spec_version"));
   std::string spec = CFS_TRY(spec_version.text(32));
   if (!spec.starts_with("1.") || spec.find_first_not_of("0123456789.") != std::string::npos) {
-    return make_error(ErrorCode::kUnsupported,
-                      fmt::format("{}: this is not TUF 1.x metadata", role_file(role)));
+    return make_error(ErrorCode::kUnsupported, spec_version.refuse("is not TUF 1.x").message);
   }
   CommonFields common;
   common.version = CFS_TRY(CFS_TRY(reader.member("version")).integer(1));
@@ -81,6 +83,19 @@ Result<PublicKey> parse_named_key(const std::string& id, const Reader& reader) {
   return key;
 }
 
+Result<KeySet> parse_keys(const Reader& reader) {
+  KeySet set;
+  for (const auto& [id, key_reader] : CFS_TRY(reader.members(kMaxKeys))) {
+    Result<PublicKey> key = parse_named_key(id, key_reader);
+    if (key) {
+      set.keys.emplace(id, std::move(*key));
+    } else {
+      set.unusable_keys[id] = {key_reader.value(), key.error().message};
+    }
+  }
+  return set;
+}
+
 Result<RoleKeys> parse_role_keys(const Reader& reader) {
   RoleKeys role;
   for (const Reader& element :
@@ -89,6 +104,60 @@ Result<RoleKeys> parse_role_keys(const Reader& reader) {
   }
   role.threshold = CFS_TRY(CFS_TRY(reader.member("threshold")).integer(1));
   return role;
+}
+
+// `*` is any number of bytes and `?` one byte, neither of them '/'. The last `*` alone is gone back
+// to: those before it have matched as little as they can, and no component reaches into the next.
+bool matches_pattern(std::string_view pattern, std::string_view text) {
+  constexpr size_t kNone = std::string_view::npos;
+  size_t at = 0;
+  size_t star = kNone;  // in `pattern`; what it stands for ends at `star_end` in `text`
+  size_t star_end = 0;
+  for (size_t i = 0; i < text.size();) {
+    if (at < pattern.size() && pattern[at] == '*') {
+      star = at++;
+      star_end = i;
+    } else if (at < pattern.size() &&
+               (pattern[at] == text[i] || (pattern[at] == '?' && text[i] != '/'))) {
+      ++at;
+      ++i;
+    } else if (star != kNone && text[star_end] != '/') {
+      at = star + 1;
+      i = ++star_end;
+    } else {
+      return false;
+    }
+  }
+  return pattern.find_first_not_of('*', at) == kNone;
+}
+
+Result<std::vector<std::string>> parse_texts(const Reader& reader) {
+  std::vector<std::string> texts;
+  for (const Reader& element : CFS_TRY(reader.elements(kMaxPatterns))) {
+    texts.push_back(CFS_TRY(element.text(kMaxTextBytes)));
+  }
+  return texts;
+}
+
+Result<Delegation> parse_delegation(const Reader& reader) {
+  Delegation delegation;
+  Reader name = CFS_TRY(reader.member("name"));
+  delegation.role = CFS_TRY(name.text(kMaxRoleNameBytes));
+  // Their files have these names.
+  if (delegation.role.empty() || delegation.role == "initial_root" ||
+      std::ranges::find(kRoles, delegation.role, role_name) != kRoles.end()) {
+    return name.refuse("cannot be delegated to");
+  }
+  delegation.keys = CFS_TRY(parse_role_keys(reader));
+  delegation.terminating = CFS_TRY(CFS_TRY(reader.member("terminating")).boolean());
+  std::optional<Reader> paths = CFS_TRY(reader.optional_member("paths"));
+  std::optional<Reader> prefixes = CFS_TRY(reader.optional_member("path_hash_prefixes"));
+  if (paths.has_value() == prefixes.has_value()) {
+    return reader.refuse("must have one of 'paths' and 'path_hash_prefixes'");
+  }
+  if (paths) delegation.paths = CFS_TRY(parse_texts(*paths));
+  if (prefixes) delegation.path_hash_prefixes = CFS_TRY(parse_texts(*prefixes));
+  return delegation;
 }
 
 // Names become paths of files and of URLs: no component is hidden, nothing must be escaped but '+'.
@@ -151,11 +220,12 @@ size_t max_size_bytes(Role role) {
   return 0;
 }
 
-Result<SignedDocument> parse_document(Role role, std::string_view text) {
-  Value json = CFS_TRY(json::parse(text, {.size_bytes = max_size_bytes(role)}, role_file(role)));
-  Reader reader(json, role_file(role));
-  SignedDocument document;
-  document.role = role;
+namespace {
+
+Result<SignedDocument> parse_document(SignedDocument document, std::string_view text) {
+  Value json =
+      CFS_TRY(json::parse(text, {.size_bytes = max_size_bytes(document.role)}, document.name));
+  Reader reader(json, document.name);
   Reader signatures = CFS_TRY(reader.member("signatures"));
   std::set<std::string> key_ids;
   for (const Reader& element : CFS_TRY(signatures.elements(kMaxSignatures))) {
@@ -173,8 +243,22 @@ Result<SignedDocument> parse_document(Role role, std::string_view text) {
   return document;
 }
 
+}  // namespace
+
+Result<SignedDocument> parse_document(Role role, std::string_view text) {
+  return parse_document(
+      SignedDocument{.role = role, .name = role_file(role), .signatures = {}, .content = {}}, text);
+}
+
+Result<SignedDocument> parse_delegated_document(std::string name, std::string_view text) {
+  return parse_document(
+      SignedDocument{
+          .role = Role::kTargets, .name = std::move(name), .signatures = {}, .content = {}},
+      text);
+}
+
 Result<CommonFields> parse_common(const SignedDocument& document) {
-  return parse_common(Reader(document.content, role_file(document.role)), document.role);
+  return parse_common(Reader(document.content, document.name), document.role);
 }
 
 Result<RootMetadata> parse_root(const SignedDocument& document) {
@@ -186,14 +270,7 @@ Result<RootMetadata> parse_root(const SignedDocument& document) {
     return make_error(ErrorCode::kUnsupported,
                       "root.json: a repository without consistent snapshots");
   }
-  for (const auto& [id, key_reader] : CFS_TRY(CFS_TRY(reader.member("keys")).members(kMaxKeys))) {
-    Result<PublicKey> key = parse_named_key(id, key_reader);
-    if (key) {
-      root.keys.emplace(id, std::move(*key));
-    } else {
-      root.unusable_keys[id] = {key_reader.value(), key.error().message};
-    }
-  }
+  static_cast<KeySet&>(root) = CFS_TRY(parse_keys(CFS_TRY(reader.member("keys"))));
   Reader roles = CFS_TRY(reader.member("roles"));
   for (Role role : kRoles) {
     Reader keys = CFS_TRY(roles.member(role_name(role)));
@@ -227,7 +304,7 @@ Result<SnapshotMetadata> parse_snapshot(const SignedDocument& document) {
 }
 
 Result<TargetsMetadata> parse_targets(const SignedDocument& document) {
-  Reader reader(document.content, role_file(Role::kTargets));
+  Reader reader(document.content, document.name);
   TargetsMetadata targets;
   static_cast<CommonFields&>(targets) = CFS_TRY(parse_common(reader, Role::kTargets));
   for (const auto& [name, target] :
@@ -239,7 +316,30 @@ Result<TargetsMetadata> parse_targets(const SignedDocument& document) {
       targets.unusable_entries[name] = {target.value(), entry.error().message};
     }
   }
+  if (std::optional<Reader> delegations = CFS_TRY(reader.optional_member("delegations"))) {
+    targets.delegations = delegations->value();
+  }
   return targets;
+}
+
+Result<Delegations> parse_delegations(const Value& delegations, const std::string& name) {
+  Reader reader(delegations, fmt::format("delegations of {}", name));
+  Delegations result;
+  static_cast<KeySet&>(result) = CFS_TRY(parse_keys(CFS_TRY(reader.member("keys"))));
+  std::set<std::string> names;
+  for (const Reader& element : CFS_TRY(CFS_TRY(reader.member("roles")).elements(kMaxDelegations))) {
+    result.roles.push_back(CFS_TRY(parse_delegation(element)));
+    if (!names.insert(result.roles.back().role).second) return element.refuse("occurs twice");
+  }
+  return result;
+}
+
+bool Delegation::covers(std::string_view target) const {
+  const std::string hash = verity::sha256(as_bytes(target)).hex();
+  return std::ranges::any_of(
+             paths, [&](const std::string& path) { return matches_pattern(path, target); }) ||
+         std::ranges::any_of(path_hash_prefixes,
+                             [&](const std::string& prefix) { return hash.starts_with(prefix); });
 }
 
 Value::Object to_json(const RootMetadata& root) {
@@ -279,6 +379,7 @@ Value::Object to_json(const TargetsMetadata& targets) {
   for (const auto& [name, entry] : targets.entries) entries[name] = to_json(entry);
   for (const auto& [name, entry] : targets.unusable_entries) entries[name] = entry.object;
   content["targets"] = std::move(entries);
+  if (!targets.delegations.is_null()) content["delegations"] = targets.delegations;
   return content;
 }
 
@@ -325,14 +426,14 @@ FileMeta describe_file(uint64_t version, std::string_view text) {
       .version = version, .length_bytes = text.size(), .sha256 = verity::sha256(as_bytes(text))};
 }
 
-size_t count_signers(const RootMetadata& root, const SignedDocument& document) {
-  const RoleKeys& role = root.roles.at(document.role);
+Result<> check_signatures(const KeySet& keys, const RoleKeys& role, const SignedDocument& document,
+                          const std::string& whose) {
   const std::string message = signing_form(document);
   // Keys, not key ids: one key under two ids is still one key.
   std::vector<const PublicKey*> signers;
   for (const Signature& signature : document.signatures) {
-    auto key = root.keys.find(signature.key_id);
-    if (key == root.keys.end() || !role.key_ids.contains(signature.key_id) ||
+    auto key = keys.keys.find(signature.key_id);
+    if (key == keys.keys.end() || !role.key_ids.contains(signature.key_id) ||
         std::ranges::any_of(signers,
                             [&](const PublicKey* other) { return *other == key->second; })) {
       continue;
@@ -342,41 +443,37 @@ size_t count_signers(const RootMetadata& root, const SignedDocument& document) {
       signers.push_back(&key->second);
     }
   }
-  return signers.size();
-}
-
-Result<> check_signatures(const RootMetadata& root, const SignedDocument& document) {
-  const RoleKeys& role = root.roles.at(document.role);
-  const size_t signers = count_signers(root, document);
-  if (signers >= role.threshold) return {};
+  if (signers.size() >= role.threshold) return {};
 
   size_t usable = 0;
   std::string problem;
   for (const std::string& id : role.key_ids) {
-    if (root.keys.contains(id)) {
+    if (keys.keys.contains(id)) {
       ++usable;
     } else {
-      auto unusable = root.unusable_keys.find(id);
-      problem = unusable != root.unusable_keys.end() ? unusable->second.problem
+      auto unusable = keys.unusable_keys.find(id);
+      problem = unusable != keys.unusable_keys.end() ? unusable->second.problem
                                                      : fmt::format("'{}' is not there", id);
     }
   }
-  const std::string who =
-      fmt::format("{} of root version {}", role_name(document.role), root.version);
   if (usable == 0) {
     return make_error(
         ErrorCode::kUnsupported,
-        fmt::format("{}: none of the {} keys for {} can be used here: {}", role_file(document.role),
-                    role.key_ids.size(), who, problem.empty() ? "there is none" : problem));
+        fmt::format("{}: none of its {} keys in {} can be used here: {}", document.name,
+                    role.key_ids.size(), whose, problem.empty() ? "there is none" : problem));
   }
-  std::string message =
-      fmt::format("{}: valid signatures by {} of the {} trusted keys needed (root version {})",
-                  role_file(document.role), signers, role.threshold, root.version);
+  std::string text = fmt::format("{}: valid signatures by {} of the {} trusted keys needed ({})",
+                                 document.name, signers.size(), role.threshold, whose);
   if (usable < role.threshold) {
-    message += fmt::format("; there are only {} that can be used{}{}", usable,
-                           problem.empty() ? "" : ": ", problem);
+    text += fmt::format("; there are only {} that can be used{}{}", usable,
+                        problem.empty() ? "" : ": ", problem);
   }
-  return make_error(ErrorCode::kSignature, std::move(message));
+  return make_error(ErrorCode::kSignature, std::move(text));
+}
+
+Result<> check_signatures(const RootMetadata& root, const SignedDocument& document) {
+  return check_signatures(root, root.roles.at(document.role), document,
+                          fmt::format("root version {}", root.version));
 }
 
 }  // namespace cfs::trust

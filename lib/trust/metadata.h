@@ -41,8 +41,9 @@ struct Signature {
 /// A metadata file with its outer layer taken off.
 struct SignedDocument {
   Role role = Role::kRoot;
-  std::vector<Signature> signatures;  ///< ≤ 64
-  json::Value content;                ///< "signed"
+  std::string name = role_file(role);  ///< for messages; "<role>.json" for a delegated role
+  std::vector<Signature> signatures;   ///< ≤ 64
+  json::Value content;                 ///< "signed"
 };
 
 /// What all roles have.
@@ -65,10 +66,14 @@ struct Unusable {
   std::string problem;
 };
 
-struct RootMetadata : CommonFields {
-  std::map<std::string, PublicKey> keys;          ///< by key id
+/// Public keys by key id.
+struct KeySet {
+  std::map<std::string, PublicKey> keys;
   std::map<std::string, Unusable> unusable_keys;  ///< of other types, damaged, under a wrong id
-  std::map<Role, RoleKeys> roles;                 ///< all four
+};
+
+struct RootMetadata : CommonFields, KeySet {
+  std::map<Role, RoleKeys> roles;  ///< all four
 };
 
 /// What one role says about the metadata file of another.
@@ -100,15 +105,39 @@ struct TargetsMetadata : CommonFields {
   std::map<std::string, TargetEntry, std::less<>> entries;
   /// Other names, no SHA-256, damaged.
   std::map<std::string, Unusable, std::less<>> unusable_entries;
+  /// For parse_delegations(); null when there are none. Not looked at before somebody needs them.
+  json::Value delegations;
+};
+
+/// A role to which targets metadata delegates some of its targets. Spec: §4.5.
+struct Delegation {
+  std::string role;  ///< any text but the name of a role above; ≤ 64 bytes
+  RoleKeys keys;
+  bool terminating = false;
+  std::vector<std::string> paths;               ///< patterns
+  std::vector<std::string> path_hash_prefixes;  ///< instead of paths: hex
+
+  /// Returns true if the role may have a target of that name.
+  [[nodiscard]] bool covers(std::string_view target) const;
+};
+
+struct Delegations : KeySet {
+  std::vector<Delegation> roles;  ///< in order of precedence
 };
 
 /// Errors of all: kCorrupt; kUnsupported (spec_version, no consistent snapshots).
 /// Trust: input is attacker-controlled.
 [[nodiscard]] Result<SignedDocument> parse_document(Role role, std::string_view text);
+/// The metadata of a delegated role, `name` in messages; its content is like that of targets.
+[[nodiscard]] Result<SignedDocument> parse_delegated_document(std::string name,
+                                                              std::string_view text);
 [[nodiscard]] Result<RootMetadata> parse_root(const SignedDocument& document);
 [[nodiscard]] Result<TimestampMetadata> parse_timestamp(const SignedDocument& document);
 [[nodiscard]] Result<SnapshotMetadata> parse_snapshot(const SignedDocument& document);
 [[nodiscard]] Result<TargetsMetadata> parse_targets(const SignedDocument& document);
+/// `delegations` of a TargetsMetadata, `name` in messages.
+[[nodiscard]] Result<Delegations> parse_delegations(const json::Value& delegations,
+                                                    const std::string& name);
 /// What every document has, whatever its role.
 [[nodiscard]] Result<CommonFields> parse_common(const SignedDocument& document);
 
@@ -132,13 +161,13 @@ void set_target(json::Value& content, const TargetEntry& entry);
 /// What another role says about this file.
 [[nodiscard]] FileMeta describe_file(uint64_t version, std::string_view text);
 
-/// How many of the keys that `root` names for the document's role have signed it. Each key counts
-/// once, whatever its number of key ids.
-[[nodiscard]] size_t count_signers(const RootMetadata& root, const SignedDocument& document);
-
-/// Succeeds if the document is signed by a threshold of the keys that `root` names for its role.
-/// Errors: kSignature; kUnsupported when none of these keys can be used here.
+/// Succeeds if the document is signed by a threshold of the role's keys. Each key counts once,
+/// whatever its number of key ids. `whose` says whose keys these are, for messages.
+/// Errors: kSignature; kUnsupported when none of the role's keys can be used here.
 /// Spec: TUF 1.0.34 §5.3.4, §5.4.2, §5.5.3, §5.6.3.
+[[nodiscard]] Result<> check_signatures(const KeySet& keys, const RoleKeys& role,
+                                        const SignedDocument& document, const std::string& whose);
+/// The keys that `root` names for the document's role.
 [[nodiscard]] Result<> check_signatures(const RootMetadata& root, const SignedDocument& document);
 
 }  // namespace cfs::trust

@@ -75,17 +75,19 @@ std::string file_name_of(std::string name) {
   return name;
 }
 
-Result<> download_target(const trust::Verified<trust::Targets>& targets, const std::string& name,
+Result<> download_target(trust::MetadataStore& store,
+                         const trust::Verified<trust::Targets>& targets, const std::string& name,
                          const trust::Fetch& fetch, const Arguments& arguments) {
-  const trust::TargetEntry* entry = CFS_TRY(trust::find_target(targets, name));
+  trust::Verified<trust::TargetEntry> entry =
+      CFS_TRY(trust::search_target(store, fetch, targets, name, current_time()));
   const std::string path = arguments.target_dir + "/" + file_name_of(name);
   if (Result<std::string> present = read_file(AT_FDCWD, path, entry->size_bytes)) {
-    if (trust::verify_target(targets, name, Unverified(std::move(*present)))) return {};
+    if (trust::verify_target(entry, Unverified(std::move(*present)))) return {};
   }
   std::string content = CFS_TRY(
       trust::fetch_needed(fetch, release::target_path(entry->sha256, name), entry->size_bytes));
   trust::Verified<std::string> verified =
-      CFS_TRY(trust::verify_target(targets, name, Unverified(std::move(content))));
+      CFS_TRY(trust::verify_target(entry, Unverified(std::move(content))));
   return write_file_atomically(AT_FDCWD, path, as_bytes(*verified));
 }
 
@@ -95,7 +97,7 @@ Result<> refresh_and_download(const Arguments& arguments) {
   trust::Fetch fetch = fetch_from(client, arguments);
   trust::Verified<trust::Targets> targets = CFS_TRY(trust::refresh(store, fetch, current_time()));
   for (const std::string& name : arguments.target_names) {
-    CFS_TRY(download_target(targets, name, fetch, arguments));
+    CFS_TRY(download_target(store, targets, name, fetch, arguments));
   }
   return {};
 }
