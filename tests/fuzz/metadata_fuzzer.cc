@@ -50,6 +50,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case trust::Role::kTargets:
       if (Result<trust::TargetsMetadata> targets = trust::parse_targets(*document)) {
         check_round_trip(*document, *targets, trust::parse_targets);
+        if (Result<trust::Delegations> delegations =
+                trust::parse_delegations(targets->delegations, "targets.json")) {
+          for (const trust::Delegation& delegation : delegations->roles) {
+            static_cast<void>(delegation.covers("releases/x/file_1.2"));
+          }
+        }
       }
       break;
   }
