@@ -195,7 +195,7 @@ bool is_content_of(const release::ReleaseFile& file, std::string_view content) {
   return content.size() == file.size_bytes && verity::sha256(as_bytes(content)) == file.sha256;
 }
 
-// One of the release's files, as the description says.
+// Reads one of the release's files, which must be as the description says.
 Result<std::string> read_release_file(int build_fd, const release::ReleaseFile& file) {
   // A unified kernel image is a few tens of megabytes; it is held in memory.
   if (file.size_bytes > size_t{1} << 30) {
@@ -260,7 +260,7 @@ Result<> import_file(int repository_fd, int build_fd, const release::ReleaseFile
   return stage_text(path, content, staging);
 }
 
-// What becomes of a file of that name with other content.
+// The fate of a file of that name with other content.
 enum class OtherContent {
   kRefuse,   ///< it may be another release's
   kReplace,  ///< it can only be damaged
@@ -426,7 +426,7 @@ Result<AddedRelease> add_release(Repository& repository, const KeyDirectory& key
                      .custom = trust::release_custom(description)});
   const auto present = draft.targets->entries.find(target);
   const bool is_present = present != draft.targets->entries.end();
-  // What is signed must come out again, to the byte.
+  // The signed description must come out again, to the byte.
   if (is_present && present->second != entries.back()) return other_release(description);
 
   CFS_TRY(import_text(repository_fd, release::transport_path(description.image.digest), transport,

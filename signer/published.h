@@ -18,12 +18,12 @@ struct MetadataFile {
   trust::CommonFields common;
 };
 
-/// What the repository shows to devices, whether it has expired or not: the chain of roots from
-/// 1.root.json on, and what timestamp.json leads to.
+/// The metadata that the repository shows to devices, whether it has expired or not: the chain of
+/// roots from 1.root.json on, and the files that timestamp.json leads to.
 ///
 /// Unlike a device, which knows the newest root's keys only, this accepts what is signed as any
-/// root of the chain asks for: between a change of keys and the next publish, what lies there is
-/// signed by the old ones.
+/// root of the chain asks for: between a change of keys and the next publish, the files
+/// there are signed by the old ones.
 ///
 /// The repository may have been in other hands since it was signed, 1.root.json included. So
 /// nothing here is built on before is_ours() has said so.

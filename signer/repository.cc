@@ -53,8 +53,8 @@ Result<> add_snapshot_and_timestamp(Files& files, const Signers& snapshot_signer
   return {};
 }
 
-// The last check before anything is written: what a device that knows `first_root` finds in the
-// repository as it is with `files` added.
+// The last check before anything is written: runs as a device that knows `first_root` on the
+// repository with `files` added.
 Result<Published> check_as_device(int directory_fd, const Files& files,
                                   const std::string& first_root, UnixTime now) {
   trust::MetadataInMemory store;
@@ -346,7 +346,7 @@ Result<Published> Repository::publish(const KeyDirectory& keys, const Lifetimes&
   for (const auto& [path, text] : files) {
     CFS_TRY(write_file_atomically(directory_.get(), path, as_bytes(text)));
   }
-  // No device is led to what lies between: a publish that was killed left it there.
+  // No device is led to a snapshot in between: a publish that was killed left it there.
   for (uint64_t version : CFS_TRY(versions_on_disk(directory_.get(), Role::kSnapshot))) {
     if (version > current.snapshot().common.version && version < snapshot_version) {
       CFS_TRY(remove_file(directory_.get(), metadata_path(Role::kSnapshot, version)));

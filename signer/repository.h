@@ -28,14 +28,14 @@ struct Lifetimes {
   static constexpr unsigned kRootDays = 365;
 };
 
-/// What a device sees after publish().
+/// The state that devices see after publish().
 struct Published {
   uint64_t root_version = 0;
   uint64_t targets_version = 0;
   uint64_t snapshot_version = 0;
   uint64_t timestamp_version = 0;
   UnixTime expires = 0;  ///< the earliest of the four
-  /// What should have been renewed and could not be, with the reason: one sentence each.
+  /// Metadata that should have been renewed and could not be, with the reason: a sentence each.
   std::vector<std::string> notes;
 };
 
@@ -64,7 +64,7 @@ class Repository {
     bool is_staged = false;
   };
 
-  /// What is staged, or what is published when nothing is.
+  /// The staged metadata, or the published one when nothing is staged.
   ///
   /// Nothing in the repository is built on before it has been verified (PublishedState). The
   /// targets file with the highest version above the published one is what is staged. It must be

@@ -14,7 +14,7 @@
 
 namespace cfs::json {
 
-/// What a parser accepts at most.
+/// Limits of a document.
 struct Limits {
   size_t size_bytes = 64 << 10;
   unsigned depth = 16;

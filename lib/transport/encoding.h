@@ -24,7 +24,7 @@ namespace cfs::transport {
 /// One thread at a time. Trust: the input may be anything.
 class ObjectDecoder {
  public:
-  /// `size_bytes`: what comes out must be exactly that long.
+  /// `size_bytes`: the plain bytes must be exactly that many.
   ObjectDecoder(ByteSource source, uint64_t size_bytes);
   ~ObjectDecoder();
   ObjectDecoder(const ObjectDecoder&) = delete;

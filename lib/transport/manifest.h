@@ -15,7 +15,7 @@ namespace cfs::transport {
 
 constexpr size_t kMaxManifestBytes = 64 << 20;
 
-/// One object as it lies in a repository.
+/// An object as it lies in a repository.
 struct Entry {
   verity::Digest digest;
   uint64_t size_bytes = 0;          ///< plain
@@ -23,7 +23,7 @@ struct Entry {
   bool operator==(const Entry&) const = default;
 };
 
-/// What must be fetched for an image: `rel/<image digest>/manifest` (docs/FORMATS.md).
+/// The objects that must be fetched for an image: `rel/<image digest>/manifest` (docs/FORMATS.md).
 struct Manifest {
   Entry image;
   std::vector<Entry> objects;  ///< sorted by digest, without the image

@@ -37,7 +37,7 @@ struct SignedText {
   SignedDocument document;
 };
 
-/// What the store has of the role. What is damaged or not signed counts as absent.
+/// The role's document in the store. A document that is damaged or not signed counts as absent.
 [[nodiscard]] Result<std::optional<SignedText>> load_saved(MetadataStore& store,
                                                            const KnownRole& role);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The client side of The Update Framework: from a trusted root and a repository that anybody may
 // have tampered with to verified targets. No network here: the caller brings a function that
-// fetches a named file. What cfs reads from the targets is in releases.h.
+// fetches a named file. The releases that cfs finds in the targets are in releases.h.
 //
 //   MetadataDirectory store = CFS_TRY(MetadataDirectory::open(sysroot_fd, "cfs/trust"));
 //   CFS_TRY(trust_root(store, Unverified(root_json)));              // once: `cfs-deploy init`

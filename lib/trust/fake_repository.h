@@ -185,7 +185,7 @@ class FakeRepository {
   void write(const std::string& name, const json::Value& content) {
     files[release::metadata_path(name, roles[name].version)] = sign(content, roles[name].keys);
   }
-  /// What another role says about the file of `name`.
+  /// The words of another role about the file of `name`.
   [[nodiscard]] FileMeta meta(const std::string& name) {
     const uint64_t version = roles[name].version;
     if (!hashes_in_meta) return {.version = version};

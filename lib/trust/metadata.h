@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The four TUF metadata files as values: parsing and writing them. What parses is not trusted yet;
-// that is client.h. Members that we do not know are ignored but stay under the signature.
+// The four TUF metadata files as values: parsing and writing them. A parsed document is not
+// trusted yet (client.h). Members that we do not know are ignored but stay under the signature.
 // Spec: TUF 1.0.34 §4.
 #pragma once
 
@@ -32,7 +32,7 @@ inline constexpr std::array kRoles = {Role::kRoot, Role::kTimestamp, Role::kSnap
 /// No larger metadata file of that role is fetched or parsed.
 [[nodiscard]] size_t max_size_bytes(Role role);
 
-/// One element of "signatures".
+/// An element of "signatures".
 struct Signature {
   std::string key_id;  ///< unique in its document
   std::string hex;     ///< as it stands there; may be anything
@@ -46,7 +46,7 @@ struct SignedDocument {
   json::Value content;                 ///< "signed"
 };
 
-/// What all roles have.
+/// Members of every role's content.
 struct CommonFields {
   uint64_t version = 0;  ///< ≥ 1
   UnixTime expires = 0;
@@ -76,7 +76,7 @@ struct RootMetadata : CommonFields, KeySet {
   std::map<Role, RoleKeys> roles;  ///< all four
 };
 
-/// What one role says about the metadata file of another.
+/// The words of a role about the metadata file of another.
 struct FileMeta {
   uint64_t version = 0;
   std::optional<uint64_t> length_bytes;
@@ -91,7 +91,7 @@ struct SnapshotMetadata : CommonFields {
   std::map<std::string, FileMeta> files;  ///< "targets.json" is among them
 };
 
-/// One target file.
+/// A target file.
 struct TargetEntry {
   /// TUF target path: names [A-Za-z0-9][A-Za-z0-9.+~_-]* with '/' between them, ≤ 180 bytes.
   std::string name;
@@ -138,7 +138,7 @@ struct Delegations : KeySet {
 /// `delegations` of a TargetsMetadata, `name` in messages.
 [[nodiscard]] Result<Delegations> parse_delegations(const json::Value& delegations,
                                                     const std::string& name);
-/// What every document has, whatever its role.
+/// The members that every document has, whatever its role.
 [[nodiscard]] Result<CommonFields> parse_common(const SignedDocument& document);
 
 /// The content ("signed") that says this. Parsing it gives the same again.
@@ -158,7 +158,7 @@ void set_target(json::Value& content, const TargetEntry& entry);
 [[nodiscard]] std::string signing_form(const SignedDocument& document);
 /// The file: canonical JSON and a newline.
 [[nodiscard]] std::string serialise_document(const SignedDocument& document);
-/// What another role says about this file.
+/// The words of another role about this file.
 [[nodiscard]] FileMeta describe_file(uint64_t version, std::string_view text);
 
 /// Succeeds if the document is signed by a threshold of the role's keys. Each key counts once,

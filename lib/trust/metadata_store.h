@@ -14,7 +14,7 @@ namespace cfs::trust {
 
 /// Where a client keeps the metadata that it verified last: a file a role, "root.json",
 /// "timestamp.json", "snapshot.json", "targets.json"; and the first root that it was given,
-/// "initial_root.json". What is loaded is verified again.
+/// "initial_root.json". Loaded files are verified again.
 class MetadataStore {
  public:
   virtual ~MetadataStore() = default;

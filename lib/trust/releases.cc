@@ -52,7 +52,7 @@ std::string listing(const std::vector<ReleaseTarget>& releases) {
 }
 
 // Releases in targets metadata with versions above the published one, as `cfs-sign release add`
-// leaves it for `publish`. Whatever is wrong with such a file ends the search.
+// leaves it for `publish`. The first file that is missing or wrong ends the search.
 std::vector<ReleaseTarget> unpublished_releases(MetadataStore& store, const Fetch& fetch,
                                                 const Verified<Targets>& targets) {
   constexpr uint64_t kMaxStaged = 16;

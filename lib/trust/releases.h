@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What cfs reads from TUF targets: releases, in the `custom` member of a target, and from there the
-// release description and the transport manifest.
+// Releases in TUF targets: a release is named in the `custom` member of a target, and from there
+// the release description and the transport manifest.
 //
 //   ReleaseTarget newest = CFS_TRY(newest_release(targets, "debian-minimal", "stable"));
 //   Verified<ReleaseDescription> release = CFS_TRY(fetch_release(targets, newest.target, fetch));

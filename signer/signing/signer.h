@@ -13,7 +13,7 @@
 
 namespace cfs::signer {
 
-/// A private key, wherever it is. Whatever makes signatures implements this; nothing else in cfs
+/// A private key, wherever it is. Every signing back end implements this, and nothing else in cfs
 /// sees a private key. One thread at a time.
 class Signer {
  public:

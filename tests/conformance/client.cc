@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a device's TUF client does, as the program that the tuf-conformance suite drives (README.md
-// says how). Exit status 0 or 1, as the suite's protocol wants.
+// The TUF client of devices as the program that the tuf-conformance suite drives (README.md says
+// how). Exit status 0 or 1, as the suite's protocol wants.
 #include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
