@@ -4,6 +4,7 @@
 #include <string>
 
 #include "builder/manifest/manifest.h"
+#include "builder/sources/source.h"
 #include "lib/base/result.h"
 #include "lib/release/description.h"
 
@@ -14,6 +15,7 @@ struct BuildOptions {
   std::string store;       ///< object store to use; empty: OUT/objects
   std::string mount_root;  ///< the static cfs-mount-root for the initramfs
   std::string efi_stub;    ///< the EFI stub for the UKI
+  Verbosity verbosity = Verbosity::kProgress;
 };
 
 /// Builds `manifest`: sources, normalisation, rules; then the kernel leaves the tree, the image is
@@ -23,9 +25,5 @@ struct BuildOptions {
 /// the image), those of the sources and of the store; kInterrupted.
 [[nodiscard]] Result<release::ReleaseDescription> build(const Manifest& manifest,
                                                         const BuildOptions& options);
-
-/// Where cfs-mount-root lies: next to the program `executable`, in ../lib/cfs from there
-/// (installed) or ../initramfs (build tree). kNotFound otherwise, with the places looked at.
-[[nodiscard]] Result<std::string> find_mount_root(const std::string& executable);
 
 }  // namespace cfs::builder

@@ -17,7 +17,6 @@
 #include <thread>
 
 #include "builder/command.h"
-#include "builder/reports/packages.h"
 #include "builder/test_support.h"
 #include "lib/base/subprocess.h"
 #include "lib/boot/uki.h"
@@ -220,45 +219,86 @@ TEST(Build, WhatCanBeKnownIsFoundBeforeAnyWork) {
   }
 }
 
-/// mmdebstrap, replaced by a script.
-struct FakeMmdebstrap {
-  FakeMmdebstrap(Project& project, const std::string& script) {
+/// Programs, replaced by scripts that come first in PATH, and a manifest whose source needs them.
+struct FakeDebian {
+  FakeDebian(Project& owner, const std::string& mmdebstrap, const std::string& apt_get = "exit 0")
+      : project(owner) {
     must(make_directories(AT_FDCWD, project.path("bin")));
-    std::string text = "#!/bin/sh\n[ \"$1\" = --version ] && exit 0\n" + script;
-    must(write_file_atomically(AT_FDCWD, project.path("bin/mmdebstrap"), as_bytes(text), 0755));
+    add("mmdebstrap", mmdebstrap);
+    add("apt-get", apt_get);
+    add("apt-cache", "printf 'dbus\\nudev\\n'");
     set_path(project.path("bin") + ":" + old_path);
-    project.write(
-        "m.yaml",
-        "cfs: 1\nimage: {name: test, version: '1', epoch: 1}\nsources:\n"
-        "  - {id: base, debian: {suite: x, mirrors: ['deb http://127.0.0.1/ x main']}}\n");
+    project.write("m.yaml",
+                  "cfs: 1\nimage: {name: test, version: '1', epoch: 1}\nsources:\n"
+                  "  - {id: base, debian: {suite: x, packages: [dbuss],\n"
+                  "      mirrors: ['deb http://127.0.0.1/ x main']}}\n");
   }
-  FakeMmdebstrap(const FakeMmdebstrap&) = delete;
-  FakeMmdebstrap& operator=(const FakeMmdebstrap&) = delete;
-  ~FakeMmdebstrap() { set_path(old_path); }
+  FakeDebian(const FakeDebian&) = delete;
+  FakeDebian& operator=(const FakeDebian&) = delete;
+  ~FakeDebian() { set_path(old_path); }
+  void add(const std::string& name, const std::string& script) const {
+    must(write_file_atomically(AT_FDCWD, project.path("bin/" + name),
+                               as_bytes("#!/bin/sh\n" + script + "\n"), 0755));
+  }
   static void set_path(const std::string& path) {
     ASSERT_EQ(::setenv("PATH", path.c_str(), 1), 0);  // NOLINT(concurrency-mt-unsafe)
   }
+  Project& project;
   std::string old_path = ::getenv("PATH");  // NOLINT(concurrency-mt-unsafe)
 };
 
 TEST(Build, MmdebstrapsOwnWordsAreTheReason) {
   Project project;
-  FakeMmdebstrap fake(project,
-                      "cat " + project.path("base.tar") + "\necho 'E: broken' >&2; exit 25");
+  FakeDebian fake(project, "cat " + project.path("base.tar") + "\necho 'E: broken' >&2; exit 25");
   expect_clean_failure(project, ErrorCode::kSubprocess, "E: broken");
 }
 
 TEST(Build, MmdebstrapsFullDiskIsNoSpace) {
   Project project;
-  FakeMmdebstrap fake(project, "echo 'cannot write: No space left on device' >&2; exit 1");
+  FakeDebian fake(project, "echo 'cannot write: No space left on device' >&2; exit 1");
   expect_clean_failure(project, ErrorCode::kNoSpace, "No space left on device");
 }
 
 TEST(Build, MissingMmdebstrapIsFoundBeforeAnyWork) {
   Project project;
-  FakeMmdebstrap fake(project, "");
-  FakeMmdebstrap::set_path(project.path("site"));
+  FakeDebian fake(project, "");
+  FakeDebian::set_path(project.path("site"));
   expect_clean_failure(project, ErrorCode::kNotFound, "'mmdebstrap'");
+}
+
+TEST(Build, AMisspeltPackageIsFoundBeforeMmdebstrapStarts) {
+  Project project;
+  FakeDebian fake(
+      project, "touch " + project.path("started") + "; exit 1",
+      "case \"$*\" in *install*) echo 'E: Unable to locate package dbuss' >&2; exit 100;; "
+      "esac");
+  testing::internal::CaptureStderr();
+  std::ostringstream out;
+  Result<> done = run(project.arguments("out"), out);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "") << "apt's words are for --verbose";
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().message,
+            project.path("m.yaml") +
+                ":4:46: sources[0].debian.packages[0]: the package 'dbuss' does not exist in x");
+  EXPECT_EQ(done.error().hint, "did you mean 'dbus'?");
+  EXPECT_FALSE(stat_at(AT_FDCWD, project.path("started"), 0));
+
+  testing::internal::CaptureStderr();
+  EXPECT_FALSE(run(project.arguments("out", {"--verbose"}), out));
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("E: Unable to locate package"));
+}
+
+TEST(Build, VerboseShowsWhatMmdebstrapSays) {
+  Project project;
+  FakeDebian fake(project, "echo 'I: hello' >&2; cat " + project.path("base.tar"));
+  for (bool verbose : {false, true}) {
+    testing::internal::CaptureStderr();
+    std::ostringstream out;
+    must(run(project.arguments(
+                 "out", verbose ? std::vector<std::string>{"-v"} : std::vector<std::string>{}),
+             out));
+    EXPECT_EQ(testing::internal::GetCapturedStderr(), verbose ? "I: hello\n" : "");
+  }
 }
 
 TEST(Build, CutOffSourceLeavesNothing) {
@@ -379,16 +419,14 @@ TEST(Build, OutputOrStoreInsideADirectorySourceIsRefused) {
     EXPECT_EQ(project.names("site/deep/er"), before);
     return done.error().message;
   };
-  std::string site = "inside the source 'site', the directory '" + project.path("site") + "'";
+  std::string site = "sources[1].dir.path: '" + project.path("site") + "' holds the ";
   for (const char* output : {"site/out", "site/deep/er/out", "site", "link/er/out", "link/out"}) {
     std::string message = refusal(output, {});
-    EXPECT_THAT(message, HasSubstr("the output '" + project.path("site")));
-    EXPECT_THAT(message, HasSubstr(site));
+    EXPECT_THAT(message, HasSubstr(site + "output '" + project.path("site")));
   }
   for (const char* store : {"site/objects", "site/new/objects", "link/er", "link/er/new"}) {
     std::string message = refusal("out", {"--store", project.path(store)});
-    EXPECT_THAT(message, HasSubstr("the store '" + project.path("site")));
-    EXPECT_THAT(message, HasSubstr(site));
+    EXPECT_THAT(message, HasSubstr(site + "store '" + project.path("site")));
   }
   // A neighbour whose name begins in the same way is not inside.
   std::ostringstream out;
@@ -430,10 +468,10 @@ TEST(Build, WhatAKilledBuildLeftIsRemoved) {
   EXPECT_GT(project.names(".").size(), before.size()) << "else this test shows nothing";
   // What is not a dead build's stays: names that only look alike, and what its owner has locked.
   project.write("out.cfs-build-notes", "x");
-  must(make_directories(AT_FDCWD, project.path(".other.cfs-build-AAAAAA")));
-  must(make_directories(AT_FDCWD, project.path(".out.cfs-build-ALIVE1")));
-  UniqueFd alive =
-      must(open_at(AT_FDCWD, project.path(".out.cfs-build-ALIVE1"), O_RDONLY | O_DIRECTORY));
+  must(make_directories(AT_FDCWD, project.path(".other.cfs-build-0123456789abcdef")));
+  must(make_directories(AT_FDCWD, project.path(".out.cfs-build-00000000000000aa")));
+  UniqueFd alive = must(
+      open_at(AT_FDCWD, project.path(".out.cfs-build-00000000000000aa"), O_RDONLY | O_DIRECTORY));
   ASSERT_EQ(::flock(alive.get(), LOCK_EX), 0);
   {
     Child second(project.arguments("out"), project);
@@ -441,19 +479,109 @@ TEST(Build, WhatAKilledBuildLeftIsRemoved) {
   }
   EXPECT_THAT(project.names("."),
               UnorderedElementsAre("base.tar", "m.yaml", "mount-root", "objects", "site",
-                                   "out.cfs-build-notes", ".other.cfs-build-AAAAAA",
-                                   ".out.cfs-build-ALIVE1"));
+                                   "out.cfs-build-notes", ".other.cfs-build-0123456789abcdef",
+                                   ".out.cfs-build-00000000000000aa"));
 }
 
-TEST(Build, AMissingEfiStubIsFoundBeforeAnyWork) {
-  // What was read before it is freed: LeakSanitizer looks when the tests end.
+TEST(Build, ABadEfiStubIsNamedBeforeAnyWork) {
+  Project project;
+  project.write("text", "not a program");
+  for (const char* stub : {"none", "text", "site"}) {
+    std::ostringstream out;
+    Result<> done = run(project.arguments("out", {"--efi-stub", project.path(stub)}), out);
+    ASSERT_FALSE(done) << stub;
+    EXPECT_THAT(done.error().describe(), HasSubstr(project.path(stub)));
+    EXPECT_THAT(project.names("."), UnorderedElementsAre("base.tar", "m.yaml", "mount-root",
+                                                         "objects", "site", "text"));
+  }
+}
+
+TEST(Build, MissingParentsOfTheOutputAreMade) {
   Project project;
   std::ostringstream out;
-  Result<> done = run(project.arguments("out", {"--efi-stub", project.path("none")}), out);
-  ASSERT_FALSE(done);
-  EXPECT_THAT(done.error().message, HasSubstr(project.path("none")));
-  EXPECT_THAT(project.names("."),
-              UnorderedElementsAre("base.tar", "m.yaml", "mount-root", "objects", "site"));
+  must(run(project.arguments("new/deep/out"), out));
+  EXPECT_THAT(project.names("new/deep"), testing::ElementsAre("out"));
+}
+
+TEST(Build, ExtensionsFromVarAreRefusedUnlessAllowed) {
+  Project project;
+  must(make_directories(AT_FDCWD, project.path("site/etc/systemd/system/x.target.wants")));
+  ASSERT_EQ(
+      ::symlink(
+          "/usr/lib/systemd/system/systemd-sysext.service",
+          project.path("site/etc/systemd/system/x.target.wants/systemd-sysext.service").c_str()),
+      0);
+  project.write("site/etc/systemd/system/systemd-sysext.service", "[Service]\n");
+  expect_clean_failure(project, ErrorCode::kInvalidInput, "files in /var go over /usr or /etc");
+  project.write("m.yaml", Project::manifest("1") + "allow: [extensions-from-var]\n");
+  std::ostringstream out;
+  must(run(project.arguments("out"), out));
+}
+
+/// One variable of our environment for a scope.
+struct Variable {
+  Variable(const char* variable, const char* value) : name(variable) {
+    const char* before = ::getenv(name);  // NOLINT(concurrency-mt-unsafe)
+    if (before != nullptr) old = before;
+    ::setenv(name, value, 1);  // NOLINT(concurrency-mt-unsafe)
+  }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+  ~Variable() {
+    if (old) {
+      ::setenv(name, old->c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
+    } else {
+      ::unsetenv(name);  // NOLINT(concurrency-mt-unsafe)
+    }
+  }
+  const char* name;
+  std::optional<std::string> old;
+};
+
+TEST(Build, TheCallersEnvironmentDoesNotReachTheImage) {
+  Project project;
+  // What mmdebstrap does matters less here than what it is told: a tar of its environment, umask,
+  // directory, open files and locale's order, made by a tar that TAR_OPTIONS would change.
+  FakeDebian fake(
+      project,
+      "d=$(mktemp -d) && cd \"$d\" && mkdir -m 755 etc && umask > etc/umask && "
+      "env | grep -v '^TMPDIR=\\|^PATH=\\|^PWD=\\|^OLDPWD=\\|^_=\\|^SHLVL=' | sort > etc/env && "
+      "ls /proc/self/fd > etc/fds && printf 'b\\nA\\na\\n' | sort > etc/order && "
+      "tar -c --mtime=@0 --sort=name . && rm -r \"$d\"");
+  auto digest = [&](const std::string& output) {
+    std::ostringstream out;
+    must(run(project.arguments(output), out));
+    return must(release::parse_description(project.read(output + "/release.json"))).image.digest;
+  };
+  verity::Digest plain = digest("plain");
+
+  must(make_directories(AT_FDCWD, project.path("home")));
+  must(make_directories(AT_FDCWD, project.path("tmp")));
+  project.write("home/.mtoolsrc", "mtools_lower_case=1\n");
+  Variable variables[] = {{"TAR_OPTIONS", "--owner=7 --mode=go-w"},
+                          {"DPKG_ADMINDIR", "/nonexistent"},
+                          {"DPKG_FORCE", "all"},
+                          {"DEB_BUILD_OPTIONS", "nocheck"},
+                          {"POSIXLY_CORRECT", "1"},
+                          {"PERL_UNICODE", "SDA"},
+                          {"PERL5OPT", "-Mnonexistent"},
+                          {"MTOOLS_LOWER_CASE", "1"},
+                          {"APT_CONFIG", "/nonexistent"},
+                          {"GZIP", "-9"},
+                          {"BASH_ENV", "/nonexistent"},
+                          {"LC_ALL", "de_DE.UTF-8"},
+                          {"LANGUAGE", "de"},
+                          {"TZ", "Asia/Tokyo"},
+                          {"SOURCE_DATE_EPOCH", "1"}};
+  Variable home("HOME", project.path("home").c_str());
+  Variable tmpdir("TMPDIR", project.path("tmp").c_str());
+  mode_t old_umask = ::umask(0077);
+  int leak = ::dup(STDERR_FILENO);  // without O_CLOEXEC
+  verity::Digest hostile = digest("hostile");
+  ::close(leak);
+  ::umask(old_umask);
+  EXPECT_EQ(hostile, plain);
+  EXPECT_STREQ(variables[0].name, "TAR_OPTIONS");
 }
 
 TEST(Build, WithoutAKernelThereIsNoUki) {

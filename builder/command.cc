@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "builder/command.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -9,6 +10,8 @@
 
 #include "builder/build.h"
 #include "builder/manifest/manifest.h"
+#include "builder/sources/source.h"
+#include "lib/base/io.h"
 #include "lib/base/progress.h"
 #include "lib/boot/uki.h"
 
@@ -16,7 +19,7 @@ namespace cfs::builder {
 namespace {
 
 Result<> build_command(const std::string& manifest_path, BuildOptions options, std::ostream& out) {
-  Manifest manifest = CFS_TRY(load_manifest(manifest_path));
+  Manifest manifest = CFS_TRY(load_manifest(manifest_path, source_kinds()));
   if (manifest.kernel && options.mount_root.empty()) {
     std::error_code failure;
     std::filesystem::path executable = std::filesystem::read_symlink("/proc/self/exe", failure);
@@ -57,6 +60,8 @@ Result<> run(const std::vector<std::string>& arguments, std::ostream& out) {
                         "cfs-build)");
   build_app->add_option("--efi-stub", options.efi_stub, "EFI stub of the UKI")
       ->capture_default_str();
+  bool verbose = false;
+  build_app->add_flag("-v,--verbose", verbose, "Show all that mmdebstrap, apt and dpkg say");
 
   std::vector<std::string> reversed(arguments.rbegin(),
                                     arguments.rend());  // CLI11 pops from the end
@@ -68,7 +73,23 @@ Result<> run(const std::vector<std::string>& arguments, std::ostream& out) {
   } catch (const CLI::ParseError& exception) {
     return make_error(ErrorCode::kUsage, exception.what()).with_hint("see cfs-build --help");
   }
+  if (verbose) options.verbosity = Verbosity::kEverything;
   return build_command(manifest, options, out);
+}
+
+Result<std::string> find_mount_root(const std::string& executable) {
+  std::filesystem::path folder = std::filesystem::path(executable).parent_path();
+  std::vector<std::string> places;
+  for (const char* place :
+       {"cfs-mount-root", "../lib/cfs/cfs-mount-root", "../initramfs/cfs-mount-root"}) {
+    places.push_back((folder / place).lexically_normal().string());
+    if (stat_at(AT_FDCWD, places.back(), 0)) return places.back();
+  }
+  return make_error(
+             ErrorCode::kNotFound,
+             fmt::format("cfs-mount-root, which becomes /init of the initramfs, is not in {}",
+                         fmt::join(places, ", ")))
+      .with_hint("install or build it, or name it with --mount-root");
 }
 
 }  // namespace cfs::builder

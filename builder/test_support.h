@@ -12,7 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "builder/contents.h"
+#include "builder/rootfs.h"
+#include "builder/sources/source.h"
 #include "builder/sources/tar.h"
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
@@ -47,8 +48,9 @@ struct Workbench {
   TemporaryDirectory directory = must(TemporaryDirectory::create());
   store::ObjectStore store =
       must(store::ObjectStore::open(AT_FDCWD, directory.path() + "/objects", {}));
-  Contents contents{store};
-  tree::Tree tree;
+  Rootfs rootfs{.tree = {}, .contents = Contents(store)};
+  tree::Tree& tree = rootfs.tree;
+  Contents& contents = rootfs.contents;
 
   std::string path(const std::string& name) const { return directory.path() + "/" + name; }
   void write(const std::string& name, std::string_view content) const {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Compares every #include "…" with the layers of docs/ARCHITECTURE.md: a folder uses only itself and
-what stands in its row."""
+what stands in its row. So do tests, which besides that may use fixtures."""
 
 import pathlib
 import re
@@ -9,6 +9,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TABLE_ROW = re.compile(r"^\| `([a-z_/]+)/?` \|.*\| ([^|]+) \|$", re.M)
+# Fixtures: what only tests and other fixtures include.
+FIXTURE = re.compile(r"/(test_support|fake_[a-z_]+)\.(h|cc)$|^tests/")
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 
 
@@ -25,7 +27,8 @@ def table():
         elif text.strip() == "all":
             allowed[folder] = set(rows)
         else:
-            allowed[folder] = {"lib/" + name.strip() for name in text.split(",") if name.strip() != "–"}
+            names = [name.strip() for name in text.split(",") if name.strip() != "–"]
+            allowed[folder] = {name if name in rows else "lib/" + name for name in names}
             # What a folder may use, it may use with what that uses.
             for name in list(allowed[folder]):
                 allowed[folder] |= allowed.get(name, set())
@@ -34,7 +37,9 @@ def table():
 
 
 def folder_of(path, folders):
-    return next((folder for folder in sorted(folders, key=len, reverse=True) if path.startswith(folder + "/")), None)
+    """The row that covers a file: of its folder, or of the file's own name without the suffix."""
+    rows = sorted(folders, key=len, reverse=True)
+    return next((row for row in rows if path.startswith((row + "/", row + "."))), None)
 
 
 def main():
@@ -52,7 +57,10 @@ def main():
                 target = folder_of(include, allowed)
                 if target is None:
                     wrong.append(f"{name}: \"{include}\" is not below a folder of the table")
-                elif target not in allowed[folder] and not name.endswith("_test.cc"):
+                elif FIXTURE.search(include):
+                    if not FIXTURE.search(name) and not name.endswith("_test.cc"):
+                        wrong.append(f"{name}: \"{include}\" is for tests")
+                elif target not in allowed[folder]:
                     wrong.append(f"{name}: {folder} may not use {target}")
     print("\n".join(wrong) or f"{files} files keep to the layers")
     sys.exit(1 if wrong or files < 50 else 0)

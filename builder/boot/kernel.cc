@@ -13,7 +13,6 @@
 #include "builder/boot/cpio.h"
 #include "builder/sources/decompress.h"
 #include "lib/base/check.h"
-#include "lib/kernel_cmdline/boot_options.h"
 
 namespace cfs::builder {
 namespace {
@@ -196,26 +195,6 @@ Result<KernelImage> take_kernel(tree::Tree& tree, Contents& contents) {
     if (link != nullptr && link->inode().is_symlink()) tree.remove(*link);
   }
   return kernel;
-}
-
-Result<std::string> kernel_command_line(const std::vector<std::string>& options,
-                                        const verity::Digest& image) {
-  std::string line;
-  for (const std::string& option : options) line += option + ' ';
-  line += "composefs.digest=" + image.hex();
-  if (!std::all_of(line.begin(), line.end(), [](char c) { return c >= ' ' && c <= '~'; })) {
-    return make_error(ErrorCode::kInvalidInput, "the kernel command line must be printable ASCII");
-  }
-  Result<kernel_cmdline::BootOptions> understood = kernel_cmdline::check_new_command_line(line);
-  if (!understood) {
-    Error error = std::move(understood).error();
-    if (error.hint.empty()) {
-      error.hint = "'composefs.digest=' comes after these options and must be seen by the kernel";
-    }
-    return error;
-  }
-  CFS_CHECK(understood->digest == image);
-  return line;
 }
 
 Result<std::vector<std::string>> module_load_order(const ModuleIndexes& indexes,

@@ -8,7 +8,6 @@
 #include "builder/contents.h"
 #include "lib/base/result.h"
 #include "lib/tree/tree.h"
-#include "lib/verity/digest.h"
 
 namespace cfs::builder {
 
@@ -22,12 +21,6 @@ struct KernelImage {
 /// depend on what will contain that digest. Also removes the links to it in the root directory.
 /// Errors: kInvalidInput (no kernel, several, or one without modules).
 [[nodiscard]] Result<KernelImage> take_kernel(tree::Tree& tree, Contents& contents);
-
-/// The kernel command line: `options`, then the digest that pins the image.
-/// Errors: kInvalidInput when it is not printable ASCII or kernel_cmdline::check_new_command_line()
-/// refuses it: cfs-mount-root would not boot by it, or options of ours mean nothing.
-[[nodiscard]] Result<std::string> kernel_command_line(const std::vector<std::string>& options,
-                                                      const verity::Digest& image);
 
 /// The texts that depmod makes of a kernel's modules, borrowed.
 struct ModuleIndexes {

@@ -2,52 +2,39 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <set>
+#include <span>
 #include <string>
-#include <variant>
+#include <string_view>
 #include <vector>
 
-#include "builder/passes/normalize.h"
+#include "builder/manifest/values.h"
+#include "builder/manifest/yaml.h"
 #include "lib/base/result.h"
 
 namespace cfs::builder {
 
-/// Who owns a file, by number.
-struct Owner {
-  uint32_t uid = 0;
-  uint32_t gid = 0;
+class Source;  // builder/sources/source.h
+
+/// A kind of source, as the manifest reads it. The table of them is source_kinds(), in
+/// builder/sources/source.h.
+struct SourceKind {
+  std::string_view key;                ///< "tar": the key that says the kind
+  std::vector<std::string_view> keys;  ///< of the map at `key`
+  /// It installs packages of a distribution: the kernel's too, and leaves traces of the build host.
+  bool installs_packages = false;
+  /// Makes a source of the map at `key`; what is wrong is reported there. `folder` (absolute) is
+  /// what relative paths are relative to.
+  std::shared_ptr<Source> (*read)(const YamlMap& map, const std::string& folder) = nullptr;
 };
 
-/// A Debian root file system, made by mmdebstrap.
-struct DebianSource {
-  std::string suite;
-  std::vector<std::string> components;
-  /// apt source lines; empty: the build host's own (apt_sources.h).
-  std::vector<std::string> mirrors;
-  std::string variant;
-  std::vector<std::string> packages;
-  bool recommends = false;
-  std::vector<std::string> dpkg_exclude;  ///< dpkg path-exclude patterns
-};
-
-/// A tar archive, compressed in any way that libarchive knows.
-struct TarSource {
-  std::string path;    ///< on the build host, absolute
-  std::string into;    ///< directory in the image: "/" or "/a/b"
-  unsigned strip = 0;  ///< leading path components to drop
-};
-
-/// A directory of the build host.
-struct DirectorySource {
-  std::string path;            ///< on the build host, absolute
-  std::string into;            ///< directory in the image: "/" or "/a/b"
-  std::optional<Owner> owner;  ///< of every entry; none: what the build host says ("keep")
-};
-
-struct Source {
-  std::string id;     ///< for messages
-  std::string place;  ///< "FILE:LINE:COLUMN: key path: ", for errors found later
-  std::variant<DebianSource, TarSource, DirectorySource> kind;
+/// One item of `sources`.
+struct SourceEntry {
+  std::string id;  ///< for messages; unique
+  const SourceKind* kind = nullptr;
+  std::shared_ptr<Source> source;
 };
 
 /// One rule on the merged tree. Rules are applied in order.
@@ -60,14 +47,52 @@ struct FileRule {
   uint32_t mode = 0;  ///< permission bits
   Owner owner;
   bool optional = false;  ///< kExclude: matching nothing is fine
-  std::string place;      ///< "FILE:LINE:COLUMN: key path: ", for errors found later
+  std::string place;      ///< YamlValue::place(), for errors found later
+};
+
+/// A package of a distribution that somebody asks for.
+struct WantedPackage {
+  std::string name;   ///< as apt takes it: "dbus", "dbus=1.14.10-1~deb12u1", "dbus/bookworm"
+  std::string place;  ///< YamlValue::place(), for errors found later
 };
 
 struct Kernel {
-  std::string package;  ///< installed by the first debian source; empty: a source brings a kernel
+  /// Installed by the first source that can; none: a source brings a kernel.
+  std::optional<WantedPackage> package;
   std::vector<std::string> initramfs_modules;
   std::vector<std::string> command_line;
 };
+
+/// One kind of difference between two builds of the same input, and its removal.
+enum class NormalizePass {
+  kMachineId,         ///< /etc/machine-id empty (systemd makes a transient one), no D-Bus copy
+  kHostLeaks,         ///< name, DNS servers and package mirrors of the build host
+  kSshHostKeys,       ///< keys that would be the same on every device
+  kAptLists,          ///< apt's lists, caches and logs of the installation
+  kLogs,              ///< logs of the installation
+  kDpkgBackups,       ///< *-old files, /etc/passwd- and the like, /var/backups
+  kLdconfigCache,     ///< /var/cache/ldconfig/aux-cache: inode numbers and times inside
+  kPythonCache,       ///< __pycache__: source times inside
+  kShadowLastChange,  ///< the day of the build in /etc/shadow
+  kRandomSeed,        ///< seeds that would be the same on every device
+};
+
+struct NormalizePassName {
+  NormalizePass pass;
+  std::string_view name;  ///< as in the manifest
+};
+
+/// Every pass, in the order in which they run. The default of a manifest is all of them.
+[[nodiscard]] std::span<const NormalizePassName> normalize_passes();
+
+/// Something that a build refuses unless the manifest allows it, since it weakens what the image's
+/// digest vouches for.
+enum class Risk {
+  kExtensionsFromVar,  ///< /var can supply files of /usr or /etc, by systemd-sysext or -confext
+};
+
+/// The risk's name in the manifest.
+[[nodiscard]] std::string_view risk_name(Risk risk);
 
 /// A build manifest, checked, with every relative path resolved against the manifest's folder.
 /// Format: docs/MANIFEST.md.
@@ -78,11 +103,12 @@ struct Manifest {
   std::string arch;
   std::string channel;
   std::vector<std::string> compatible;
-  std::vector<Source> sources;
+  std::vector<SourceEntry> sources;
   std::vector<FileRule> files;
   std::optional<Kernel> kernel;  ///< none: no initramfs and no UKI are made
   int64_t source_date_epoch = 0;
   std::vector<NormalizePass> normalize;
+  std::set<Risk> allowed;
 };
 
 /// The name of the unified kernel image, "NAME_VERSION.efi".
@@ -92,11 +118,15 @@ struct Manifest {
 constexpr int64_t kDefaultSourceDateEpoch = 1700000000;
 
 /// Parses a manifest. `file_name` is for messages; `folder` (absolute) is what relative paths are
-/// relative to. Errors: kInvalidInput, "FILE:LINE:COLUMN: KEY.PATH: what", often with a hint.
+/// relative to; `kinds`, which must outlive the manifest, are the kinds of sources there are.
+/// Errors: kInvalidInput with all that is wrong (YamlValue::reported), each "FILE:LINE:COLUMN:
+/// KEY.PATH: what", often with a hint.
 [[nodiscard]] Result<Manifest> parse_manifest(const std::string& text, const std::string& file_name,
-                                              const std::string& folder);
+                                              const std::string& folder,
+                                              std::span<const SourceKind> kinds);
 
 /// Reads and parses the manifest at `path`.
-[[nodiscard]] Result<Manifest> load_manifest(const std::string& path);
+[[nodiscard]] Result<Manifest> load_manifest(const std::string& path,
+                                             std::span<const SourceKind> kinds);
 
 }  // namespace cfs::builder

@@ -6,20 +6,33 @@
 
 #include <algorithm>
 #include <charconv>
-#include <numeric>
+
+#include "builder/manifest/error_list.h"
+#include "builder/manifest/nearest_word.h"
+#include "builder/manifest/open_yaml.h"
 
 namespace cfs::builder {
 
+/// What all values of one text share.
+struct YamlValue::Document {
+  struct Problem {
+    YAML::Mark mark;
+    Error error;
+  };
+  std::string file_name;
+  std::vector<Problem> problems;
+};
+
 struct YamlValue::Node {
   YAML::Node yaml;
-  std::string file_name;
+  std::shared_ptr<Document> document;
 };
 
 namespace {
 
 constexpr size_t kMaxExpandedBytes = 4 << 20;
 
-std::string place(const std::string& file_name, const YAML::Mark& mark) {
+std::string mark_text(const std::string& file_name, const YAML::Mark& mark) {
   if (mark.is_null()) return file_name;
   return fmt::format("{}:{}:{}", file_name, mark.line + 1, mark.column + 1);
 }
@@ -37,10 +50,11 @@ const char* type_name(const YAML::Node& node) {
   }
 }
 
-/// "?" plain, "!" quoted; anything else was written as a tag.
+constexpr const char* kQuotedTag = "!";  // and "?" plain; anything else was written as a tag
+
 bool has_tag(const YAML::Node& node) {
   const std::string& tag = node.Tag();
-  return !tag.empty() && tag != "?" && tag != "!";
+  return !tag.empty() && tag != "?" && tag != kQuotedTag;
 }
 
 std::string join(std::span<const std::string_view> words) {
@@ -125,38 +139,31 @@ Result<> check_expanded_size(const YAML::Node& document, const std::string& file
 
 }  // namespace
 
-std::string nearest_word(std::string_view typed, std::span<const std::string_view> words) {
-  std::string best;
-  size_t best_distance = 2 + typed.size() / 4;  // more edits than this is another word
-  for (std::string_view word : words) {
-    // Levenshtein distance, one row at a time.
-    std::vector<size_t> row(word.size() + 1);
-    std::iota(row.begin(), row.end(), size_t{0});
-    for (size_t i = 1; i <= typed.size(); ++i) {
-      size_t diagonal = row[0];
-      row[0] = i;
-      for (size_t j = 1; j <= word.size(); ++j) {
-        size_t substituted = diagonal + (typed[i - 1] == word[j - 1] ? 0 : 1);
-        diagonal = row[j];
-        row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
-      }
-    }
-    if (row.back() < best_distance) {
-      best_distance = row.back();
-      best = word;
-    }
-  }
-  return best;
-}
-
 YamlValue::YamlValue(std::shared_ptr<const Node> node, std::string path)
     : node_(std::move(node)), path_(std::move(path)) {}
 
+std::string YamlValue::place() const {
+  std::string where = mark_text(node_->document->file_name, node_->yaml.Mark());
+  return path_.empty() ? where + ": " : where + ": " + path_ + ": ";
+}
+
 Error YamlValue::error(const std::string& message) const {
-  std::string where = place(node_->file_name, node_->yaml.Mark());
-  return make_error(ErrorCode::kInvalidInput,
-                    path_.empty() ? fmt::format("{}: {}", where, message)
-                                  : fmt::format("{}: {}: {}", where, path_, message));
+  return make_error(ErrorCode::kInvalidInput, place() + message);
+}
+
+void YamlValue::report(Error error) const {
+  node_->document->problems.push_back({node_->yaml.Mark(), std::move(error)});
+}
+
+Result<> YamlValue::reported() const {
+  std::vector<Document::Problem> problems = node_->document->problems;
+  if (problems.empty()) return {};
+  std::stable_sort(problems.begin(), problems.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.mark.line, a.mark.column) < std::pair(b.mark.line, b.mark.column);
+  });
+  std::vector<Error> errors;
+  for (Document::Problem& problem : problems) errors.push_back(std::move(problem.error));
+  return combine_errors("'" + node_->document->file_name + "'", std::move(errors));
 }
 
 Result<YamlValue> YamlValue::parse(const std::string& text, const std::string& file_name) {
@@ -169,11 +176,19 @@ Result<YamlValue> YamlValue::parse(const std::string& text, const std::string& f
           fmt::format("{}:1:1: expected one YAML document, found {}", file_name, documents.size()));
     }
     CFS_TRY(check_expanded_size(documents[0], file_name));
-    return YamlValue(std::make_shared<Node>(Node{documents[0], file_name}), "");
+    auto document = std::make_shared<Document>(Document{file_name, {}});
+    return YamlValue(std::make_shared<Node>(Node{documents[0], std::move(document)}), "");
   } catch (const YAML::Exception& exception) {
+    const YAML::Mark& mark = exception.mark;
+    std::string open;
+    if (!mark.is_null()) {
+      open = describe_open_yaml(text, static_cast<size_t>(mark.line),
+                                static_cast<size_t>(mark.column));
+    }
     return make_error(ErrorCode::kInvalidInput,
-                      fmt::format("{}: {}", place(file_name, exception.mark), exception.msg))
-        .with_hint(is_indented_by_tab(text, exception.mark.line)
+                      fmt::format("{}: {}{}{}", mark_text(file_name, mark), exception.msg,
+                                  open.empty() ? "" : "; ", open))
+        .with_hint(is_indented_by_tab(text, mark.line)
                        ? "YAML is indented with spaces, this line has a tab"
                        : "");
   }
@@ -187,12 +202,18 @@ Result<std::string> YamlValue::string() const {
   return node_->yaml.Scalar();
 }
 
+bool YamlValue::is_quoted() const {
+  return node_->yaml.IsScalar() && node_->yaml.Tag() == kQuotedTag;
+}
+
 Result<int64_t> YamlValue::integer(int64_t min, int64_t max) const {
   std::string text = CFS_TRY(string());
   int64_t value = 0;
   auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (failure != std::errc() || end != text.data() + text.size() || node_->yaml.Tag() == "!") {
-    return error(fmt::format("expected an integer, found '{}'", text));
+  bool is_integer = failure == std::errc() && end == text.data() + text.size();
+  if (!is_integer || is_quoted()) {
+    return error(fmt::format("expected an integer, found '{}'", text))
+        .with_hint(is_integer ? "remove the quotes" : "");
   }
   if (value < min || value > max) {
     return error(fmt::format("{} is not in the range {} to {}", value, min, max));
@@ -202,52 +223,64 @@ Result<int64_t> YamlValue::integer(int64_t min, int64_t max) const {
 
 Result<bool> YamlValue::boolean() const {
   std::string text = CFS_TRY(string());
-  if (node_->yaml.Tag() != "!" && text == "true") return true;
-  if (node_->yaml.Tag() != "!" && text == "false") return false;
-  return error(fmt::format("expected true or false, found '{}'", text));
+  bool is_boolean = text == "true" || text == "false";
+  if (is_boolean && !is_quoted()) return text == "true";
+  return error(fmt::format("expected true or false, found '{}'", text))
+      .with_hint(is_boolean ? "remove the quotes" : "");
 }
 
-Result<std::vector<YamlValue>> YamlValue::list() const {
-  if (has_tag(node_->yaml)) return error("YAML tags are not supported");
-  if (!node_->yaml.IsSequence()) {
-    return error(fmt::format("expected a list, found {}", type_name(node_->yaml)));
-  }
+std::vector<YamlValue> YamlValue::items() const {
   std::vector<YamlValue> values;
-  for (const YAML::Node& item : node_->yaml) {
-    values.push_back(YamlValue(std::make_shared<Node>(Node{item, node_->file_name}),
-                               fmt::format("{}[{}]", path_, values.size())));
+  if (has_tag(node_->yaml)) {
+    report(error("YAML tags are not supported"));
+  } else if (!node_->yaml.IsSequence()) {
+    report(error(fmt::format("expected a list, found {}", type_name(node_->yaml))));
+  } else {
+    for (const YAML::Node& item : node_->yaml) {
+      values.push_back(YamlValue(std::make_shared<Node>(Node{item, node_->document}),
+                                 fmt::format("{}[{}]", path_, values.size())));
+    }
   }
   return values;
 }
 
-Result<std::vector<std::string>> YamlValue::string_list() const {
-  std::vector<std::string> texts;
-  for (const YamlValue& value : CFS_TRY(list())) texts.push_back(CFS_TRY(value.string()));
-  return texts;
+void YamlValue::refuse_empty_list() const {
+  if (node_->yaml.IsSequence() && node_->yaml.size() == 0) report(error("the list is empty"));
 }
 
-Result<YamlMap> YamlValue::map(std::initializer_list<std::string_view> known_keys) const {
-  if (has_tag(node_->yaml)) return error("YAML tags are not supported");
-  if (!node_->yaml.IsMap()) {
-    return error(fmt::format("expected a map with the keys {}, found {}", join(known_keys),
-                             type_name(node_->yaml)));
-  }
+YamlMap YamlValue::map(std::span<const std::string_view> known_keys) const {
   YamlMap map(*this);
+  map.is_map_ = node_->yaml.IsMap() && !has_tag(node_->yaml);
+  if (!map.is_map_) {
+    report(error(has_tag(node_->yaml) ? "YAML tags are not supported"
+                                      : fmt::format("expected a map with the keys {}, found {}",
+                                                    join(known_keys), type_name(node_->yaml))));
+    return map;
+  }
   for (const auto& entry : node_->yaml) {
-    YamlValue key(std::make_shared<Node>(Node{entry.first, node_->file_name}), path_);
-    std::string name = CFS_TRY(key.string());
+    YamlValue key(std::make_shared<Node>(Node{entry.first, node_->document}), path_);
+    std::string name;
+    if (!key.read(name, [](const YamlValue& value) { return value.string(); })) continue;
     key.path_ = path_.empty() ? name : path_ + "." + name;
     if (std::find(known_keys.begin(), known_keys.end(), name) == known_keys.end()) {
       std::string meant = nearest_word(name, known_keys);
-      return key.error(fmt::format("unknown key '{}'", name))
-          .with_hint(meant.empty() ? "known keys here: " + join(known_keys)
-                                   : "did you mean '" + meant + "'?");
+      key.report(key.error(fmt::format("unknown key '{}'", name))
+                     .with_hint(meant.empty() ? "known keys here: " + join(known_keys)
+                                              : "did you mean '" + meant + "'?"));
+      continue;
     }
-    if (map.find(name)) return key.error(fmt::format("duplicate key '{}'", name));
-    YamlValue value(std::make_shared<Node>(Node{entry.second, node_->file_name}), key.path_);
+    if (map.has(name)) {
+      key.report(key.error(fmt::format("duplicate key '{}'", name)));
+      continue;
+    }
+    YamlValue value(std::make_shared<Node>(Node{entry.second, node_->document}), key.path_);
     map.entries_.emplace_back(std::move(name), std::move(value));
   }
   return map;
+}
+
+YamlMap YamlValue::map(std::initializer_list<std::string_view> known_keys) const {
+  return map(std::span(known_keys.begin(), known_keys.size()));
 }
 
 std::optional<YamlValue> YamlMap::find(std::string_view key) const {
@@ -257,10 +290,10 @@ std::optional<YamlValue> YamlMap::find(std::string_view key) const {
   return std::nullopt;
 }
 
-Result<YamlValue> YamlMap::require(std::string_view key) const {
+std::optional<YamlValue> YamlMap::require(std::string_view key) const {
   std::optional<YamlValue> value = find(key);
-  if (!value) return value_.error(fmt::format("missing key '{}'", key));
-  return *value;
+  if (!value && is_map_) value_.report(value_.error(fmt::format("missing key '{}'", key)));
+  return value;
 }
 
 }  // namespace cfs::builder

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "builder/passes/merge.h"
 
-#include <algorithm>
 #include <deque>
 #include <vector>
 
@@ -10,37 +9,11 @@ namespace {
 
 constexpr int kMaxSymlinks = 40;  // as the kernel: path_resolution(7)
 
-std::vector<std::string> components(std::string_view path) {
-  std::vector<std::string> result;
-  while (!path.empty()) {
-    size_t slash = std::min(path.find('/'), path.size());
-    if (slash > 0 && path.substr(0, slash) != ".") result.emplace_back(path.substr(0, slash));
-    path.remove_prefix(std::min(slash + 1, path.size()));
-  }
-  return result;
-}
-
 }  // namespace
-
-Result<std::string> normal_path(std::string_view path) {
-  if (path.find('\0') != std::string_view::npos) {
-    return make_error(ErrorCode::kInvalidInput, "a path with a NUL byte");
-  }
-  std::string result;
-  for (const std::string& part : components(path)) {
-    if (part == "..") {
-      return make_error(ErrorCode::kInvalidInput,
-                        "the path '" + std::string(path) + "' leads out of the image");
-    }
-    if (!result.empty()) result += '/';
-    result += part;
-  }
-  return result;
-}
 
 Result<tree::Node*> Merger::directory_at(std::string_view path, std::string_view wanted,
                                          Missing missing) {
-  std::vector<std::string> parts = components(path);
+  std::vector<std::string> parts = path_components(path);
   std::deque<std::string> todo(parts.begin(), parts.end());
   tree::Node* directory = &tree_.root();
   int symlinks = 0;
@@ -62,7 +35,7 @@ Result<tree::Node*> Merger::directory_at(std::string_view path, std::string_view
       }
       std::string_view target = next->inode().symlink_target();
       if (target.front() == '/') directory = &tree_.root();
-      std::vector<std::string> more = components(target);
+      std::vector<std::string> more = path_components(target);
       todo.insert(todo.begin(), more.begin(), more.end());
       continue;
     } else if (!next->is_directory()) {

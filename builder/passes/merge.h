@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "builder/manifest/image_path.h"
 #include "lib/base/result.h"
 #include "lib/tree/tree.h"
 
@@ -47,9 +48,5 @@ class Merger {
 
   tree::Tree& tree_;
 };
-
-/// "a/b" from "./a//b/", "/a/b" or "a/./b"; empty for the root.
-/// Errors: kInvalidInput for a path with a `..` component or a NUL.
-[[nodiscard]] Result<std::string> normal_path(std::string_view path);
 
 }  // namespace cfs::builder

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <functional>
 #include <vector>
 
@@ -15,19 +14,6 @@ namespace {
 
 constexpr size_t kMaxShadowBytes = 16 << 20;
 constexpr int64_t kSecondsPerDay = 86400;
-
-constexpr std::array<NormalizePassName, 10> kPasses = {{
-    {NormalizePass::kMachineId, "machine-id"},
-    {NormalizePass::kHostLeaks, "host-leaks"},
-    {NormalizePass::kSshHostKeys, "ssh-host-keys"},
-    {NormalizePass::kAptLists, "apt-lists"},
-    {NormalizePass::kLogs, "logs"},
-    {NormalizePass::kDpkgBackups, "dpkg-backups"},
-    {NormalizePass::kLdconfigCache, "ldconfig-cache"},
-    {NormalizePass::kPythonCache, "pycache"},
-    {NormalizePass::kShadowLastChange, "shadow-lastchange"},
-    {NormalizePass::kRandomSeed, "random-seed"},
-}};
 
 void remove_path(tree::Tree& tree, std::string_view path) {
   if (tree::Node* node = tree.find(path)) tree.remove(*node);
@@ -162,8 +148,6 @@ Result<> run_pass(NormalizePass pass, tree::Tree& tree, Contents& contents,
 }
 
 }  // namespace
-
-std::span<const NormalizePassName> normalize_passes() { return kPasses; }
 
 void remove_host_leaks(tree::Tree& tree) {
   for (const char* path : {"/etc/hostname", "/etc/.resolv.conf.systemd-resolved.bak",

@@ -3,35 +3,13 @@
 
 #include <cstdint>
 #include <span>
-#include <string_view>
 
 #include "builder/contents.h"
+#include "builder/manifest/manifest.h"
 #include "lib/base/result.h"
 #include "lib/tree/tree.h"
 
 namespace cfs::builder {
-
-/// One kind of difference between two builds of the same input, and its removal.
-enum class NormalizePass {
-  kMachineId,         ///< /etc/machine-id empty (systemd makes a transient one), no D-Bus copy
-  kHostLeaks,         ///< name, DNS servers and package mirrors of the build host
-  kSshHostKeys,       ///< keys that would be the same on every device
-  kAptLists,          ///< apt's lists, caches and logs of the installation
-  kLogs,              ///< logs of the installation
-  kDpkgBackups,       ///< *-old files, /etc/passwd- and the like, /var/backups
-  kLdconfigCache,     ///< /var/cache/ldconfig/aux-cache: inode numbers and times inside
-  kPythonCache,       ///< __pycache__: source times inside
-  kShadowLastChange,  ///< the day of the build in /etc/shadow
-  kRandomSeed,        ///< seeds that would be the same on every device
-};
-
-struct NormalizePassName {
-  NormalizePass pass;
-  std::string_view name;  ///< as in the manifest
-};
-
-/// Every pass, in the order in which they run. The default of a manifest is all of them.
-[[nodiscard]] std::span<const NormalizePassName> normalize_passes();
 
 /// Removes what a fresh installation has from the machine that made it. Run on the tree of an
 /// installer's output, before later sources may add files of the same names on purpose.

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include "builder/passes/rules.h"
 #include "builder/test_support.h"
 
 namespace cfs::builder {
@@ -96,73 +95,6 @@ TEST(Settle, ClampsTimesAndCountsLinks) {
   EXPECT_EQ(bench.at("/new").inode().attributes.mtime, (tree::Timestamp{kEpoch, 0}));
   EXPECT_EQ(bench.at("/edge").attributes.mtime, (tree::Timestamp{kEpoch, 0}));
   EXPECT_EQ(bench.at("/new").inode().attributes.nlink, 2U);
-}
-
-TEST(Glob, Table) {
-  struct {
-    const char* pattern;
-    const char* path;
-    bool matches;
-  } cases[] = {
-      {"/a", "/a", true},
-      {"/a", "/ab", false},
-      {"/a*", "/abc", true},
-      {"/a*", "/abc/d", false},
-      {"/a**", "/abc/d", true},
-      {"/a?c", "/abc", true},
-      {"/a?c", "/a/c", false},
-      {"/**/x", "/a/b/x", true},
-      {"/**/x", "/a/b/y", false},
-      {"/a/**", "/a", false},
-      {"/a/**", "/a/b/c", true},
-      {"/*/x", "/a/x", true},
-      {"/*/x", "/a/b/x", false},
-      {"/**x*y", "/a/xay/xby", true},
-      {"/**x*y", "/x/y", false},
-      {"**", "/", true},
-      {"/*a*b*", "/xxaxxbxx", true},
-      {"/*a*b*", "/xxbxxaxx", false},
-      {"/usr/**/*.pyc", "/usr/lib/x/y.pyc", true},
-  };
-  for (const auto& test : cases) {
-    EXPECT_EQ(glob_match(test.pattern, test.path), test.matches)
-        << test.pattern << " " << test.path;
-  }
-}
-
-TEST(Rules, AreAppliedInOrder) {
-  TarMaker tar;
-  tar.add("usr/lib/", {.type = '5', .mode = 0755});
-  tar.add("lib", {.type = '2', .link = "usr/lib"});
-  tar.add("doc/a/b", {});
-  Workbench bench;
-  must(bench.import(tar.finish()));
-  std::vector<FileRule> rules = {
-      {.kind = FileRule::Kind::kExclude, .path = "/doc/**", .place = "m:1: "},
-      {.kind = FileRule::Kind::kContent,
-       .path = "/doc/new",
-       .text = "n",
-       .mode = 0600,
-       .owner = {3, 4}},
-      {.kind = FileRule::Kind::kSymlink, .path = "/lib/l", .text = "t", .mode = 0777},
-      {.kind = FileRule::Kind::kDirectory, .path = "/srv", .mode = 0700},
-      {.kind = FileRule::Kind::kExclude, .path = "/none", .optional = true}};
-  must(apply_rules(rules, kEpoch, bench.tree, bench.contents));
-  EXPECT_EQ(bench.tree.find("/doc/a"), nullptr);
-  EXPECT_EQ(bench.at("/doc/new").attributes.mode, S_IFREG | 0600U);
-  EXPECT_EQ(bench.at("/doc/new").attributes.uid, 3U);
-  EXPECT_EQ(bench.at("/doc/new").attributes.mtime.seconds, kEpoch);
-  EXPECT_EQ(bench.at("/usr/lib/l").symlink_target(), "t");
-  EXPECT_EQ(bench.at("/srv").attributes.mode, S_IFDIR | 0700U);
-}
-
-TEST(Rules, MatchingNothingNamesTheRule) {
-  Workbench bench;
-  std::vector<FileRule> rules = {
-      {.kind = FileRule::Kind::kExclude, .path = "/none", .place = "m.yaml:3:4: files[0]: "}};
-  Result<> done = apply_rules(rules, kEpoch, bench.tree, bench.contents);
-  ASSERT_FALSE(done);
-  EXPECT_EQ(done.error().message, "m.yaml:3:4: files[0]: '/none' matches nothing in the image");
 }
 
 }  // namespace

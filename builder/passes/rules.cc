@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <map>
 #include <vector>
 
+#include "builder/passes/glob.h"
 #include "builder/passes/merge.h"
 
 namespace cfs::builder {
@@ -53,44 +55,25 @@ Result<> make_entry(const FileRule& rule, int64_t source_date_epoch, tree::Tree&
 
 }  // namespace
 
-bool glob_match(std::string_view pattern, std::string_view path) {
-  // Where to go on when a later character does not fit: one more character for the last star.
-  size_t star = std::string_view::npos;
-  size_t star_path = 0;
-  size_t deep = std::string_view::npos;
-  size_t deep_path = 0;
-  size_t p = 0;
-  size_t i = 0;
-  for (;;) {
-    if (pattern.substr(p, 2) == "**") {
-      p += 2;
-      deep = p;
-      deep_path = i;
-      star = std::string_view::npos;
+Result<> check_rules(std::span<const FileRule> rules) {
+  std::map<std::string, const FileRule*> made;
+  for (const FileRule& rule : rules) {
+    if (rule.kind == FileRule::Kind::kExclude) {
+      std::erase_if(made, [&](const auto& entry) { return glob_match(rule.path, entry.first); });
       continue;
     }
-    if (p < pattern.size() && pattern[p] == '*') {
-      star = ++p;
-      star_path = i;
-      continue;
+    for (size_t slash = rule.path.find('/', 1); slash != std::string::npos;
+         slash = rule.path.find('/', slash + 1)) {
+      auto above = made.find(rule.path.substr(0, slash));
+      if (above == made.end() || above->second->kind != FileRule::Kind::kContent) continue;
+      return make_error(
+          ErrorCode::kInvalidInput,
+          fmt::format("{}'{}' cannot be below '{}', which files[{}] makes a file", rule.place,
+                      rule.path, above->first, above->second - rules.data()));
     }
-    if (i == path.size() && p == pattern.size()) return true;
-    if (i < path.size() && p < pattern.size() &&
-        (pattern[p] == path[i] || (pattern[p] == '?' && path[i] != '/'))) {
-      ++p;
-      ++i;
-    } else if (star != std::string_view::npos && star_path < path.size() &&
-               path[star_path] != '/') {
-      p = star;
-      i = ++star_path;
-    } else if (deep != std::string_view::npos && deep_path < path.size()) {
-      p = deep;
-      i = ++deep_path;
-      star = std::string_view::npos;
-    } else {
-      return false;
-    }
+    made[rule.path] = &rule;
   }
+  return {};
 }
 
 Result<> apply_rules(std::span<const FileRule> rules, int64_t source_date_epoch, tree::Tree& tree,

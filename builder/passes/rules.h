@@ -2,7 +2,6 @@
 #pragma once
 
 #include <span>
-#include <string_view>
 
 #include "builder/contents.h"
 #include "builder/manifest/manifest.h"
@@ -11,9 +10,10 @@
 
 namespace cfs::builder {
 
-/// Does the absolute `path` match `pattern`? `?` is one character and `*` any number of them, but
-/// not '/'; `**` is any number of characters of any kind.
-[[nodiscard]] bool glob_match(std::string_view pattern, std::string_view path);
+/// Finds entries below what an earlier rule makes a regular file, unless a rule between them
+/// removes or replaces that. Looks at the rules alone, before there is a tree.
+/// Errors: kInvalidInput with the rule's place in the manifest.
+[[nodiscard]] Result<> check_rules(std::span<const FileRule> rules);
 
 /// Applies the manifest's rules in order. New entries get the time stamp `source_date_epoch`.
 /// Errors: kInvalidInput with the rule's place in the manifest: a pattern that matches nothing and

@@ -4,13 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "builder/sources/debian.h"
 #include "builder/test_support.h"
 
 namespace cfs::builder {
 namespace {
 
-using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -118,27 +116,6 @@ TEST(AptSources, ThisMachineCanBeAsked) {
   EXPECT_EQ(host.source_list.front(), '/');
   EXPECT_EQ(host.source_parts.front(), '/');
   for (const std::string& option : host.options) EXPECT_THAT(option, HasSubstr("Acquire::"));
-}
-
-TEST(Debian, CommandHasNoShellAndNoSurprises) {
-  DebianSource source{.suite = "bookworm",
-                      .components = {"main"},
-                      .mirrors = {},
-                      .variant = "essential",
-                      .packages = {"dbus", "udev"},
-                      .recommends = false,
-                      .dpkg_exclude = {"/usr/share/man/*"}};
-  Command command = mmdebstrap_command(
-      source, {.arch = "amd64", .more_packages = {"linux"}, .source_date_epoch = 5},
-      {"deb http://m bookworm main"}, {"Acquire::Retries \"3\";"});
-  EXPECT_EQ(command.arguments.front(), "mmdebstrap");
-  EXPECT_THAT(command.arguments, Contains("--include=dbus,udev,linux"));
-  EXPECT_THAT(command.arguments, Contains("--aptopt=APT::Install-Recommends \"false\";"));
-  EXPECT_THAT(command.arguments, Contains("--aptopt=Acquire::Retries \"3\";"));
-  EXPECT_THAT(command.arguments, Contains("--dpkgopt=path-exclude=/usr/share/man/*"));
-  EXPECT_THAT((std::vector<std::string>(command.arguments.end() - 3, command.arguments.end())),
-              ElementsAre("bookworm", "-", "deb http://m bookworm main"));
-  EXPECT_THAT(command.environment, Contains("SOURCE_DATE_EPOCH=5"));
 }
 
 }  // namespace

@@ -4,38 +4,40 @@
 #include <string>
 #include <vector>
 
-#include "builder/contents.h"
 #include "builder/manifest/manifest.h"
+#include "builder/sources/apt_lists.h"
 #include "builder/sources/apt_sources.h"
+#include "builder/sources/source.h"
 #include "lib/base/subprocess.h"
-#include "lib/tree/tree.h"
 
 namespace cfs::builder {
 
-/// What a Debian root is made of besides its own description.
-struct DebianContext {
-  std::string arch;
-  std::vector<std::string> more_packages;  ///< the kernel's
-  int64_t source_date_epoch = 0;
+/// `debian: {suite, packages, …}`: a Debian root file system, made by mmdebstrap. No root rights:
+/// an ordinary user needs user namespaces and the package uidmap.
+[[nodiscard]] SourceKind debian_kind();
+
+struct DebianSource {
+  std::string suite;
+  std::vector<std::string> components;
+  /// apt source lines; empty: the build host's own (apt_sources.h).
+  std::vector<std::string> mirrors;
+  std::string variant;
+  std::vector<WantedPackage> packages;
+  bool recommends = false;
+  std::vector<std::string> dpkg_exclude;  ///< dpkg path-exclude patterns
 };
 
 /// The mmdebstrap command that writes the root file system of `source` as a tar to its standard
 /// output. `mirrors` are sources.list lines, `apt_options` lines of apt.conf.
-[[nodiscard]] Command mmdebstrap_command(const DebianSource& source, const DebianContext& context,
+[[nodiscard]] Command mmdebstrap_command(const DebianSource& source, const SourceContext& context,
                                          const std::vector<std::string>& mirrors,
                                          const std::vector<std::string>& apt_options);
 
-/// The command for `source` on this machine, whose apt says where packages come from when the
-/// source does not. Runs only queries.
-/// Errors: kNotFound (mmdebstrap, apt or a source for the suite is missing).
-[[nodiscard]] Result<Command> prepare_debian(const DebianSource& source,
-                                             const DebianContext& context);
-
-/// Runs `command`, of prepare_debian(), and streams what it makes into `tree` and `contents`. No
-/// root rights: an ordinary user needs user namespaces and the package uidmap. `suite` is for the
-/// progress display.
-/// Errors: kSubprocess with what mmdebstrap said, kNoSpace, and those of import_tar_stream.
-[[nodiscard]] Result<> import_debian(const std::string& suite, const Command& command,
-                                     tree::Tree& tree, Contents& contents);
+/// One error for all `missing` packages of those that are `wanted`, each with its place in the
+/// manifest and the name out of `names` that was probably meant.
+[[nodiscard]] Error missing_packages_error(const std::string& suite,
+                                           const std::vector<WantedPackage>& wanted,
+                                           const std::vector<MissingPackage>& missing,
+                                           const std::vector<std::string>& names);
 
 }  // namespace cfs::builder

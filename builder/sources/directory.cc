@@ -2,8 +2,11 @@
 #include "builder/sources/directory.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "builder/passes/merge.h"
+#include "builder/sources/host_path.h"
+#include "builder/sources/source.h"
 #include "lib/base/progress.h"
 #include "lib/scan/scan.h"
 
@@ -68,6 +71,46 @@ class Graft {
   bool is_first_;  ///< nothing is in the image yet: its root is that of this directory
 };
 
+/// root:root, UID:GID, or keep.
+Result<std::optional<Owner>> read_owner_or_keep(const YamlValue& value) {
+  if (CFS_TRY(value.string()) == "keep") return std::optional<Owner>();
+  return std::optional<Owner>(CFS_TRY(read_owner(value)));
+}
+
+class Directory : public Source {
+ public:
+  Directory(const YamlMap& map, const std::string& folder) {
+    if (map.require("path", path_.path, HostPathReader{folder})) {
+      path_.place = map.find("path")->place();
+    }
+    settings_ = {.path = path_.path, .into = "/", .owner = Owner{}};
+    map.read("into", settings_.into, ImagePathReader{ImagePathReader::Root::kAllowed});
+    map.read("owner", settings_.owner, read_owner_or_keep);
+  }
+
+  Result<> check(const SourceContext& context) const override {
+    struct stat status = CFS_TRY(path_.status(AT_SYMLINK_NOFOLLOW));
+    if (S_ISLNK(status.st_mode)) {
+      return path_.error(ErrorCode::kInvalidInput, "is a symlink, not a directory")
+          .with_hint("name the directory that it leads to");
+    }
+    if (!S_ISDIR(status.st_mode)) {
+      return path_.error(ErrorCode::kInvalidInput, "is not a directory")
+          .with_hint("use 'tar' for a tar archive");
+    }
+    CFS_TRY(path_.check_access(R_OK | X_OK));
+    return path_.check_build_is_outside(status, context);
+  }
+
+  Result<> import(const SourceContext&, Rootfs& rootfs) override {
+    return import_directory(settings_, rootfs.tree, rootfs.contents);
+  }
+
+ private:
+  HostPath path_;
+  DirectorySource settings_;
+};
+
 }  // namespace
 
 Result<> import_directory(const DirectorySource& source, tree::Tree& tree, Contents& contents) {
@@ -78,6 +121,14 @@ Result<> import_directory(const DirectorySource& source, tree::Tree& tree, Conte
       CFS_TRY(scan::scan_directory(AT_FDCWD, source.path, options, CFS_TRY(contents.batch())));
   Graft graft(source, CFS_TRY(normal_path(source.into)), tree);
   return found.for_each([&](const tree::Node& node) { return graft.add(node); });
+}
+
+SourceKind directory_kind() {
+  return {.key = "dir",
+          .keys = {"path", "into", "owner"},
+          .read = [](const YamlMap& map, const std::string& folder) -> std::shared_ptr<Source> {
+            return std::make_shared<Directory>(map, folder);
+          }};
 }
 
 }  // namespace cfs::builder

@@ -1,12 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
+#include <string>
+
 #include "builder/contents.h"
 #include "builder/manifest/manifest.h"
 #include "lib/base/result.h"
 #include "lib/tree/tree.h"
 
 namespace cfs::builder {
+
+/// `dir: {path, into, owner}`: a directory of the build host.
+[[nodiscard]] SourceKind directory_kind();
+
+struct DirectorySource {
+  std::string path;            ///< on the build host, absolute
+  std::string into;            ///< directory in the image: "/" or "/a/b"
+  std::optional<Owner> owner;  ///< of every entry; none: what the build host says ("keep")
+};
 
 /// Reads a directory of the build host into `tree`, hard links, xattrs and all. Directories that
 /// the image has already keep their attributes, so that an overlay's do not leak into the system's;

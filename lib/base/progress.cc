@@ -7,6 +7,16 @@
 #include <cstdio>
 
 namespace cfs {
+namespace {
+
+constexpr int64_t kTerminalIntervalMs = 100;
+constexpr int64_t kPlainIntervalMs = 10'000;
+
+int64_t milliseconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+}
+
+}  // namespace
 
 std::string format_bytes(uint64_t bytes) {
   static constexpr const char* kUnits[] = {"kB", "MB", "GB", "TB", "PB", "EB"};
@@ -35,6 +45,9 @@ Progress::~Progress() {
 }
 
 void Progress::add(uint64_t amount) {
+  int64_t none = -1;
+  int64_t now_ms = milliseconds(Clock::now() - start_);
+  counting_since_ms_.compare_exchange_strong(none, now_ms);
   done_.fetch_add(amount, std::memory_order_relaxed);
   draw_if_due();
 }
@@ -47,15 +60,27 @@ void Progress::set_note(std::string note) {
   draw_if_due();
 }
 
+void Progress::say_now() {
+  Clock::time_point now = Clock::now();
+  if (!terminal_ && milliseconds(now - start_) >= kQuietMs) draw(now);
+}
+
 void Progress::draw_if_due() {
   Clock::time_point now = Clock::now();
-  auto elapsed_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now - start_).count();
+  int64_t elapsed_ms = milliseconds(now - start_);
   int64_t next = next_draw_ms_.load(std::memory_order_relaxed);
   if (elapsed_ms < next) return;
-  if (!next_draw_ms_.compare_exchange_strong(next, elapsed_ms + (terminal_ ? 100 : 10'000))) return;
+  int64_t interval_ms = terminal_ ? kTerminalIntervalMs : kPlainIntervalMs;
+  if (next_draw_ms_.compare_exchange_strong(next, elapsed_ms + interval_ms)) draw(now);
+}
+
+void Progress::draw(Clock::time_point now) {
+  double seconds =
+      static_cast<double>(milliseconds(now - start_) - std::max<int64_t>(counting_since_ms_, 0)) /
+      1000;
   std::lock_guard lock(mutex_);
-  std::string line = progress_line(what_, note_, done_.load(std::memory_order_relaxed), total_,
-                                   unit_, std::chrono::duration<double>(now - start_).count());
+  std::string line =
+      progress_line(what_, note_, done_.load(std::memory_order_relaxed), total_, unit_, seconds);
   drawn_ = true;
   line = terminal_ ? "\r\033[K" + line : line + "\n";
   (void)std::fputs(line.c_str(), stderr);
@@ -64,7 +89,7 @@ void Progress::draw_if_due() {
 
 std::string progress_line(std::string_view what, std::string_view note, uint64_t done,
                           uint64_t total, Progress::Unit unit, double seconds) {
-  double rate = static_cast<double>(done) / std::max(seconds, 0.001);
+  double rate = static_cast<double>(done) / std::max(seconds, 1.0);
   auto amount = [&](uint64_t value) {
     return unit == Progress::Unit::kBytes ? format_bytes(value) : std::to_string(value);
   };
@@ -77,6 +102,7 @@ std::string progress_line(std::string_view what, std::string_view note, uint64_t
   } else {
     line += "  " + amount(done);
   }
+  if (seconds < 1) return line;
   line += "  " + amount(static_cast<uint64_t>(rate)) + "/s";
   if (total > done && rate > 0) {
     line += "  ETA " +

@@ -27,10 +27,14 @@ class Progress {
 
   /// Words to show between the name of the operation and the amounts: "12 of 97".
   void set_note(std::string note);
+  /// Says the line now, where it is not drawn over: the last of a step before another begins.
+  void say_now();
 
  private:
   using Clock = std::chrono::steady_clock;
+  static constexpr int64_t kQuietMs = 1000;
   void draw_if_due();
+  void draw(Clock::time_point now);
 
   const std::string what_;
   const uint64_t total_;
@@ -38,13 +42,14 @@ class Progress {
   const bool terminal_;
   const Clock::time_point start_;
   std::atomic<uint64_t> done_{0};
-  std::atomic<int64_t> next_draw_ms_{1000};
+  std::atomic<int64_t> counting_since_ms_{-1};  ///< after start_; -1: nothing counted yet
+  std::atomic<int64_t> next_draw_ms_{kQuietMs};
   std::mutex mutex_;  ///< of all that follows
   std::string note_;
   bool drawn_ = false;
 };
 
-/// The text of a progress line. `seconds` since the operation began.
+/// The text of a progress line. `seconds` since something was counted; under one there is no rate.
 [[nodiscard]] std::string progress_line(std::string_view what, std::string_view note, uint64_t done,
                                         uint64_t total, Progress::Unit unit, double seconds);
 

@@ -357,6 +357,28 @@ TEST(MakeDisk, SamePlanSameBytes) {
   EXPECT_NE(first.debugfs("show_super_stats -h"), other.debugfs("show_super_stats -h"));
 }
 
+TEST(MakeDisk, TheCallersEnvironmentMakesNoOtherDisk) {
+  Disk plain(small_plan());
+  const std::pair<const char*, const char*> variables[] = {{"MTOOLS_LOWER_CASE", "1"},
+                                                           {"MTOOLS_FAT_COMPATIBILITY", "1"},
+                                                           {"MTOOLS_NO_VFAT", "1"},
+                                                           {"MTOOLS_NAME_NUMERIC_TAIL", "0"},
+                                                           {"MKE2FS_DEVICE_SECTSIZE", "4096"},
+                                                           {"E2FSPROGS_LIBMAGIC_SUPPRESS", "1"},
+                                                           {"SOURCE_DATE_EPOCH", "1"},
+                                                           {"POSIXLY_CORRECT", "1"},
+                                                           {"LC_ALL", "tr_TR.UTF-8"},
+                                                           {"TZ", "Asia/Tokyo"}};
+  for (const auto& [name, value] : variables) {
+    ASSERT_EQ(::setenv(name, value, 1), 0);  // NOLINT(concurrency-mt-unsafe)
+  }
+  mode_t old_umask = ::umask(0);
+  Disk hostile(small_plan());
+  ::umask(old_umask);
+  for (const auto& [name, value] : variables) ::unsetenv(name);  // NOLINT(concurrency-mt-unsafe)
+  say({"cmp", plain.path(), hostile.path()});
+}
+
 TEST(MakeDisk, HasTheFreeSpaceThatWasAskedForAndIsSparse) {
   for (uint64_t free_bytes : {uint64_t{0}, 100 * kMiB, 5000 * kMiB}) {
     DiskPlan plan = small_plan();

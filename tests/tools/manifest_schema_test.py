@@ -29,6 +29,7 @@ files:
   - {match: "/usr/**", exclude: true, optional: true}
 kernel: {package: linux-image-amd64, initramfs: {modules: [erofs]}, cmdline: [quiet, "cfs.verify=full"]}
 reproducible: {source_date_epoch: 0, normalize: [logs]}
+allow: [extensions-from-var]
 """)
 
 # Where in GOOD, and what is wrong there. None: the key is removed.
@@ -60,6 +61,7 @@ MISTAKES = [
     (["kernel", "initramfs", "module"], []),
     (["reproducible", "normalize"], ["logs", "logs"]),
     (["reproducible", "normalize"], ["machineid"]),
+    (["allow"], ["everything"]),
 ]
 
 

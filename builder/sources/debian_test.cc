@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "builder/sources/debian.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace cfs::builder {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+
+TEST(Debian, CommandHasNoShellAndNoSurprises) {
+  DebianSource source{.suite = "bookworm",
+                      .components = {"main"},
+                      .mirrors = {},
+                      .variant = "essential",
+                      .packages = {{"dbus", ""}, {"udev", ""}, {"linux", ""}},
+                      .recommends = false,
+                      .dpkg_exclude = {"/usr/share/man/*"}};
+  SourceContext context;
+  context.arch = "amd64";
+  context.source_date_epoch = 5;
+  Command command = mmdebstrap_command(source, context, {"deb http://m bookworm main"},
+                                       {"Acquire::Retries \"3\";"});
+  EXPECT_EQ(command.arguments.front(), "mmdebstrap");
+  EXPECT_THAT(command.arguments, Contains("--include=dbus,udev,linux"));
+  EXPECT_THAT(command.arguments, Contains("--aptopt=APT::Install-Recommends \"false\";"));
+  EXPECT_THAT(command.arguments, Contains("--aptopt=Acquire::Retries \"3\";"));
+  EXPECT_THAT(command.arguments, Contains("--dpkgopt=path-exclude=/usr/share/man/*"));
+  EXPECT_THAT((std::vector<std::string>(command.arguments.end() - 3, command.arguments.end())),
+              ElementsAre("bookworm", "-", "deb http://m bookworm main"));
+  EXPECT_THAT(command.environment, ElementsAre("SOURCE_DATE_EPOCH=5"));
+  EXPECT_EQ(command.working_directory, "/");
+}
+
+TEST(Debian, MissingPackagesAreNamedWithTheirPlaceAndWhatIsNear) {
+  std::vector<WantedPackage> wanted = {
+      {"dbuss", "m:1: "}, {"udev=9", "m:2: "}, {"zzzzzz", "m:3: "}};
+  std::vector<std::string> names = {"dbus", "udev"};
+  Error one = missing_packages_error("bookworm", wanted, {{"dbuss", "does not exist"}}, names);
+  EXPECT_EQ(one.code, ErrorCode::kNotFound);
+  EXPECT_EQ(one.message, "m:1: the package 'dbuss' does not exist in bookworm");
+  EXPECT_EQ(one.hint, "did you mean 'dbus'?");
+  Error all = missing_packages_error(
+      "bookworm", wanted, {{"udev", "has no version '9'"}, {"zzzzzz", "does not exist"}}, names);
+  EXPECT_EQ(all.message,
+            "the list of packages has 2 errors:\n"
+            "m:2: the package 'udev' has no version '9' in bookworm\n"
+            "m:3: the package 'zzzzzz' does not exist in bookworm");
+}
+
+}  // namespace
+}  // namespace cfs::builder
