@@ -14,7 +14,8 @@ Result<store::Batch*> Contents::batch() {
   return &*batch_;
 }
 
-Result<> Contents::put(tree::Tree& tree, tree::Node& file, const store::Batch::Source& source) {
+Result<> Contents::put(tree::Tree& tree, tree::Node& file, const store::Batch::Source& source,
+                       const store::Batch::HoleSource& holes) {
   // One byte more than what fits inline tells small files from large ones.
   std::array<std::byte, kInlineLimitBytes + 1> head;
   size_t head_size = 0;
@@ -35,7 +36,8 @@ Result<> Contents::put(tree::Tree& tree, tree::Node& file, const store::Batch::S
     return count;
   };
   store::Batch* objects = CFS_TRY(batch());
-  store::FileDigest object = CFS_TRY(objects->put_stream(whole));
+  auto holes_behind_head = [&] { return head_used == head_size && holes ? holes() : uint64_t{0}; };
+  store::FileDigest object = CFS_TRY(objects->put_stream(whole, holes_behind_head));
   tree.set_object(file, object.digest, object.size_bytes);
   return {};
 }

@@ -21,9 +21,9 @@ class Contents {
   /// `store` must outlive this object.
   explicit Contents(store::ObjectStore& store) : store_(store) {}
 
-  /// Reads `source` to its end into `file`.
-  [[nodiscard]] Result<> put(tree::Tree& tree, tree::Node& file,
-                             const store::Batch::Source& source);
+  /// Reads `source` to its end into `file`; `holes` as in Batch::put_stream().
+  [[nodiscard]] Result<> put(tree::Tree& tree, tree::Node& file, const store::Batch::Source& source,
+                             const store::Batch::HoleSource& holes = {});
   [[nodiscard]] Result<> put_text(tree::Tree& tree, tree::Node& file, std::string_view text);
 
   /// The batch that collects new objects until the next commit().

@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Who does what. Most of the time goes into making files in the store and into decompression, some
+// into hashing; the archive itself is read from front to end. So one thread reads and decompresses,
+// the caller's takes the archive apart and fills the tree, and a pool hashes and stores the files
+// of up to 1 MiB. A file's node learns its digest later (ContentWriter::finish): before anything
+// replaces a file, since a hard link to it would take over what is not there yet, and at the end.
+// Larger files are stored by the caller's thread, piece by piece.
 #include "builder/sources/tar.h"
 
 #include <fmt/format.h>
@@ -6,7 +13,13 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -15,25 +28,30 @@
 #include "builder/sources/posix_acl.h"
 #include "builder/sources/tar_reader.h"
 #include "lib/base/interrupt.h"
+#include "lib/base/thread_pool.h"
 
 namespace cfs::builder {
 namespace {
 
 constexpr size_t kReadBytes = 256 << 10;
 constexpr int kPollMilliseconds = 200;
+constexpr size_t kReadAheadPieces = 8;
+constexpr size_t kMaxQueuedFileBytes = 1 << 20;
+constexpr size_t kMaxQueuedBytes = 32 << 20;
 constexpr std::string_view kAccessAcl = "system.posix_acl_access";
 constexpr std::string_view kDefaultAcl = "system.posix_acl_default";
 
-/// Reads a file descriptor; stays responsive to SIGINT while a child is silent.
+/// Reads a file descriptor; stays responsive to SIGINT and to stop() while a child is silent.
 class FileInput {
  public:
   FileInput(int fd, const std::string& name, Progress& progress)
       : fd_(fd), name_(name), progress_(progress) {}
 
-  /// Empty at the end.
+  /// Empty at the end, and after stop().
   Result<Bytes> next() {
     for (;;) {
       CFS_TRY(check_interrupted());
+      if (stopped_) return Bytes();
       struct pollfd ready = {fd_, POLLIN, 0};
       int count = ::poll(&ready, 1, kPollMilliseconds);
       if (count < 0 && errno != EINTR) return errno_error("cannot poll " + name_);
@@ -47,11 +65,143 @@ class FileInput {
     }
   }
 
+  /// Thread-safe.
+  void stop() { stopped_ = true; }
+
  private:
+  std::atomic<bool> stopped_ = false;
   int fd_;
   const std::string& name_;
   Progress& progress_;
   std::vector<std::byte> buffer_ = std::vector<std::byte>(kReadBytes);
+};
+
+/// Runs a source in a thread of its own, some pieces ahead of whoever takes them.
+class ReadAhead {
+ public:
+  /// `stop` makes a source that waits return.
+  ReadAhead(ByteSource source, std::function<void()> stop)
+      : source_(std::move(source)), stop_(std::move(stop)), thread_([this] { run(); }) {}
+  ReadAhead(const ReadAhead&) = delete;
+  ReadAhead& operator=(const ReadAhead&) = delete;
+  ~ReadAhead() {
+    stop_();
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+  /// As ByteSource.
+  Result<Bytes> next() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return !pieces_.empty() || ended_; });
+    if (pieces_.empty()) {
+      if (error_) return *error_;
+      return Bytes();
+    }
+    std::swap(current_, pieces_.front());
+    spare_ = std::move(pieces_.front());
+    pieces_.pop_front();
+    lock.unlock();
+    changed_.notify_all();
+    return Bytes(current_);
+  }
+
+ private:
+  void run() {
+    for (;;) {
+      Result<Bytes> piece = source_();
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return pieces_.size() < kReadAheadPieces || stopping_; });
+      if (!piece) error_ = std::move(piece).error();
+      if (error_ || piece->empty() || stopping_) {
+        ended_ = true;
+        changed_.notify_all();
+        return;
+      }
+      std::vector<std::byte> copy = std::move(spare_);
+      lock.unlock();
+      copy.assign(piece->begin(), piece->end());
+      lock.lock();
+      pieces_.push_back(std::move(copy));
+      changed_.notify_all();
+    }
+  }
+
+  ByteSource source_;
+  std::function<void()> stop_;
+  std::vector<std::byte> current_;
+
+  std::mutex mutex_;  ///< protects what follows
+  std::condition_variable changed_;
+  std::deque<std::vector<std::byte>> pieces_;
+  std::vector<std::byte> spare_;  ///< memory for the next one
+  std::optional<Error> error_;
+  bool ended_ = false;
+  bool stopping_ = false;
+
+  std::thread thread_;  // last: starts when all else is there
+};
+
+/// Stores the contents of files in other threads.
+class ContentWriter {
+ public:
+  explicit ContentWriter(tree::Tree& tree) : tree_(tree), pool_(available_cpus()) {}
+
+  /// Stores `content` for `node`, which finish() will tell. `doing` is for messages.
+  /// Errors: also those of earlier files.
+  Result<> put(store::Batch& batch, tree::Node& node, std::shared_ptr<std::byte[]> content,
+               size_t size_bytes, std::string doing) {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return failed_ || queued_bytes_ < kMaxQueuedBytes; });
+      if (failed_) {
+        lock.unlock();
+        return finish();
+      }
+      queued_bytes_ += size_bytes;
+    }
+    has_pending_ = true;
+    pool_.submit([this, &batch, &node, content = std::move(content), size_bytes,
+                  doing = std::move(doing)]() -> Result<> {
+      Result<store::FileDigest> stored = batch.put_bytes({content.get(), size_bytes});
+      std::lock_guard lock(mutex_);
+      queued_bytes_ -= size_bytes;
+      failed_ = failed_ || !stored;
+      changed_.notify_all();
+      if (!stored) return Error(std::move(stored).error()).with(doing);
+      stored_.emplace_back(&node, *stored);
+      return {};
+    });
+    return {};
+  }
+
+  /// Are there nodes that do not know their content yet?
+  [[nodiscard]] bool has_pending() const { return has_pending_; }
+
+  /// Waits until everything is stored and tells the nodes.
+  Result<> finish() {
+    CFS_TRY(pool_.finish());
+    for (const auto& [node, stored] : stored_) {
+      tree_.set_object(*node, stored.digest, stored.size_bytes);
+    }
+    stored_.clear();
+    has_pending_ = false;
+    return {};
+  }
+
+ private:
+  tree::Tree& tree_;
+  bool has_pending_ = false;
+  std::mutex mutex_;  ///< protects what follows
+  std::condition_variable changed_;
+  size_t queued_bytes_ = 0;
+  bool failed_ = false;
+  std::vector<std::pair<tree::Node*, store::FileDigest>> stored_;
+  ThreadPool pool_;  // last: its threads use all else
 };
 
 uint32_t file_type_of(TarEntry::Type type) {
@@ -89,11 +239,12 @@ class Import {
         strip_(strip),
         tree_(tree),
         merger_(tree),
-        contents_(contents) {}
+        contents_(contents),
+        writer_(tree) {}
 
   Result<> run() {
     while (const TarEntry* entry = CFS_TRY(reader_.next())) CFS_TRY(add(*entry));
-    return {};
+    return writer_.finish();
   }
 
  private:
@@ -123,6 +274,10 @@ class Import {
       return bad_entry(entry, "is a whiteout of an OCI layer, which deletes from the layers below")
           .with_hint("a layer is not a tree: export the whole image as one archive");
     }
+    if (writer_.has_pending()) {
+      tree::Node* old = CFS_TRY_WITH(reading(), merger_.find(*path));
+      if (old != nullptr && !old->is_directory()) CFS_TRY(writer_.finish());
+    }
     if (entry.type == TarEntry::Type::kHardLink) {
       std::optional<std::string> target = CFS_TRY(place(entry.link_target));
       if (!target) {
@@ -145,13 +300,27 @@ class Import {
     } else if (node->is_device()) {
       node->rdev = static_cast<uint32_t>(::makedev(entry.device_major, entry.device_minor));
     } else if (node->is_regular()) {
-      CFS_TRY_WITH("while storing '/" + *path + "' of " + name_,
-                   contents_.put(tree_, *node, [&](std::span<std::byte> buffer) {
-                     return reader_.read(buffer);
-                   }));
+      CFS_TRY(add_content(entry, *path, *node));
     }
     CFS_TRY(add_xattrs(entry, *path, *node));
     return add_acls(entry, *node);
+  }
+
+  Result<> add_content(const TarEntry& entry, const std::string& path, tree::Node& node) {
+    std::string doing = "while storing '/" + path + "' of " + name_;
+    if (entry.size_bytes > kInlineLimitBytes && entry.size_bytes <= kMaxQueuedFileBytes) {
+      auto size = static_cast<size_t>(entry.size_bytes);
+      auto content = std::make_shared_for_overwrite<std::byte[]>(size);
+      for (size_t used = 0; used < size;) {
+        used += CFS_TRY(reader_.read({content.get() + used, size - used}));
+      }
+      store::Batch* batch = CFS_TRY_WITH(doing, contents_.batch());
+      return writer_.put(*batch, node, std::move(content), size, std::move(doing));
+    }
+    auto read = [&](std::span<std::byte> buffer) { return reader_.read(buffer); };
+    auto skip_hole = [&] { return reader_.skip_hole(); };
+    CFS_TRY_WITH(doing, contents_.put(tree_, node, read, skip_hole));
+    return {};
   }
 
   Result<> add_xattrs(const TarEntry& entry, const std::string& path, tree::Node& node) {
@@ -243,6 +412,7 @@ class Import {
   tree::Tree& tree_;
   Merger merger_;
   Contents& contents_;
+  ContentWriter writer_;
 };
 
 }  // namespace
@@ -251,7 +421,8 @@ Result<> import_tar_stream(int fd, const std::string& name, const TarPlacement& 
                            tree::Tree& tree, Contents& contents, Progress& progress) {
   FileInput input(fd, name, progress);
   Decompressor plain([&] { return input.next(); }, name);
-  Import import(TarReader([&] { return plain.next(); }, name), name,
+  ReadAhead ahead([&] { return plain.next(); }, [&] { input.stop(); });
+  Import import(TarReader([&] { return ahead.next(); }, name), name,
                 CFS_TRY(normal_path(placement.into)), placement.strip, tree, contents);
   return import.run();
 }

@@ -989,6 +989,11 @@ Result<> TarReader::State::check_extents() const {
     return bad_entry(
         "has a sparse map that ends before the file, which GNU tar would cut off there");
   }
+  if (entry.size_bytes - stored > kMaxTarHoleBytes) {
+    return bad_entry(fmt::format("has holes of {} bytes; {} are supported",
+                                 entry.size_bytes - stored, kMaxTarHoleBytes))
+        .with_hint("fs-verity hashes holes too; leave the file out of the archive");
+  }
   if (stored != stored_left_bytes) {
     return bad_entry(fmt::format("has a sparse map of {} bytes and {} bytes in the archive", stored,
                                  stored_left_bytes));
@@ -1138,6 +1143,7 @@ Result<size_t> TarReader::read(std::span<std::byte> out) {
         is_last ? TarEntry::Extent{state.entry.size_bytes, 0} : state.extents[state.next_extent];
     if (state.content_position < extent.offset) {
       uint64_t hole = extent.offset - state.content_position;
+      if (hole >= kTarLongHoleBytes && used > 0) break;
       auto count = static_cast<size_t>(std::min<uint64_t>(hole, out.size() - used));
       std::memset(out.data() + used, 0, count);
       used += count;
@@ -1172,8 +1178,8 @@ uint64_t TarReader::skip_hole() {
   uint64_t data = state.next_extent == state.extents.size()
                       ? state.entry.size_bytes
                       : state.extents[state.next_extent].offset;
-  if (data <= state.content_position) return 0;
-  uint64_t hole = data - state.content_position;
+  uint64_t hole = data - std::min(data, state.content_position);
+  if (hole < kTarLongHoleBytes) return 0;
   state.content_position = data;
   return hole;
 }

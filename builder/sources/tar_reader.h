@@ -22,7 +22,10 @@ using ByteSource = std::function<Result<Bytes>()>;
 constexpr size_t kMaxTarNameBytes = 64 << 10;           ///< a path or a link target
 constexpr size_t kMaxTarPaxBytes = 64 << 20;            ///< one extended header
 constexpr size_t kMaxTarSparseExtents = 1'000'000;      ///< pieces of data in one sparse file
+constexpr uint64_t kMaxTarHoleBytes = 64ULL << 30;      ///< holes in one file
 constexpr size_t kMaxTarDumpDirectoryBytes = 16 << 20;  ///< names in a directory of a GNU dump
+
+constexpr uint64_t kTarLongHoleBytes = 128 << 10;  ///< see TarReader::skip_hole()
 
 /// One entry of an archive. All text is bytes as they stand in the archive, without NUL.
 struct TarEntry {
@@ -93,11 +96,12 @@ class TarReader {
   [[nodiscard]] Result<const TarEntry*> next();
 
   /// Reads content of the current entry into `out`, holes as zeros. Returns the number of bytes, 0
-  /// at the end of the content.
+  /// at the end of the content. Stops before a hole of kTarLongHoleBytes or more, if it has read
+  /// anything.
   [[nodiscard]] Result<size_t> read(std::span<std::byte> out);
 
-  /// The length of the hole at the current position, which is then behind it; 0 where data comes
-  /// next. Spares the caller reading the zeros.
+  /// The length of the hole at the current position if it has at least kTarLongHoleBytes; the
+  /// position is then behind it. Otherwise 0. Spares the caller reading the zeros.
   [[nodiscard]] uint64_t skip_hole();
 
  private:

@@ -519,24 +519,28 @@ TEST(TarSparse, ManyExtentsGoOnInMoreBlocks) {
   }
 }
 
-TEST(TarSparse, HolesCanBeSkipped) {
-  std::string bytes = pax({"GNU.sparse.size=1099511627776", "GNU.sparse.numblocks=3",
-                           "GNU.sparse.map=10,0,1000,2,1099511627776,0"}) +
-                      member({}, "DD") + member({.name = "g"}, "next") + kEnd;
+TEST(TarSparse, LongHolesCanBeSkipped) {
+  std::string bytes =
+      pax({"GNU.sparse.size=60000000000", "GNU.sparse.numblocks=5",
+           "GNU.sparse.map=1000000,0,2000000,2,2000100,1,2131173,1,60000000000,0"}) +
+      member({}, "DDab") + member({.name = "g"}, "next") + kEnd;
   Bytes rest = as_bytes(bytes);
   TarReader reader([&]() -> Result<Bytes> { return std::exchange(rest, Bytes()); }, "t");
   ASSERT_TRUE(reader.next());
-  EXPECT_EQ(reader.skip_hole(), 10U);
-  EXPECT_EQ(reader.skip_hole(), 990U);
+  EXPECT_EQ(reader.skip_hole(), 1000000U);
+  std::byte buffer[200];
+  EXPECT_EQ(*reader.read(buffer), 200U) << "a hole that is not skipped is read";
+  EXPECT_EQ(reader.skip_hole(), 999800U);
   EXPECT_EQ(reader.skip_hole(), 0U);
-  std::byte one_byte[1];
-  EXPECT_EQ(*reader.read(one_byte), 1U);
-  EXPECT_EQ(one_byte[0], std::byte{'D'});
+  EXPECT_EQ(*reader.read(buffer), 101U) << "up to the next long hole, over a short one";
+  EXPECT_EQ(buffer[1], std::byte{'D'});
+  EXPECT_EQ(buffer[2], std::byte{0});
+  EXPECT_EQ(buffer[100], std::byte{'a'});
+  EXPECT_EQ(reader.skip_hole(), 131072U);
+  EXPECT_EQ(*reader.read(buffer), 1U);
+  EXPECT_EQ(reader.skip_hole(), 60000000000U - 2131174);
   EXPECT_EQ(reader.skip_hole(), 0U);
-  EXPECT_EQ(*reader.read(one_byte), 1U);
-  EXPECT_EQ(reader.skip_hole(), 1099511627776U - 1002);
-  EXPECT_EQ(reader.skip_hole(), 0U);
-  EXPECT_EQ(*reader.read(one_byte), 0U);
+  EXPECT_EQ(*reader.read(buffer), 0U);
   EXPECT_EQ((*reader.next())->path, "g");
 }
 
@@ -551,6 +555,11 @@ INSTANTIATE_TEST_SUITE_P(
                 pax({"GNU.sparse.size=9", "GNU.sparse.numblocks=1", "GNU.sparse.map=0,4"}) +
                     member({}, "1234"),
                 "ends before the file"},
+        Refusal{"HugeHole",
+                pax({"GNU.sparse.size=1099511627776", "GNU.sparse.numblocks=1",
+                     "GNU.sparse.map=1099511627776,0"}) +
+                    block({}),
+                "has holes of 1099511627776 bytes"},
         Refusal{"Overlap",
                 pax({"GNU.sparse.size=9", "GNU.sparse.numblocks=2", "GNU.sparse.map=0,3,2,1"}) +
                     member({}, "1234"),

@@ -414,7 +414,8 @@ struct Batch::State {
   Result<> adopt(const verity::Digest& digest, TemporaryObject object);
   Result<> add_bytes(const verity::Digest& digest, Bytes content);
   /// put_stream and put_expected. `expected` may be null.
-  Result<FileDigest> add_stream(const Source& source, const verity::Digest* expected);
+  Result<FileDigest> add_stream(const Source& source, const HoleSource& holes,
+                                const verity::Digest* expected);
 
   Result<> remove_stale();
   Result<int> open_temporary_directory();
@@ -506,7 +507,8 @@ Result<> Batch::State::add_bytes(const verity::Digest& digest, Bytes content) {
   return adopt(digest, std::move(object));
 }
 
-Result<FileDigest> Batch::State::add_stream(const Source& source, const verity::Digest* expected) {
+Result<FileDigest> Batch::State::add_stream(const Source& source, const HoleSource& holes,
+                                            const verity::Digest* expected) {
   auto check_expected = [&](const verity::Digest& found) -> Result<> {
     if (expected == nullptr || *expected == found) return {};
     return make_error(
@@ -519,8 +521,11 @@ Result<FileDigest> Batch::State::add_stream(const Source& source, const verity::
   std::optional<TemporaryObject> object;
   for (;;) {
     size_t used = 0;
+    uint64_t hole = 0;
     while (used < buffer.size()) {
       CFS_TRY(check_interrupted());  // a network may yield single bytes
+      if (holes) hole = holes();
+      if (hole > 0) break;
       size_t count = CFS_TRY(source(buffer.subspan(used)));
       CFS_CHECK(count <= buffer.size() - used);
       if (count == 0) break;
@@ -528,7 +533,7 @@ Result<FileDigest> Batch::State::add_stream(const Source& source, const verity::
     }
     Bytes piece = buffer.first(used);
     hasher.update(piece);
-    bool ended = used < buffer.size();
+    bool ended = used < buffer.size() && hole == 0;
     if (ended && !object) {  // the usual case: nothing is written unless it has to be
       FileDigest result{.digest = {}, .size_bytes = hasher.size_bytes()};
       result.digest = hasher.finish();
@@ -539,6 +544,13 @@ Result<FileDigest> Batch::State::add_stream(const Source& source, const verity::
     if (!object) object.emplace(CFS_TRY(create_temporary()));
     CFS_TRY_WITH("while writing an object", write_full(object->fd(), piece));
     if (ended) break;
+    if (hole > 0) {
+      hasher.update_zeros(hole);
+      off_t end = static_cast<off_t>(hasher.size_bytes());
+      if (::ftruncate(object->fd(), end) != 0 || ::lseek(object->fd(), end, SEEK_SET) != end) {
+        return errno_error("cannot write an object of " + std::to_string(end) + " bytes");
+      }
+    }
   }
   FileDigest result{.digest = {}, .size_bytes = hasher.size_bytes()};
   result.digest = hasher.finish();
@@ -607,8 +619,8 @@ Result<Batch> ObjectStore::begin() {
   return Batch(std::move(state));
 }
 
-Result<FileDigest> Batch::put_stream(const Source& source) {
-  return state_->add_stream(source, nullptr);
+Result<FileDigest> Batch::put_stream(const Source& source, const HoleSource& holes) {
+  return state_->add_stream(source, holes, nullptr);
 }
 
 Result<FileDigest> Batch::put_bytes(Bytes content) {
@@ -620,7 +632,7 @@ Result<FileDigest> Batch::put_bytes(Bytes content) {
 
 Result<> Batch::put_expected(const verity::Digest& expected, const Source& source) {
   if (CFS_TRY(state_->has(expected))) return {};
-  CFS_TRY(state_->add_stream(source, &expected));
+  CFS_TRY(state_->add_stream(source, {}, &expected));
   return {};
 }
 

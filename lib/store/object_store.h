@@ -92,8 +92,13 @@ class Batch {
   /// Fills the buffer, at least one byte; 0 = end.
   using Source = std::function<Result<size_t>(std::span<std::byte>)>;
 
-  /// Adds what `source` yields; the digest is of the bytes that were stored.
-  [[nodiscard]] Result<FileDigest> put_stream(const Source& source);
+  /// Asked before each call of a Source: how many zeros come next, which the source then leaves
+  /// out; 0 = none, or too few to be worth it.
+  using HoleSource = std::function<uint64_t()>;
+
+  /// Adds what `source` yields; the digest is of the bytes that were stored. The zeros of `holes`
+  /// are neither written nor hashed one by one.
+  [[nodiscard]] Result<FileDigest> put_stream(const Source& source, const HoleSource& holes = {});
 
   /// Adds `content`.
   [[nodiscard]] Result<FileDigest> put_bytes(Bytes content);

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -10,6 +11,8 @@
 #include <sys/wait.h>
 
 #include <atomic>
+#include <cstring>
+#include <deque>
 #include <functional>
 #include <thread>
 
@@ -163,6 +166,46 @@ TEST_F(ObjectStoreTest, EveryWayInGivesTheSameObject) {
       EXPECT_EQ(CFS_TRY(batch.put_file(file.get(), status)).digest, expected);
       return {};
     });
+  }
+}
+
+TEST_F(ObjectStoreTest, HolesOfAStreamAreHolesOfTheObject) {
+  struct Piece {
+    std::string data;
+    uint64_t hole = 0;
+  };
+  const std::vector<std::vector<Piece>> contents = {
+      {{"", 3 << 20}},
+      {{"data", 5'000'000}, {"more", 0}},
+      {{std::string(2 << 20, 'x'), 1}, {"", 70'000}, {std::string(1'048'576, 'y'), 200'000}},
+      {{"", 100}, {"end", 0}},
+  };
+  for (const std::vector<Piece>& pieces : contents) {
+    std::string expected;
+    std::deque<Piece> rest(pieces.begin(), pieces.end());
+    for (const Piece& piece : pieces) expected += piece.data + std::string(piece.hole, '\0');
+    ObjectStore store = open_store();
+    Batch batch = store.begin().value();
+    Result<FileDigest> put = batch.put_stream(
+        [&](std::span<std::byte> buffer) -> Result<size_t> {
+          if (rest.empty()) return size_t{0};
+          std::string& data = rest.front().data;
+          size_t count = std::min(data.size(), buffer.size());
+          std::memcpy(buffer.data(), data.data(), count);
+          data.erase(0, count);
+          return count;
+        },
+        [&]() -> uint64_t {
+          if (rest.empty() || !rest.front().data.empty()) return 0;
+          uint64_t hole = rest.front().hole;
+          rest.pop_front();
+          return hole;
+        });
+    ASSERT_TRUE(put) << put.error().describe();
+    EXPECT_EQ(put->size_bytes, expected.size());
+    EXPECT_EQ(put->digest, verity::digest_of(as_bytes(expected)));
+    ASSERT_TRUE(batch.commit());
+    EXPECT_TRUE(raw_object(put->digest) == expected);
   }
 }
 

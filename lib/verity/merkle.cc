@@ -97,6 +97,42 @@ void MerkleHasher::update(Bytes data) {
   }
 }
 
+void MerkleHasher::update_zeros(uint64_t count) {
+  CFS_CHECK(tree_blocks_ == TreeBlocks::kDrop);
+  static constexpr std::array<std::byte, kBlockSize> kZeros = {};
+  static const Sha256Digest zero_hash = sha256(kZeros);
+  if (partial_used_ > 0) {
+    auto filling = static_cast<size_t>(std::min<uint64_t>(kBlockSize - partial_used_, count));
+    update(Bytes(kZeros).first(filling));
+    count -= filling;
+  }
+  add_equal_hashes(0, zero_hash, count / kBlockSize);
+  size_bytes_ += count / kBlockSize * kBlockSize;
+  update(Bytes(kZeros).first(count % kBlockSize));
+}
+
+/// Whole blocks of one hash have one hash, too: level by level there is less to do.
+void MerkleHasher::add_equal_hashes(size_t level, const Sha256Digest& hash, uint64_t count) {
+  while (count > 0) {
+    bool inside_block = level < levels_.size() && levels_[level].used % kBlockSize != 0;
+    if (inside_block || count <= kHashesPerBlock) {
+      add_hash(level, hash);
+      --count;
+      continue;
+    }
+    if (level == levels_.size()) levels_.emplace_back();
+    if (levels_[level].used == kBlockSize) add_hash(level + 1, close_block(levels_[level]));
+    // At least one hash stays for this level: only then are the blocks before it known to be full.
+    uint64_t blocks = (count - 1) / kHashesPerBlock;
+    std::array<std::byte, kBlockSize> block;
+    for (size_t offset = 0; offset < kBlockSize; offset += Sha256Digest::kSize) {
+      std::copy(hash.bytes().begin(), hash.bytes().end(), block.begin() + offset);
+    }
+    add_equal_hashes(level + 1, sha256(block), blocks);
+    count -= blocks * kHashesPerBlock;
+  }
+}
+
 void MerkleHasher::add_hash(size_t level, const Sha256Digest& hash) {
   if (level == levels_.size()) levels_.emplace_back();
   // A full block is hashed only when one more hash arrives: a level with exactly one block is the

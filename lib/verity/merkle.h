@@ -39,6 +39,9 @@ class MerkleHasher {
  public:
   explicit MerkleHasher(TreeBlocks tree_blocks = TreeBlocks::kDrop);
   void update(Bytes data);
+  /// The same for `count` zeros, in a time that hardly depends on their number. Not for a hasher
+  /// that keeps its tree.
+  void update_zeros(uint64_t count);
   /// The digest of all data so far. The hasher starts anew afterwards.
   [[nodiscard]] Digest finish();
   /// As finish(), with the tree and the descriptor. Only for a hasher that keeps its tree.
@@ -54,6 +57,7 @@ class MerkleHasher {
     std::vector<std::byte> kept;  ///< full blocks, in the order of the data
   };
   void add_hash(size_t level, const Sha256Digest& hash);
+  void add_equal_hashes(size_t level, const Sha256Digest& hash, uint64_t count);
   /// Hashes the block that `level` has collected, and keeps it if asked to.
   Sha256Digest close_block(Level& level);
   /// Closes all levels. Only start_anew() may follow.

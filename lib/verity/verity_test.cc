@@ -108,6 +108,34 @@ TEST(MerkleHasher, DoesNotDependOnThePiecesAndStartsAnew) {
   }
 }
 
+TEST(MerkleHasher, ZerosCountLikeBytes) {
+  std::mt19937 random(2);
+  const size_t level1 = kBlockSize * kHashesPerBlock;
+  for (int round = 0; round < 60; ++round) {
+    MerkleHasher expected;
+    MerkleHasher found;
+    for (int piece = 0; piece < 4; ++piece) {
+      size_t base = std::array{size_t{0}, kBlockSize, level1, 2 * level1,
+                               129 * level1}[random() % (round < 4 ? 5 : 4)];
+      size_t count = base + random() % std::array{1U, 3U, 5000U, 1'000'000U}[random() % 4];
+      if (random() % 2 == 0 && base <= level1) {
+        std::vector<std::byte> data = pattern(count);
+        expected.update(data);
+        found.update(data);
+      } else {
+        expected.update(std::vector<std::byte>(count));
+        found.update_zeros(count);
+      }
+      EXPECT_EQ(found.size_bytes(), expected.size_bytes());
+    }
+    EXPECT_EQ(found.finish(), expected.finish()) << round;
+  }
+  MerkleHasher hasher;
+  hasher.update_zeros(uint64_t{1} << 62);
+  EXPECT_EQ(hasher.size_bytes(), uint64_t{1} << 62);
+  (void)hasher.finish();
+}
+
 TEST(MerkleHasher, AnyFlippedByteChangesTheDigest) {
   std::vector<std::byte> data = pattern(3 * kBlockSize + 7);
   Digest whole = digest_of(data);

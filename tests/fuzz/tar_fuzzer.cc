@@ -86,8 +86,7 @@ verity::Digest read_all(Bytes data, size_t step, Holes holes) {
       if (hole > 0) continue;
       auto room = std::span(buffer).first(
           static_cast<size_t>(std::min<uint64_t>(sizeof(buffer), limit - done)));
-      // Up to the next hole only, where the other reading stops.
-      Result<size_t> count = reader.read(holes == Holes::kSkip ? room.first(1) : room);
+      Result<size_t> count = reader.read(room);
       if (!count) {
         failed = true;
       } else {
@@ -106,6 +105,23 @@ verity::Digest read_all(Bytes data, size_t step, Holes holes) {
   return hash.finish();
 }
 
+/// Gives blocks that look like headers the right checksum, so that a change elsewhere in one is not
+/// refused for it.
+void repair(std::string& archive) {
+  constexpr size_t kBlockBytes = 512;
+  for (size_t at = 0; at + kBlockBytes <= archive.size(); at += kBlockBytes) {
+    if (archive.compare(at + 257, 5, "ustar") != 0) continue;
+    archive.replace(at + 148, 8, "        ");
+    unsigned sum = 0;
+    for (char c : std::string_view(archive).substr(at, kBlockBytes)) {
+      sum += static_cast<unsigned char>(c);
+    }
+    for (size_t digit = 6; digit-- > 0; sum /= 8) {
+      archive[at + 148 + digit] = static_cast<char>('0' + sum % 8);
+    }
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
@@ -120,6 +136,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
     (void)read_all(as_bytes(plain), step, Holes::kRead);
     return 0;
   }
+  std::string archive(as_text(data));
+  if (bytes[0] % 4 != 3) repair(archive);
+  data = as_bytes(archive);
   CFS_CHECK(read_all(data, step, Holes::kRead) == read_all(data, 10240, Holes::kSkip));
   return 0;
 }

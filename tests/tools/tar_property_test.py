@@ -194,7 +194,7 @@ def bsdtar(rng, source, archive):
     if options[0].startswith("--format=pax") and rng.random() < 0.3:
         options.append("--options=xattrheader=SCHILY")
     done = run(["bsdtar", *options, "-cf", archive, "-C", source, "."], check=False)
-    if done.returncode != 0 and options[0] == "--format=gnutar":
+    if (done.returncode != 0 or done.stderr) and options[0] == "--format=gnutar":
         archive.unlink()  # it leaves long names of what it left out, for the next entry or none
     return " ".join(["bsdtar", *options])
 
