@@ -24,7 +24,8 @@ class KeyDirectoryTest : public ::testing::Test {
   }
   std::vector<std::string> names(Role role) {
     std::vector<std::string> names;
-    for (const auto& signer : *keys_.load(role)) {
+    const Signers signers = *keys_.load(role);
+    for (const auto& signer : signers) {
       names.push_back(signer->name().substr(path_.size() + 1));
     }
     return names;
