@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 
 #include "lib/base/interrupt.h"
@@ -172,6 +173,7 @@ Result<> import_objects(int repository_fd, int build_fd, std::vector<Object>& ob
   uint64_t total_bytes = 0;
   for (const Object& object : objects) total_bytes += object.size_bytes;
   Progress progress("compressing", total_bytes);
+  std::atomic<size_t> done{0};
   ThreadPool pool(available_cpus());
   // The largest first, so that the threads end together.
   std::vector<Object*> order;
@@ -180,6 +182,7 @@ Result<> import_objects(int repository_fd, int build_fd, std::vector<Object>& ob
   for (Object* object : order) {
     pool.submit([&, object]() -> Result<> {
       CFS_TRY(import_object(repository_fd, build_fd, objects_fd.get(), *object, staging));
+      progress.set_note(fmt::format("{} of {} objects", ++done, objects.size()));
       progress.add(object->size_bytes);
       return {};
     });

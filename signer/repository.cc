@@ -22,6 +22,7 @@ namespace {
 
 constexpr UnixTime kDay = 86400;
 constexpr const char* kLock = ".cfs-sign.lock";
+const std::string kMetadata(release::kMetadataDirectory);
 
 // Files to write, in this order.
 using Files = std::vector<std::pair<std::string, std::string>>;
@@ -101,7 +102,7 @@ Result<bool> exists(int dir_fd, const std::string& path) {
 // The versions of which the repository has a file of that role, ascending.
 Result<std::vector<uint64_t>> versions_on_disk(int directory_fd, Role role) {
   std::vector<uint64_t> versions;
-  for (const std::string& name : CFS_TRY(list_directory(directory_fd, "metadata"))) {
+  for (const std::string& name : CFS_TRY(list_directory(directory_fd, kMetadata))) {
     uint64_t version = 0;
     auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), version);
     if (error == std::errc() && name == fmt::format("{}.{}", version, trust::role_file(role))) {
@@ -133,7 +134,7 @@ Result<Published> Repository::create(const std::string& path, const KeyDirectory
   CFS_TRY(make_directories(AT_FDCWD, path));
   UniqueFd directory = CFS_TRY(open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY));
   FileLock lock = CFS_TRY(take_lock(directory.get(), path));
-  if (CFS_TRY(exists(directory.get(), "metadata"))) {
+  if (CFS_TRY(exists(directory.get(), kMetadata))) {
     return make_error(ErrorCode::kExists, fmt::format("'{}' is a repository already", path));
   }
 
@@ -168,7 +169,7 @@ Result<Published> Repository::create(const std::string& path, const KeyDirectory
     CFS_TRY(check_interrupted());
     CFS_TRY(write_file_atomically(work.fd(), name.substr(name.rfind('/') + 1), as_bytes(text)));
   }
-  CFS_TRY(work.publish(directory.get(), "metadata", 0755, Existing::kRefuse));
+  CFS_TRY(work.publish(directory.get(), kMetadata, 0755, Existing::kRefuse));
   return published;
 }
 
@@ -180,7 +181,7 @@ Result<Repository> Repository::open(const std::string& path) {
   }
   FileLock lock = CFS_TRY(take_lock(directory.get(), path));
   CFS_TRY(TemporaryName::remove_stale(directory.get(), kWorkPrefix));
-  UniqueFd metadata = CFS_TRY(open_at(directory.get(), "metadata", O_RDONLY | O_DIRECTORY));
+  UniqueFd metadata = CFS_TRY(open_at(directory.get(), kMetadata, O_RDONLY | O_DIRECTORY));
   CFS_TRY(TemporaryName::remove_stale(metadata.get(), kTemporaryPrefix));
   return Repository(std::move(directory), std::move(lock));
 }

@@ -6,7 +6,7 @@
 namespace cfs::release {
 
 std::string metadata_path(std::string_view role, uint64_t version) {
-  return fmt::format("metadata/{}.{}.json", version, role);
+  return fmt::format("{}/{}.{}.json", kMetadataDirectory, version, role);
 }
 
 std::string target_path(const verity::Sha256Digest& sha256, std::string_view name) {

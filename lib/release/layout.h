@@ -10,6 +10,7 @@
 
 namespace cfs::release {
 
+constexpr std::string_view kMetadataDirectory = "metadata";
 constexpr std::string_view kTimestampPath = "metadata/timestamp.json";
 
 /// "metadata/3.root.json"; `role` is root, targets or snapshot.
