@@ -57,10 +57,9 @@ Result<> assemble(const Manifest& manifest, const SourceContext& context, Rootfs
                  entry.source->import(context, rootfs));
     if (entry.kind->installs_packages && no_leaks) remove_host_leaks(rootfs.tree);
   }
-  CFS_TRY_WITH(
-      "while normalising the image",
-      normalize(rootfs.tree, rootfs.contents, manifest.normalize, manifest.source_date_epoch));
-  CFS_TRY(apply_rules(manifest.files, manifest.source_date_epoch, rootfs.tree, rootfs.contents));
+  CFS_TRY_WITH("while normalising the image",
+               normalize(rootfs, manifest.normalize, manifest.source_date_epoch));
+  CFS_TRY(apply_rules(manifest.files, manifest.source_date_epoch, rootfs));
   if (manifest.allowed.count(Risk::kExtensionsFromVar) == 0) {
     CFS_TRY(refuse_extensions_from_var(rootfs));
   }

@@ -190,7 +190,7 @@ Result<std::string> read_kernel_option(const YamlValue& value) {
   return option;
 }
 
-void read_kernel(const YamlValue& value, Manifest& manifest) {
+void read_kernel(const YamlValue& value, std::span<const SourceKind> kinds, Manifest& manifest) {
   YamlMap map = value.map({"package", "initramfs", "cmdline"});
   Kernel& kernel = manifest.kernel.emplace();
   std::string package;
@@ -202,7 +202,12 @@ void read_kernel(const YamlValue& value, Manifest& manifest) {
         return entry.kind != nullptr && entry.kind->installs_packages;
       });
   if (kernel.package && !has_installer) {
-    value.report(value.error("'package' needs a debian source to be installed from"));
+    std::vector<std::string_view> installers;
+    for (const SourceKind& kind : kinds) {
+      if (kind.installs_packages) installers.push_back(kind.key);
+    }
+    value.report(value.error(fmt::format("'package' needs a {} source to be installed from",
+                                         fmt::join(installers, " or "))));
   }
   if (auto found = map.find("initramfs")) {
     YamlMap initramfs = found->map({"modules"});
@@ -256,7 +261,7 @@ void read_manifest(const YamlValue& root, const std::string& folder,
   if (auto files = map.find("files")) {
     for (const YamlValue& item : files->items()) read_rule(item, manifest.files);
   }
-  if (auto kernel = map.find("kernel")) read_kernel(*kernel, manifest);
+  if (auto kernel = map.find("kernel")) read_kernel(*kernel, kinds, manifest);
   manifest.source_date_epoch = kDefaultSourceDateEpoch;
   for (const NormalizePassName& pass : kPasses) manifest.normalize.push_back(pass.pass);
   if (auto reproducible = map.find("reproducible")) read_reproducible(*reproducible, manifest);

@@ -80,8 +80,8 @@ std::string with_last_change(std::string_view shadow, int64_t day) {
   return result;
 }
 
-Result<> run_pass(NormalizePass pass, tree::Tree& tree, Contents& contents,
-                  int64_t source_date_epoch) {
+Result<> run_pass(NormalizePass pass, Rootfs& rootfs, int64_t source_date_epoch) {
+  tree::Tree& tree = rootfs.tree;
   switch (pass) {
     case NormalizePass::kMachineId:
       // Empty, not missing and not "uninitialized": systemd then boots as usual instead of running
@@ -132,9 +132,9 @@ Result<> run_pass(NormalizePass pass, tree::Tree& tree, Contents& contents,
       for (const char* path : {"/etc/shadow", "/etc/shadow-"}) {
         tree::Node* node = tree.find(path);
         if (node == nullptr || !node->inode().is_regular()) continue;
-        std::string text = CFS_TRY(contents.read(*node, kMaxShadowBytes));
-        CFS_TRY(contents.put_text(tree, node->inode(),
-                                  with_last_change(text, source_date_epoch / kSecondsPerDay)));
+        std::string text = CFS_TRY(rootfs.contents.read(*node, kMaxShadowBytes));
+        CFS_TRY(rootfs.contents.put_text(
+            tree, node->inode(), with_last_change(text, source_date_epoch / kSecondsPerDay)));
       }
       return {};
     case NormalizePass::kRandomSeed:
@@ -161,13 +161,13 @@ void remove_host_leaks(tree::Tree& tree) {
   }
 }
 
-Result<> normalize(tree::Tree& tree, Contents& contents, std::span<const NormalizePass> passes,
+Result<> normalize(Rootfs& rootfs, std::span<const NormalizePass> passes,
                    int64_t source_date_epoch) {
   for (const char* path : {"/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp"}) {
-    remove_entries(tree, path, always);
+    remove_entries(rootfs.tree, path, always);
   }
   for (NormalizePass pass : passes) {
-    CFS_TRY(run_pass(pass, tree, contents, source_date_epoch));
+    CFS_TRY(run_pass(pass, rootfs, source_date_epoch));
   }
   return {};
 }

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <span>
 
-#include "builder/contents.h"
 #include "builder/manifest/manifest.h"
+#include "builder/rootfs.h"
 #include "lib/base/result.h"
 #include "lib/tree/tree.h"
 
@@ -17,8 +17,8 @@ void remove_host_leaks(tree::Tree& tree);
 
 /// Runs `passes` (kHostLeaks excepted: remove_host_leaks) and empties the directories whose
 /// contents never are part of an image: /dev, /proc, /run, /sys, /tmp, /var/tmp.
-[[nodiscard]] Result<> normalize(tree::Tree& tree, Contents& contents,
-                                 std::span<const NormalizePass> passes, int64_t source_date_epoch);
+[[nodiscard]] Result<> normalize(Rootfs& rootfs, std::span<const NormalizePass> passes,
+                                 int64_t source_date_epoch);
 
 /// No time stamp after `source_date_epoch`; the first name of a file holds it; link counts as they
 /// are. The last step on a tree.

@@ -56,7 +56,7 @@ TEST(Normalize, RemovesWhatDiffersBetweenBuilds) {
   Workbench bench;
   must(bench.import(tar.finish()));
   remove_host_leaks(bench.tree);
-  must(normalize(bench.tree, bench.contents, all(), kEpoch));
+  must(normalize(bench.rootfs, all(), kEpoch));
   for (const std::string& path : removed) EXPECT_EQ(bench.tree.find("/" + path), nullptr) << path;
   for (const std::string& path : kept) EXPECT_NE(bench.tree.find("/" + path), nullptr) << path;
   for (const char* path : {"/dev", "/run", "/tmp", "/proc", "/sys", "/var/tmp"}) {
@@ -77,7 +77,7 @@ TEST(Normalize, OnlyTheNamedPassesRun) {
   Workbench bench;
   must(bench.import(tar.finish()));
   std::vector<NormalizePass> passes = {NormalizePass::kLogs};
-  must(normalize(bench.tree, bench.contents, passes, kEpoch));
+  must(normalize(bench.rootfs, passes, kEpoch));
   EXPECT_NE(bench.tree.find("/etc/passwd-"), nullptr);
   EXPECT_EQ(bench.tree.find("/var/log/a"), nullptr);
 }

@@ -37,19 +37,20 @@ Result<> exclude(const FileRule& rule, tree::Tree& tree) {
   return {};
 }
 
-Result<> make_entry(const FileRule& rule, int64_t source_date_epoch, tree::Tree& tree,
-                    Contents& contents) {
+Result<> make_entry(const FileRule& rule, int64_t source_date_epoch, Rootfs& rootfs) {
   uint32_t type = rule.kind == FileRule::Kind::kContent   ? S_IFREG
                   : rule.kind == FileRule::Kind::kSymlink ? S_IFLNK
                                                           : S_IFDIR;
-  Merger merger(tree);
+  Merger merger(rootfs.tree);
   tree::Node* node =
       CFS_TRY(merger.put(CFS_TRY(normal_path(rule.path)), {.mode = type | rule.mode,
                                                            .uid = rule.owner.uid,
                                                            .gid = rule.owner.gid,
                                                            .mtime = {source_date_epoch, 0}}));
-  if (rule.kind == FileRule::Kind::kContent) return contents.put_text(tree, *node, rule.text);
-  if (rule.kind == FileRule::Kind::kSymlink) return tree.set_symlink_target(*node, rule.text);
+  if (rule.kind == FileRule::Kind::kContent)
+    return rootfs.contents.put_text(rootfs.tree, *node, rule.text);
+  if (rule.kind == FileRule::Kind::kSymlink)
+    return rootfs.tree.set_symlink_target(*node, rule.text);
   return {};
 }
 
@@ -76,14 +77,13 @@ Result<> check_rules(std::span<const FileRule> rules) {
   return {};
 }
 
-Result<> apply_rules(std::span<const FileRule> rules, int64_t source_date_epoch, tree::Tree& tree,
-                     Contents& contents) {
+Result<> apply_rules(std::span<const FileRule> rules, int64_t source_date_epoch, Rootfs& rootfs) {
   for (const FileRule& rule : rules) {
     if (rule.kind == FileRule::Kind::kExclude) {
-      CFS_TRY(exclude(rule, tree));
+      CFS_TRY(exclude(rule, rootfs.tree));
     } else {
       CFS_TRY_WITH("while applying the rule at " + rule.place.substr(0, rule.place.rfind(": ")),
-                   make_entry(rule, source_date_epoch, tree, contents));
+                   make_entry(rule, source_date_epoch, rootfs));
     }
   }
   return {};

@@ -3,10 +3,9 @@
 
 #include <span>
 
-#include "builder/contents.h"
 #include "builder/manifest/manifest.h"
+#include "builder/rootfs.h"
 #include "lib/base/result.h"
-#include "lib/tree/tree.h"
 
 namespace cfs::builder {
 
@@ -19,6 +18,6 @@ namespace cfs::builder {
 /// Errors: kInvalidInput with the rule's place in the manifest: a pattern that matches nothing and
 /// is not optional, an entry that cannot be made.
 [[nodiscard]] Result<> apply_rules(std::span<const FileRule> rules, int64_t source_date_epoch,
-                                   tree::Tree& tree, Contents& contents);
+                                   Rootfs& rootfs);
 
 }  // namespace cfs::builder

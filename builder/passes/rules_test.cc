@@ -33,7 +33,7 @@ TEST(Rules, AreAppliedInOrder) {
       {.kind = FileRule::Kind::kSymlink, .path = "/lib/l", .text = "t", .mode = 0777},
       {.kind = FileRule::Kind::kDirectory, .path = "/srv", .mode = 0700},
       {.kind = FileRule::Kind::kExclude, .path = "/none", .optional = true}};
-  must(apply_rules(rules, kEpoch, bench.tree, bench.contents));
+  must(apply_rules(rules, kEpoch, bench.rootfs));
   EXPECT_EQ(bench.tree.find("/doc/a"), nullptr);
   EXPECT_EQ(bench.at("/doc/new").attributes.mode, S_IFREG | 0600U);
   EXPECT_EQ(bench.at("/doc/new").attributes.uid, 3U);
@@ -46,7 +46,7 @@ TEST(Rules, MatchingNothingNamesTheRule) {
   Workbench bench;
   std::vector<FileRule> rules = {
       {.kind = FileRule::Kind::kExclude, .path = "/none", .place = "m.yaml:3:4: files[0]: "}};
-  Result<> done = apply_rules(rules, kEpoch, bench.tree, bench.contents);
+  Result<> done = apply_rules(rules, kEpoch, bench.rootfs);
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().message, "m.yaml:3:4: files[0]: '/none' matches nothing in the image");
 }

@@ -103,7 +103,7 @@ class Directory : public Source {
   }
 
   Result<> import(const SourceContext&, Rootfs& rootfs) override {
-    return import_directory(settings_, rootfs.tree, rootfs.contents);
+    return import_directory(settings_, rootfs);
   }
 
  private:
@@ -113,13 +113,13 @@ class Directory : public Source {
 
 }  // namespace
 
-Result<> import_directory(const DirectorySource& source, tree::Tree& tree, Contents& contents) {
+Result<> import_directory(const DirectorySource& source, Rootfs& rootfs) {
   Progress progress("reading " + source.path, 0);
   scan::ScanOptions options;
   options.progress = &progress;
-  tree::Tree found =
-      CFS_TRY(scan::scan_directory(AT_FDCWD, source.path, options, CFS_TRY(contents.batch())));
-  Graft graft(source, CFS_TRY(normal_path(source.into)), tree);
+  tree::Tree found = CFS_TRY(
+      scan::scan_directory(AT_FDCWD, source.path, options, CFS_TRY(rootfs.contents.batch())));
+  Graft graft(source, CFS_TRY(normal_path(source.into)), rootfs.tree);
   return found.for_each([&](const tree::Node& node) { return graft.add(node); });
 }
 

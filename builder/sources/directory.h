@@ -4,10 +4,9 @@
 #include <optional>
 #include <string>
 
-#include "builder/contents.h"
 #include "builder/manifest/manifest.h"
+#include "builder/rootfs.h"
 #include "lib/base/result.h"
-#include "lib/tree/tree.h"
 
 namespace cfs::builder {
 
@@ -20,11 +19,10 @@ struct DirectorySource {
   std::optional<Owner> owner;  ///< of every entry; none: what the build host says ("keep")
 };
 
-/// Reads a directory of the build host into `tree`, hard links, xattrs and all. Directories that
+/// Reads a directory of the build host into `rootfs`, hard links, xattrs and all. Directories that
 /// the image has already keep their attributes, so that an overlay's do not leak into the system's;
 /// the root of an image that is empty takes the directory's.
 /// Errors: kNotFound, kSourceChanged, those of Merger and of the store.
-[[nodiscard]] Result<> import_directory(const DirectorySource& source, tree::Tree& tree,
-                                        Contents& contents);
+[[nodiscard]] Result<> import_directory(const DirectorySource& source, Rootfs& rootfs);
 
 }  // namespace cfs::builder

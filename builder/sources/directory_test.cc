@@ -23,8 +23,7 @@ TEST(Directory, GoesOverWhatIsThere) {
   must(write_file_atomically(AT_FDCWD, root + "/lib/x", as_bytes("x"), 0755));
   must(write_file_atomically(AT_FDCWD, root + "/etc/motd", as_bytes("new")));
 
-  must(import_directory({.path = root, .into = "/", .owner = Owner{1, 2}}, bench.tree,
-                        bench.contents));
+  must(import_directory({.path = root, .into = "/", .owner = Owner{1, 2}}, bench.rootfs));
   EXPECT_TRUE(bench.at("/lib").is_symlink());
   EXPECT_EQ(bench.at("/usr/lib").attributes.mode, S_IFDIR | 0711U) << "not the overlay's";
   EXPECT_EQ(bench.at("/usr/lib/x").attributes.mode, S_IFREG | 0755U);
@@ -33,8 +32,7 @@ TEST(Directory, GoesOverWhatIsThere) {
   EXPECT_TRUE(bench.at("/usr/lib/new").is_directory());
   EXPECT_EQ(bench.at("/etc/motd").content(), "new");
 
-  must(import_directory({.path = root, .into = "/opt/app", .owner = Owner{}}, bench.tree,
-                        bench.contents));
+  must(import_directory({.path = root, .into = "/opt/app", .owner = Owner{}}, bench.rootfs));
   EXPECT_EQ(bench.at("/opt/app/etc/motd").content(), "new");
 }
 
@@ -43,21 +41,19 @@ TEST(Directory, IsTheRootOfAnEmptyImageOnly) {
   std::string root = bench.path("root");
   must(make_directories(AT_FDCWD, root + "/d", 0755));
   ASSERT_EQ(::chmod(root.c_str(), 0711), 0);
-  must(import_directory({.path = root, .into = "/", .owner = Owner{1, 2}}, bench.tree,
-                        bench.contents));
+  must(import_directory({.path = root, .into = "/", .owner = Owner{1, 2}}, bench.rootfs));
   EXPECT_EQ(bench.at("/").attributes.mode, S_IFDIR | 0711U);
   EXPECT_EQ(bench.at("/").attributes.uid, 1U);
   ASSERT_EQ(::chmod(root.c_str(), 0700), 0);
-  must(import_directory({.path = root, .into = "/", .owner = Owner{3, 4}}, bench.tree,
-                        bench.contents));
+  must(import_directory({.path = root, .into = "/", .owner = Owner{3, 4}}, bench.rootfs));
   EXPECT_EQ(bench.at("/").attributes.mode, S_IFDIR | 0711U);
   EXPECT_EQ(bench.at("/").attributes.uid, 1U);
 }
 
 TEST(Directory, MissingOneIsNotFoundAndNamed) {
   Workbench bench;
-  Result<> done = import_directory({.path = bench.path("none"), .into = "/", .owner = {}},
-                                   bench.tree, bench.contents);
+  Result<> done =
+      import_directory({.path = bench.path("none"), .into = "/", .owner = {}}, bench.rootfs);
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, ErrorCode::kNotFound);
   EXPECT_THAT(done.error().describe(), testing::HasSubstr("none"));

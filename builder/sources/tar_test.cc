@@ -386,8 +386,7 @@ TEST(Tar, OfADirectoryEqualsTheDirectory) {
   UniqueFd fd = must(open_at(AT_FDCWD, from_tar.path("t.tar.zst"), O_RDONLY));
   Progress progress("test", 0);
   must(import_tar_stream(fd.get(), "t.tar.zst", {}, from_tar.tree, from_tar.contents, progress));
-  must(import_directory({.path = root, .into = "/", .owner = std::nullopt}, from_directory.tree,
-                        from_directory.contents));
+  must(import_directory({.path = root, .into = "/", .owner = std::nullopt}, from_directory.rootfs));
   from_tar.tree.count_links();
   from_directory.tree.count_links();
   // The root exists in every tree already, so that a directory does not change it.
