@@ -19,6 +19,7 @@ using Tag = AclEntry::Tag;
 
 constexpr uint32_t kAclXattrVersion = 2;
 constexpr uint32_t kNoId = 0xffffffff;
+constexpr size_t kMaxAclBytes = 64 << 10;  // XATTR_SIZE_MAX, and for a text more than anyone writes
 
 struct DiskEntry {
   le16 tag;          // 0
@@ -111,7 +112,8 @@ std::string encode_posix_acl(std::vector<AclEntry> entries) {
 
 Result<std::vector<AclEntry>> decode_posix_acl(std::string_view value) {
   le32 version;
-  if (value.size() < sizeof(version) || (value.size() - sizeof(version)) % sizeof(DiskEntry) != 0) {
+  if (value.size() > kMaxAclBytes || value.size() < sizeof(version) ||
+      (value.size() - sizeof(version)) % sizeof(DiskEntry) != 0) {
     return bad_acl("has an impossible size");
   }
   std::memcpy(&version, value.data(), sizeof(version));
@@ -138,6 +140,7 @@ Result<std::vector<AclEntry>> decode_posix_acl(std::string_view value) {
 
 Result<AclText> parse_posix_acl(std::string_view text) {
   AclText result;
+  if (text.size() > kMaxAclBytes) return bad_acl("has an impossible size");
   while (!text.empty()) {
     size_t end = std::min(text.find_first_of(",\n"), text.size());
     std::string_view line = text.substr(0, end);

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "builder/sources/directory.h"
@@ -122,6 +123,118 @@ TEST(Tar, LaterEntriesWin) {
   EXPECT_TRUE(bench.at("/e").is_symlink());
 }
 
+/// Contents are stored by other threads, while entries may replace each other.
+TEST(Tar, LaterEntriesWinBeforeTheirContentIsStored) {
+  auto content = [](int i) {
+    return std::string(100 + static_cast<size_t>(i) * 7, 'c') + std::to_string(i);
+  };
+  TarMaker tar;
+  for (int i = 0; i < 300; ++i) {
+    std::string name = "f" + std::to_string(i % 10);
+    tar.add(name, {}, content(i));
+    if (i % 3 == 0) tar.add("link" + std::to_string(i), {.type = '1', .link = name});
+    if (i % 50 == 49) tar.add(name, {.type = '2', .link = "x"});
+  }
+  Workbench bench;
+  must(bench.import(tar.finish()));
+  for (int i = 0; i < 300; i += 3) {
+    const tree::Node& node = bench.at("/link" + std::to_string(i));
+    EXPECT_EQ(must(bench.contents.read(node, 1 << 20)), content(i)) << i;
+  }
+  for (int i = 290; i < 299; ++i) {
+    EXPECT_EQ(must(bench.contents.read(bench.at("/f" + std::to_string(i % 10)), 1 << 20)),
+              content(i));
+  }
+  EXPECT_TRUE(bench.at("/f9").is_symlink());
+}
+
+TEST(Tar, FilesOfEverySizeAreWhole) {
+  TarMaker tar;
+  std::vector<size_t> sizes = {
+      0, 1, 64, 65, 4096, 100'000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20};
+  for (size_t size : sizes) {
+    tar.add(std::to_string(size), {}, std::string(size, static_cast<char>('a' + size % 26)));
+  }
+  Workbench bench;
+  must(bench.import(tar.finish()));
+  for (size_t size : sizes) {
+    EXPECT_TRUE(must(bench.contents.read(bench.at("/" + std::to_string(size)), 4 << 20)) ==
+                std::string(size, static_cast<char>('a' + size % 26)))
+        << size;
+  }
+}
+
+TEST(Tar, HolesAreStoredAsHoles) {
+  TarMaker tar;
+  tar.add("hole",
+          {.pax = {{"GNU.sparse.size", "4000000000"},
+                   {"GNU.sparse.numblocks", "2"},
+                   {"GNU.sparse.map", "3000000000,4,4000000000,0"}}},
+          "data");
+  Workbench bench;
+  must(bench.import(tar.finish()));
+  must(bench.contents.commit());
+  const tree::Node& node = bench.at("/hole");
+  EXPECT_EQ(node.size_bytes, 4'000'000'000U);
+  struct stat status = {};
+  ASSERT_EQ(::stat(bench.path("objects/" + node.digest()->object_path()).c_str(), &status), 0);
+  EXPECT_EQ(status.st_size, 4'000'000'000);
+  EXPECT_LT(status.st_blocks, 1000);
+}
+
+TEST(Tar, SymlinksHaveTheModeOfSymlinks) {
+  TarMaker tar;
+  tar.add("l", {.type = '2', .mode = 0644, .link = "x"});
+  Workbench bench;
+  must(bench.import(tar.finish()));
+  EXPECT_EQ(bench.at("/l").attributes.mode, S_IFLNK | 0777U);
+}
+
+TEST(Tar, BinaryAccessListsCountLikeTexts) {
+  using Rule = AclEntry;
+  using Tag = AclEntry::Tag;
+  const std::vector<Rule> list = {{Tag::kUserOwner, 7},
+                                  {Tag::kUser, 5, 1001},
+                                  {Tag::kGroupOwner, 4},
+                                  {Tag::kMask, 6},
+                                  {Tag::kOther, 0}};
+  const std::string binary = encode_posix_acl(list);
+  const std::string by_name = "user::rwx,user:app:r-x,group::r--,mask::rw-,other::---";
+  const std::string by_number = "user::rwx,user:app:r-x:1001,group::r--,mask::rw-,other::---";
+  const std::string key = "SCHILY.xattr.system.posix_acl_access";
+  TarMaker tar;
+  tar.add("binary", {.mode = 0777, .pax = {{key, binary}}});
+  tar.add("both", {.mode = 0777, .pax = {{key, binary}, {"SCHILY.acl.access", by_number}}});
+  // Whose number `app` has only the host that wrote it knows.
+  tar.add("name", {.mode = 0777, .pax = {{"SCHILY.acl.access", by_name}, {key, binary}}});
+  tar.add("small",
+          {.mode = 0777,
+           .pax = {{key, encode_posix_acl(
+                             {{Tag::kUserOwner, 6}, {Tag::kGroupOwner, 4}, {Tag::kOther, 1}})}}});
+  tar.add("none", {.mode = 0777, .pax = {{"SCHILY.acl.access", ""}}});
+  Workbench bench;
+  Result<> done = bench.import(tar.finish());
+  ASSERT_TRUE(done) << done.error().describe();
+  for (const char* path : {"/binary", "/both", "/name"}) {
+    EXPECT_EQ(bench.at(path).xattr("system.posix_acl_access")->value, binary) << path;
+    EXPECT_EQ(bench.at(path).attributes.mode, S_IFREG | 0760U) << path;
+  }
+  EXPECT_TRUE(bench.at("/small").xattrs().empty());
+  EXPECT_EQ(bench.at("/small").attributes.mode, S_IFREG | 0641U);
+  EXPECT_EQ(bench.at("/none").attributes.mode, S_IFREG | 0777U);
+}
+
+TEST(Tar, AccessListsByNameHaveAHint) {
+  TarMaker tar;
+  tar.add("f",
+          {.pax = {{"SCHILY.acl.access", "user::rwx,user:app:r-x,group::r--,mask::rw-,other::-"}}});
+  Workbench bench;
+  Error error = bench.import(tar.finish()).error();
+  EXPECT_EQ(error.code, ErrorCode::kCorrupt);
+  EXPECT_THAT(error.message, HasSubstr("entry 'f': has an access rule for 'app' without a number"));
+  EXPECT_THAT(error.hint, HasSubstr("--xattrs --xattrs-include='*'"));
+}
+
 TEST(Tar, PathsAreThoseOfTheImage) {
   TarMaker base;
   base.add("usr/lib/", {.type = '5', .mode = 0755});
@@ -213,6 +326,48 @@ INSTANTIATE_TEST_SUITE_P(
                 "x",
                 ErrorCode::kCorrupt,
                 "owner 4294967295:0 is out of range"},
+        Refusal{
+            "Whiteout", {}, "etc/.wh.passwd", ErrorCode::kCorrupt, "a whiteout of an OCI layer"},
+        Refusal{"OpaqueWhiteout",
+                {},
+                ".wh..wh..opq",
+                ErrorCode::kCorrupt,
+                "a whiteout of an OCI layer"},
+        Refusal{"XattrOfAnotherSystem",
+                {.pax = {{"SCHILY.xattr.com.apple.quarantine", "x"}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "'com.apple.quarantine', which Linux file systems do not take"},
+        Refusal{"UserXattrOfASymlink",
+                {.type = '2', .link = "l", .pax = {{"SCHILY.xattr.user.x", "x"}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "which only files and directories take"},
+        Refusal{"TwoAccessLists",
+                {.pax = {{"SCHILY.acl.access", "user::r,group::r,other::r"},
+                         {"SCHILY.xattr.system.posix_acl_access",
+                          encode_posix_acl({{AclEntry::Tag::kUserOwner, 7},
+                                            {AclEntry::Tag::kGroupOwner, 7},
+                                            {AclEntry::Tag::kOther, 7}})}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "contradict each other"},
+        Refusal{"BrokenAccessList",
+                {.pax = {{"SCHILY.xattr.system.posix_acl_access", "broken"}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "an access control list has an impossible size"},
+        Refusal{"DefaultAccessListOfAFile",
+                {.pax = {{"SCHILY.acl.default", "user::r,group::r,other::r"}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "is not a directory"},
+        Refusal{
+            "AccessListOfASymlink",
+            {.type = '2', .link = "l", .pax = {{"SCHILY.acl.access", "user::r,group::r,other::r"}}},
+            "x",
+            ErrorCode::kCorrupt,
+            "a symlink with an access control list"},
         Refusal{"RootIsAFile", {}, ".", ErrorCode::kInvalidInput, "must be a directory"},
         Refusal{"HugeXattr",
                 {.pax = {{"SCHILY.xattr.user.x", std::string(40000, 'v')}}},
