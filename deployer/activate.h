@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "deployer/sysroot/sysroot.h"
-#include "lib/boot/esp.h"
+#include "deployer/sysroot/references.h"
+#include "lib/boot/boot_loader.h"
 
 namespace cfs::deployer {
 
-/// The release's UKI in the sysroot, relative to Sysroot::directory_fd(). `file`: its role is
-/// "uki".
-[[nodiscard]] std::string uki_path(const release::ReleaseDescription& description,
-                                   const release::ReleaseFile& file);
-
 /// The deployment of that release that is there already, or the record that a new one will have.
-/// `installed`: Unix time for a new record.
-[[nodiscard]] Result<Deployment> deployment_for(const Sysroot& sysroot,
+/// `installed`: Unix time for a new record. Errors: kCorrupt (the release has no UKI).
+[[nodiscard]] Result<Deployment> deployment_for(const Sysroot& sysroot, const Inventory& inventory,
                                                 const release::ReleaseDescription& description,
                                                 uint64_t installed);
 
+/// Succeeds if the image of that digest and every object it refers to are in the store, each proven
+/// by its digest. Errors: kNotFound, kDigestMismatch, kNoVerity, kCorrupt.
+[[nodiscard]] Result<> check_image_is_complete(Sysroot& sysroot, const verity::Digest& image);
+
 /// Makes a release the one that boots next. Everything it needs must be in the sysroot: objects,
-/// image, UKI; that is checked here once more, all of it, before anything else happens.
+/// image, UKI. Before anything else happens it is checked that every object and the image are what
+/// their digests say, and that the UKI pins the image; `update` has compared the UKI with the
+/// signed description when it fetched it.
 ///
 /// Can be repeated: after a power cut at any instant the device boots what it booted before or the
 /// new release, and calling it again completes what is missing.
@@ -26,17 +27,20 @@ namespace cfs::deployer {
 /// Errors: kNotFound, kDigestMismatch, kNoVerity, kCorrupt (something is not as the release says);
 /// kNoSpace (the ESP).
 [[nodiscard]] Result<Deployment> activate(
-    Sysroot& sysroot, boot::Esp& esp,
+    Sysroot& sysroot, boot::BootLoader& loader, const Inventory& inventory,
     const trust::Verified<release::ReleaseDescription>& description, Deployment deployment);
 
-/// Makes the last good deployment before the newest one boot next: while an update is staged that
-/// has never run, the running one (the update is given up), else the one that ran before the
-/// running one. Again before the reboot: changes nothing. Again after it: goes back to where one
-/// came from. Returns what boots next. Errors: kNotFound (there is no such deployment);
-/// kDigestMismatch, kNoVerity (it is damaged).
-[[nodiscard]] Result<Deployment> roll_back(Sysroot& sysroot, boot::Esp& esp);
+/// Puts the deployment's boot entry in place from the copy of its UKI in the sysroot.
+/// Errors: kNotFound (no copy); kDigestMismatch, kCorrupt (the copy is not what the record says, or
+/// does not boot the image); those of BootLoader::install().
+[[nodiscard]] Result<> install_entry(Sysroot& sysroot, boot::BootLoader& loader,
+                                     const Deployment& deployment);
 
-/// Does the boot loader start this deployment next, from a whole UKI that pins its image?
-[[nodiscard]] Result<bool> boots_next(const boot::Esp& esp, const Deployment& deployment);
+/// Returns true if the boot loader has the deployment's entry, whole, and it pins its image.
+[[nodiscard]] Result<bool> has_whole_entry(const boot::BootLoader& loader,
+                                           const Deployment& deployment);
+
+/// Returns true if the boot loader starts this deployment next, from a whole entry.
+[[nodiscard]] Result<bool> boots_next(const boot::BootLoader& loader, const Deployment& deployment);
 
 }  // namespace cfs::deployer

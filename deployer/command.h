@@ -1,15 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "deployer/environment.h"
 
+namespace CLI {
+class App;
+}
+
 namespace cfs::deployer {
 
-/// The command `cfs-deploy`. `arguments` without the program's name. Returns the exit status when
-/// nothing failed: 0, or 10 when there was nothing to do.
+/// Does a command whose options have been parsed. Returns the exit status when nothing failed: 0,
+/// or 10 when there was nothing to do.
+using RunCommand = std::function<Result<int>(const Environment&)>;
+
+/// One command of cfs-deploy: a file of its own, and a row in commands().
+struct CommandRow {
+  const char* name;
+  const char* summary;
+  /// Adds the command's options to `command`. What it returns holds their values.
+  RunCommand (*declare)(CLI::App& command);
+};
+
+[[nodiscard]] std::span<const CommandRow> commands();
+
+/// The command `cfs-deploy`. `arguments` without the program's name. Exit status as RunCommand.
 [[nodiscard]] Result<int> run(std::vector<std::string> arguments, const Environment& environment);
 
 }  // namespace cfs::deployer

@@ -20,8 +20,12 @@ struct Environment {
   std::function<UnixTime()> now = current_time;
   /// What the running system was booted with.
   std::string kernel_command_line = "/proc/cmdline";
-  /// Where the boot loader says what it started.
+  /// Where the boot loader says what it started, and from where.
   std::string efi_variables = "/sys/firmware/efi/efivars";
+  /// Where the kernel shows its devices and file systems.
+  std::string kernel_objects = "/sys";
+  /// Where device files are.
+  std::string devices = "/dev";
 };
 
 }  // namespace cfs::deployer

@@ -112,7 +112,7 @@ Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
       .epoch = release.epoch,
       .arch = "amd64",
       .channel = release.channel,
-      .created = static_cast<uint64_t>(kTime),
+      .created = static_cast<uint64_t>(release.created),
       .image = {.digest = manifest.image.digest, .size_bytes = image.size()}};
   for (const auto& [digest, entry] : objects) {
     manifest.objects.push_back(entry);

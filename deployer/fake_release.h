@@ -15,6 +15,7 @@ struct FakeRelease {
   std::string version;
   std::string channel = "stable";
   uint64_t epoch = 0;
+  int64_t created = 1'700'000'000;
   /// Absolute path → content; longer than 64 bytes becomes an object. Directories are made.
   std::map<std::string, std::string> files;
   /// On the command line in the UKI; empty: the image's digest.

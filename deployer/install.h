@@ -3,26 +3,29 @@
 
 #include <string>
 
-#include "deployer/environment.h"
+#include "deployer/command.h"
 #include "deployer/sysroot/sysroot.h"
 
 namespace cfs::deployer {
 
 struct InstallOptions {
   std::string disk;         ///< the image to make
-  std::string url;          ///< the repository to install from
+  net::Url url;             ///< the repository to install from
   Origin origin;            ///< what the device will update from; its url may differ
   std::string root_json;    ///< trust anchor
-  uint64_t free_bytes = 0;  ///< room left for updates on the root file system
+  uint64_t free_bytes = 0;  ///< room on the root file system, besides that for one more release
 };
 
 /// Makes a bootable disk image with the newest release: the same steps as on a device, in a
 /// temporary sysroot beside the image, then one file system of it with fs-verity written offline.
 /// Works as an ordinary user on a machine without fs-verity. Same release, same trust metadata:
-/// same bytes. The image appears whole and durable or not at all, under a name that nothing has, or
-/// an empty file. What cannot work is found before anything is fetched: name, directory, programs.
-/// Errors: kExists; kInvalidInput (`disk` is no name for a file); those of update() and
-/// disk::make_disk.
+/// same bytes, whoever makes it, with whatever umask. The image appears whole and durable or not at
+/// all, under a name that nothing has, or an empty file, of which it keeps the mode. What cannot
+/// work is found before anything is fetched: name, directory, programs, space. Errors: kExists;
+/// kInvalidInput (`disk` is no name for a file); those of update() and disk::make_disk.
 [[nodiscard]] Result<> install(const InstallOptions& options, const Environment& environment);
+
+/// `cfs-deploy install`
+[[nodiscard]] RunCommand declare_install(CLI::App& command);
 
 }  // namespace cfs::deployer

@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Which ESP? A machine may have several: a second disk, a stick that somebody has put in. What is
+// written to another one than the firmware reads would never boot, and the device would stay what
+// it is. The boot loader knows where it was started from and says so by the partition's UUID; a
+// name that anybody can give a partition counts only where there is no such word and no second one.
 #include "deployer/mounted_esp.h"
 
 #include <linux/magic.h>
@@ -6,44 +11,50 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include <optional>
+
 #include "lib/base/io.h"
+#include "lib/boot/efi_variables.h"
 #include "lib/mount/fs_context.h"
+#include "lib/sysroot/layout.h"
 
 namespace cfs::deployer {
 namespace {
 
 constexpr const char* kUsualPlaces[] = {"/efi", "/boot", "/boot/efi"};
-constexpr const char* kBlockDevices = "/sys/class/block";
 constexpr size_t kMaxUeventBytes = 4096;
 
-/// Is a FAT file system mounted on `path`? Looking makes an automount happen. A directory inside
-/// one does not count: where the partition is mounted on /boot, /boot/efi is its folder EFI.
-bool is_mounted_fat(const std::string& path) {
+/// The file system that is mounted on `path`, if that is a FAT one. Looking makes an automount
+/// happen. A directory inside one does not count: where the partition is mounted on /boot,
+/// /boot/efi is its folder EFI.
+std::optional<dev_t> mounted_fat(const std::string& path) {
   struct statfs file_system = {};
   struct stat here = {};
   struct stat above = {};
-  return ::statfs(path.c_str(), &file_system) == 0 && file_system.f_type == MSDOS_SUPER_MAGIC &&
-         ::stat(path.c_str(), &here) == 0 && ::stat((path + "/..").c_str(), &above) == 0 &&
-         here.st_dev != above.st_dev;
+  bool is_fat = ::statfs(path.c_str(), &file_system) == 0 &&
+                file_system.f_type == MSDOS_SUPER_MAGIC && ::stat(path.c_str(), &here) == 0 &&
+                ::stat((path + "/..").c_str(), &above) == 0 && here.st_dev != above.st_dev;
+  return is_fat ? std::optional(here.st_dev) : std::nullopt;
 }
 
-/// The device of the partition called "cfs-esp", by what the kernel says (no udev needed).
-Result<std::string> find_partition() {
-  for (const std::string& device : CFS_TRY(list_directory(AT_FDCWD, kBlockDevices))) {
+/// The devices of all partitions called "cfs-esp", by what the kernel says (no udev needed).
+Result<std::vector<std::string>> partitions_by_name(const Environment& environment) {
+  const std::string wanted = "\nPARTNAME=" + std::string(sysroot::kEspLabel) + "\n";
+  const std::string block_devices = environment.kernel_objects + "/class/block";
+  std::vector<std::string> found;
+  for (const std::string& device : CFS_TRY(list_directory(AT_FDCWD, block_devices))) {
     Result<std::string> uevent =
-        read_file(AT_FDCWD, std::string(kBlockDevices) + "/" + device + "/uevent", kMaxUeventBytes);
-    if (uevent && ("\n" + *uevent).find("\nPARTNAME=cfs-esp\n") != std::string::npos) {
-      return "/dev/" + device;
+        read_file(AT_FDCWD, block_devices + "/" + device + "/uevent", kMaxUeventBytes);
+    if (uevent && ("\n" + *uevent).find(wanted) != std::string::npos) {
+      found.push_back(environment.devices + "/" + device);
     }
   }
-  return make_error(ErrorCode::kNotFound, "cannot find the EFI system partition")
-      .with_hint("mount it on /boot/efi or /efi, or name its directory with --esp");
+  return found;
 }
 
 /// Mounts the partition on no path at all: nobody else sees it, and it is gone with the last
 /// descriptor.
-Result<UniqueFd> mount_partition() {
-  std::string device = CFS_TRY(find_partition());
+Result<UniqueFd> mount_partition(const std::string& device) {
   auto mount = [&]() -> Result<UniqueFd> {
     mount::FsContext context = CFS_TRY(mount::FsContext::open("vfat"));
     CFS_TRY(context.set_string("source", device));
@@ -61,17 +72,50 @@ Result<UniqueFd> mount_partition() {
   return error;
 }
 
+Result<UniqueFd> open_esp(const Environment& environment) {
+  Result<std::string> device = find_esp(environment);
+  std::optional<dev_t> number;
+  if (device) number = CFS_TRY(stat_at(AT_FDCWD, *device, 0)).st_rdev;
+  for (const char* place : kUsualPlaces) {
+    std::optional<dev_t> mounted = mounted_fat(place);
+    // Where nothing says which partition it must be, the one that is mounted there is taken.
+    bool is_it = mounted && (!number || *mounted == *number);
+    if (is_it) return open_at(AT_FDCWD, place, O_RDONLY | O_DIRECTORY);
+  }
+  return mount_partition(CFS_TRY(std::move(device)));
+}
+
 }  // namespace
 
-Result<MountedEsp> MountedEsp::open(const std::string& path) {
-  std::string found = path;
-  for (const char* place : kUsualPlaces) {
-    if (found.empty() && is_mounted_fat(place)) found = place;
+Result<std::string> find_esp(const Environment& environment) {
+  if (std::optional<std::string> uuid =
+          CFS_TRY(boot::booted_partition(environment.efi_variables))) {
+    const std::string device = environment.devices + "/disk/by-partuuid/" + *uuid;
+    if (stat_at(AT_FDCWD, device, 0)) return device;
+    return make_error(ErrorCode::kNotFound,
+                      "cannot find the EFI system partition that this "
+                      "machine was booted from, PARTUUID " +
+                          *uuid)
+        .with_hint("mount it on /efi, or name its directory with --esp");
   }
-  UniqueFd directory = found.empty() ? CFS_TRY(mount_partition())
-                                     : CFS_TRY(open_at(AT_FDCWD, found, O_RDONLY | O_DIRECTORY));
-  boot::Esp esp = CFS_TRY(boot::Esp::open(directory.get(), "."));
-  return MountedEsp(std::move(esp), std::move(directory));
+  std::vector<std::string> named = CFS_TRY(partitions_by_name(environment));
+  if (named.size() == 1) return named.front();
+  if (named.empty()) {
+    return make_error(ErrorCode::kNotFound, "cannot find the EFI system partition")
+        .with_hint("mount it on /efi, or name its directory with --esp");
+  }
+  std::string all;
+  for (const std::string& device : named) all += (all.empty() ? "" : ", ") + device;
+  return make_error(ErrorCode::kNotFound,
+                    "several partitions are called " + std::string(sysroot::kEspLabel) + ": " + all)
+      .with_hint("mount the right one on /efi, or name its directory with --esp");
+}
+
+Result<MountedEsp> MountedEsp::open(const std::string& path, const Environment& environment) {
+  UniqueFd directory = path.empty() ? CFS_TRY(open_esp(environment))
+                                    : CFS_TRY(open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY));
+  return MountedEsp(
+      CFS_TRY(boot::SystemdBoot::open(directory.get(), ".", environment.efi_variables)));
 }
 
 }  // namespace cfs::deployer

@@ -3,25 +3,29 @@
 
 #include <string>
 
-#include "lib/boot/esp.h"
+#include "deployer/environment.h"
+#include "lib/boot/systemd_boot.h"
 
 namespace cfs::deployer {
 
-/// The ESP of this device, mounted while this object lives if it was not.
+/// The EFI system partition of this device, mounted while this object lives if it was not, and the
+/// boot loader on it.
 class MountedEsp {
  public:
-  /// `path`: the directory to take; empty: what is mounted on /boot/efi, /efi or /boot, else the
-  /// partition called "cfs-esp", mounted for this process alone (needs root).
-  /// Errors: kNotFound (no ESP), kUnsupported (no vfat in the kernel).
-  [[nodiscard]] static Result<MountedEsp> open(const std::string& path);
-  [[nodiscard]] boot::Esp& operator*() { return esp_; }
-  [[nodiscard]] int directory_fd() const { return directory_.get(); }
+  /// `path`: the directory to take; empty: the partition that this machine was booted from, where
+  /// it is mounted, else mounted for this process alone (needs root). Errors: kNotFound (no ESP, or
+  /// several), kUnsupported (no vfat in the kernel).
+  [[nodiscard]] static Result<MountedEsp> open(const std::string& path,
+                                               const Environment& environment);
+  [[nodiscard]] boot::BootLoader& loader() { return loader_; }
 
  private:
-  MountedEsp(boot::Esp esp, UniqueFd directory)
-      : esp_(std::move(esp)), directory_(std::move(directory)) {}
-  boot::Esp esp_;
-  UniqueFd directory_;
+  explicit MountedEsp(boot::SystemdBoot loader) : loader_(std::move(loader)) {}
+  boot::SystemdBoot loader_;
 };
+
+/// The device file of the ESP that the boot loader was started from. Where it does not say: of the
+/// only partition called "cfs-esp". Errors: kNotFound (none, or several of that name).
+[[nodiscard]] Result<std::string> find_esp(const Environment& environment);
 
 }  // namespace cfs::deployer

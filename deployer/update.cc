@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/update.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
+#include <memory>
 
-#include "deployer/fetch/plan.h"
+#include "deployer/activate.h"
 #include "deployer/fetch/repository.h"
+#include "deployer/mounted_esp.h"
+#include "deployer/options.h"
+#include "deployer/sysroot/running.h"
 #include "deployer/sysroot/var.h"
-#include "lib/base/io.h"
+#include "lib/base/free_space.h"
+#include "lib/base/interrupt.h"
 #include "lib/base/progress.h"
+#include "lib/sysroot/layout.h"
+#include "lib/trust/client.h"
 #include "lib/trust/releases.h"
 
 namespace cfs::deployer {
@@ -17,19 +25,34 @@ std::string named(std::string_view version, uint64_t epoch) {
   return std::string(version) + " (epoch " + std::to_string(epoch) + ")";
 }
 
-/// What boots next according to the refs: the staged deployment, else the running one.
-Result<std::optional<Deployment>> next_deployment(const Sysroot& sysroot) {
-  std::optional<Deployment> staged = CFS_TRY(sysroot.reference("staged"));
-  if (staged) return staged;
-  return sysroot.reference("booted");
+/// The clock, unless it is earlier than an installed release was made: then that time, for a device
+/// without a battery must not take expired metadata for fresh.
+Result<UnixTime> believable_time(const Sysroot& sysroot, const Inventory& inventory,
+                                 const Environment& environment) {
+  const UnixTime clock = environment.now();
+  UnixTime latest = clock;
+  for (const Deployment& deployment : inventory.deployments) {
+    Result<std::string> text = sysroot.directory().read_file(
+        sysroot::description_path(deployment.digest), release::kMaxDescriptionBytes);
+    CFS_TRY(check_interrupted());
+    if (!text) continue;  // of no use for this then
+    Result<release::ReleaseDescription> description = release::parse_description(*text);
+    if (description) latest = std::max(latest, static_cast<UnixTime>(description->created));
+  }
+  if (latest != clock) {
+    environment.print("the clock says " + format_time(std::max<UnixTime>(clock, 0)) +
+                      ", but an installed release was made later: it is taken to be " +
+                      format_time(latest) + "\n");
+  }
+  return latest;
 }
 
 /// Releases never go back by an update, even if the metadata is signed and fresh: a signer who
 /// offers less than what is installed made a mistake, or is not the signer. After a change of the
 /// keys that sign targets epochs are counted anew: what a stolen key drove up must not outlive it.
-Result<> refuse_older(const Sysroot& sysroot, const trust::Verified<trust::Targets>& targets,
+Result<> refuse_older(const Inventory& inventory, const trust::Verified<trust::Targets>& targets,
                       const trust::ReleaseTarget& newest) {
-  for (const Deployment& deployment : CFS_TRY(sysroot.deployments())) {
+  for (const Deployment& deployment : inventory.deployments) {
     if (deployment.name != newest.name || deployment.channel != newest.channel) continue;
     if (deployment.epoch <= newest.epoch) continue;
     if (deployment.targets_keys.value_or(targets->targets_keys) != targets->targets_keys) continue;
@@ -44,48 +67,82 @@ Result<> refuse_older(const Sysroot& sysroot, const trust::Verified<trust::Targe
   return {};
 }
 
-Result<bool> has_entry(const boot::Esp& esp, const std::string& name) {
-  std::vector<boot::BootEntry> entries = CFS_TRY(esp.list());
-  return std::any_of(entries.begin(), entries.end(),
-                     [&](const boot::BootEntry& entry) { return entry.name == name; });
+/// Nothing when the deployment boots next and has all it needs; otherwise what it lacks, in words.
+Result<std::optional<std::string>> what_is_missing(Sysroot& sysroot, const boot::BootLoader& loader,
+                                                   const Deployment& deployment,
+                                                   const release::ReleaseFile& uki) {
+  std::optional<std::string> missing;
+  if (!CFS_TRY(boots_next(loader, deployment))) return missing = "it does not boot next";
+  const std::string path = sysroot::uki_path(deployment.digest, uki.sha256);
+  if (deployment.uki && !CFS_TRY(file_is_there(uki, sysroot.directory(), path))) {
+    return missing = "the copy of its UKI is missing or damaged";
+  }
+  Result<> complete = check_image_is_complete(sysroot, deployment.digest);
+  if (complete) return missing;
+  switch (complete.error().code) {
+    case ErrorCode::kNotFound:
+    case ErrorCode::kDigestMismatch:
+    case ErrorCode::kNoVerity:
+    case ErrorCode::kCorrupt:
+      return missing = complete.error().describe();
+    default:
+      return std::move(complete).error();
+  }
+}
+
+Result<> check_room_on_device(const Sysroot& sysroot, const boot::BootLoader& loader,
+                              const Deployment& deployment, const Plan& plan, uint64_t uki_bytes) {
+  CFS_TRY(require_space(sysroot.directory().fd(), "the sysroot", plan.disk_bytes + kMarginBytes,
+                        plan.inodes + kMarginInodes));
+  if (CFS_TRY(has_whole_entry(loader, deployment))) return {};
+  FileSystemSpace esp;
+  esp.free_bytes = CFS_TRY(loader.free_bytes());
+  return require_space(esp, "the EFI system partition", uki_bytes);
 }
 
 }  // namespace
 
-Result<UpdateResult> update(Sysroot& sysroot, MountedEsp& esp, const Environment& environment,
-                            const UpdateOptions& options) {
-  CFS_TRY(note_what_booted(sysroot, environment));
+Result<UpdateResult> update(Sysroot& sysroot, boot::BootLoader& loader,
+                            const Environment& environment, const UpdateOptions& options) {
+  Inventory installed = CFS_TRY(note_what_booted(sysroot, environment, loader));
+  const UnixTime now = CFS_TRY(believable_time(sysroot, installed, environment));
   const Origin& origin = sysroot.origin();
-  Repository repository = CFS_TRY(
-      Repository::open(options.url.empty() ? origin.url : options.url, environment.network));
+  Repository repository =
+      CFS_TRY(Repository::open(options.url.value_or(origin.url), environment.network));
   trust::Fetch fetch = repository.metadata();
   trust::MetadataDirectory trusted = CFS_TRY(sysroot.trust_store());
-  trust::Verified<trust::Targets> targets =
-      CFS_TRY(trust::refresh(trusted, fetch, environment.now()));
+  trust::Verified<trust::Targets> targets = CFS_TRY(trust::refresh(trusted, fetch, now));
   trust::ReleaseTarget newest =
       CFS_TRY(trust::find_newest_release(trusted, fetch, targets, origin.name, origin.channel));
-  CFS_TRY(refuse_older(sysroot, targets, newest));
+  CFS_TRY(refuse_older(installed, targets, newest));
   trust::Verified<release::ReleaseDescription> description =
       CFS_TRY(trust::fetch_release(targets, newest.target, fetch));
   const verity::Digest& digest = description->image.digest;
-
-  std::optional<Deployment> current = CFS_TRY(next_deployment(sysroot));
-  if (current && current->digest == digest && current->epoch == newest.epoch &&
-      CFS_TRY(boots_next(*esp, *current))) {
-    environment.print("up to date: " + origin.name + " " + named(newest.version, newest.epoch) +
-                      "\n");
-    return UpdateResult{.staged = {}, .up_to_date = true};
-  }
-
   const release::ReleaseFile* uki = description->file_with_role("uki");
   if (uki == nullptr) {
     return make_error(ErrorCode::kCorrupt, "release '" + newest.version + "' has no UKI");
   }
+
+  const References& references = installed.references;
+  const std::optional<Deployment>& current =
+      references.staged ? references.staged : references.booted;
+  if (current && current->digest == digest && current->epoch == newest.epoch) {
+    std::optional<std::string> missing = CFS_TRY(what_is_missing(sysroot, loader, *current, *uki));
+    if (!missing) {
+      environment.print("up to date: " + origin.name + " " + named(newest.version, newest.epoch) +
+                        "\n");
+      return UpdateResult{.staged = {}, .up_to_date = true};
+    }
+    environment.print("incomplete: " + named(newest.version, newest.epoch) + ", " + *missing +
+                      "\n");
+  }
+
   trust::Verified<transport::Manifest> manifest =
       CFS_TRY(trust::fetch_transport(description, fetch));
   Plan plan = CFS_TRY(make_plan(manifest, sysroot.objects()));
-  const int cfs = sysroot.directory_fd();
-  bool uki_is_missing = !CFS_TRY(file_is_there(*uki, cfs, uki_path(*description, *uki)));
+  const Directory& cfs = sysroot.directory();
+  const std::string uki_path = sysroot::uki_path(digest, uki->sha256);
+  bool uki_is_missing = !CFS_TRY(file_is_there(*uki, cfs, uki_path));
   if (uki_is_missing) {
     plan.fetch_bytes += uki->size_bytes;
     plan.disk_bytes += align_up(uki->size_bytes, 4096);
@@ -100,33 +157,54 @@ Result<UpdateResult> update(Sysroot& sysroot, MountedEsp& esp, const Environment
       format_bytes(plan.disk_bytes) + " on disk\n");
   if (options.check_only) return UpdateResult{};
 
-  uint64_t installed = options.purpose == Purpose::kDevice
-                           ? static_cast<uint64_t>(std::max<UnixTime>(environment.now(), 0))
-                           : description->created;
-  Deployment deployment = CFS_TRY(deployment_for(sysroot, *description, installed));
+  uint64_t time_of_record = options.purpose == Purpose::kDevice
+                                ? static_cast<uint64_t>(std::max<UnixTime>(now, 0))
+                                : description->created;
+  Deployment deployment = CFS_TRY(deployment_for(sysroot, installed, *description, time_of_record));
   deployment.targets_keys = targets->targets_keys;
   CFS_TRY(sysroot.require_verity());
-  CFS_TRY(check_space(cfs, "the sysroot", plan.disk_bytes, plan.inodes));
-  if (!CFS_TRY(has_entry(*esp, deployment.entry))) {
-    CFS_TRY(check_space(esp.directory_fd(), "the EFI system partition", uki->size_bytes, 0));
-  }
+  CFS_TRY(options.check_room
+              ? options.check_room(plan, uki->size_bytes)
+              : check_room_on_device(sysroot, loader, deployment, plan, uki->size_bytes));
 
   {
     Progress progress("fetching", plan.fetch_bytes);
-    CFS_TRY(make_directories(cfs, Sysroot::release_directory(digest)));
-    if (uki_is_missing) {
-      CFS_TRY(repository.fetch_file(*uki, cfs, uki_path(*description, *uki), progress));
-    }
+    const std::string directory = sysroot::release_directory(digest);
+    CFS_TRY(cfs.make_directories(directory, sysroot::mode_of(directory, true)));
+    if (uki_is_missing) CFS_TRY(repository.fetch_file(*uki, cfs, uki_path, progress));
     CFS_TRY(repository.fetch_objects(plan.objects, sysroot.objects(), progress));
     if (plan.image) {
       CFS_TRY(repository.fetch_objects(std::span(&*plan.image, 1), sysroot.objects(), progress));
     }
   }
   if (options.purpose == Purpose::kDevice) CFS_TRY(fill_var(sysroot, digest));
-  Deployment staged = CFS_TRY(activate(sysroot, *esp, description, std::move(deployment)));
+  Deployment staged =
+      CFS_TRY(activate(sysroot, loader, installed, description, std::move(deployment)));
   environment.print("staged " + named(staged.version, staged.epoch) + ": " + staged.entry +
                     " boots next\n");
   return UpdateResult{.staged = std::move(staged)};
+}
+
+RunCommand declare_update(CLI::App& command) {
+  struct Arguments {
+    std::string sysroot = kDefaultSysroot;
+    std::string esp;
+    std::optional<net::Url> url;
+    bool check = false;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  add_sysroot_option(command, arguments->sysroot);
+  add_esp_option(command, arguments->esp);
+  add_url_option(command, "--url", "Fetch from here this time (mirror, USB stick)", arguments->url);
+  command.add_flag("--check", arguments->check, "Only say what would be fetched");
+  return [arguments](const Environment& environment) -> Result<int> {
+    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
+    MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment));
+    UpdateResult result =
+        CFS_TRY(update(sysroot, esp.loader(), environment,
+                       {.url = arguments->url, .check_only = arguments->check, .check_room = {}}));
+    return result.up_to_date ? exit_status(ErrorCode::kNothingToDo) : 0;
+  };
 }
 
 }  // namespace cfs::deployer

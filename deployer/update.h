@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "deployer/activate.h"
-#include "deployer/mounted_esp.h"
+#include <functional>
+#include <optional>
+
+#include "deployer/command.h"
+#include "deployer/fetch/plan.h"
 #include "deployer/sysroot/sysroot.h"
+#include "lib/boot/boot_loader.h"
 
 namespace cfs::deployer {
 
@@ -13,9 +17,12 @@ enum class Purpose {
 };
 
 struct UpdateOptions {
-  std::string url;          ///< empty: the sysroot's origin
-  bool check_only = false;  ///< say what would be done, fetch nothing but metadata
+  std::optional<net::Url> url;  ///< none: the sysroot's origin
+  bool check_only = false;      ///< say what would be done, fetch nothing but metadata
   Purpose purpose = Purpose::kDevice;
+  /// Looks, before anything is fetched, whether there is room for a plan and a UKI of so many
+  /// bytes. Empty: in the sysroot and on the ESP.
+  std::function<Result<>(const Plan& plan, uint64_t uki_bytes)> check_room;
 };
 
 struct UpdateResult {
@@ -24,13 +31,20 @@ struct UpdateResult {
 };
 
 /// Brings the sysroot to the newest release of its origin's name and channel: metadata, plan,
-/// space, objects, check, /var, boot entry last. What it prints goes through `environment`.
+/// space, objects, check, /var, boot entry last. What it prints goes through `environment`. A
+/// release that is installed already, and lacks an object or its boot entry, is completed.
+///
+/// A clock that is earlier than an installed release was made is wrong; the newest of these times
+/// counts instead.
 ///
 /// Stopped anywhere it can simply be called again: objects that have arrived stay.
 /// Errors: kSignature, kRollback (also when the newest release is older than one that is
 /// installed), kExpired; kNetwork; kCorrupt, kDigestMismatch; kNoSpace; kInterrupted.
-[[nodiscard]] Result<UpdateResult> update(Sysroot& sysroot, MountedEsp& esp,
+[[nodiscard]] Result<UpdateResult> update(Sysroot& sysroot, boot::BootLoader& loader,
                                           const Environment& environment,
                                           const UpdateOptions& options);
+
+/// `cfs-deploy update`
+[[nodiscard]] RunCommand declare_update(CLI::App& command);
 
 }  // namespace cfs::deployer

@@ -27,9 +27,8 @@ struct Plan {
 /// them and one block for the descriptor. Spec: Linux fsverity.rst, "ext4".
 [[nodiscard]] uint64_t disk_usage_bytes(uint64_t size_bytes);
 
-/// kNoSpace unless the file system of `dir_fd` has room for so much and a little more.
-/// `what` names it: "the root file system".
-[[nodiscard]] Result<> check_space(int dir_fd, std::string_view what, uint64_t bytes,
-                                   uint64_t inodes);
+/// What must be free besides a plan's exact sums: for directories, the journal, metadata documents.
+constexpr uint64_t kMarginBytes = 4 << 20;
+constexpr uint64_t kMarginInodes = 512;
 
 }  // namespace cfs::deployer

@@ -4,11 +4,13 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <memory>
 
-#include "lib/base/hex.h"
+#include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/base/thread_pool.h"
 #include "lib/release/layout.h"
+#include "lib/sysroot/layout.h"
 #include "lib/transport/encoding.h"
 
 namespace cfs::deployer {
@@ -18,6 +20,7 @@ constexpr unsigned kParallelDownloads = 8;
 // What an interruption may cost at most: objects get their names a group at a time.
 constexpr uint64_t kGroupBytes = 64 << 20;
 constexpr size_t kGroupObjects = 4096;
+constexpr size_t kBufferBytes = 256 << 10;
 
 /// SHA-256 of a stream.
 class Sha256 {
@@ -47,13 +50,13 @@ Error missing_is_a_network_error(Error error) {
 
 }  // namespace
 
-Result<Repository> Repository::open(std::string url, const net::ClientOptions& options) {
+Result<Repository> Repository::open(net::Url url, const net::ClientOptions& options) {
   return Repository(std::move(url), CFS_TRY(net::Client::create(options)));
 }
 
 trust::Fetch Repository::metadata() {
   return [this](const std::string& path, size_t limit_bytes) -> Result<Unverified<std::string>> {
-    net::Download download = CFS_TRY(client_.get(net::join_url(url_, path), limit_bytes));
+    net::Download download = CFS_TRY(client_.get(url_.join(path), limit_bytes));
     return Unverified<std::string>(CFS_TRY(download.read_all()));
   };
 }
@@ -98,9 +101,8 @@ Result<> Repository::fetch_group(std::span<const transport::Entry> objects,
 Result<> Repository::fetch_object(const transport::Entry& object, store::Batch& batch,
                                   Progress& progress) {
   auto fetch = [&]() -> Result<> {
-    net::Download download =
-        CFS_TRY(client_.get(net::join_url(url_, release::encoded_object_path(object.digest)),
-                            object.encoded_size_bytes));
+    net::Download download = CFS_TRY(client_.get(
+        url_.join(release::encoded_object_path(object.digest)), object.encoded_size_bytes));
     transport::ObjectDecoder decoder(
         [&](std::span<std::byte> buffer) -> Result<size_t> {
           size_t count = CFS_TRY(download.read(buffer));
@@ -117,48 +119,52 @@ Result<> Repository::fetch_object(const transport::Entry& object, store::Batch& 
       .with("while fetching object " + object.digest.hex());
 }
 
-Result<> Repository::fetch_file(const release::ReleaseFile& file, int dir_fd,
+Result<> Repository::fetch_file(const release::ReleaseFile& file, const Directory& directory,
                                 const std::string& path, Progress& progress) {
-  const std::string temporary = "tmp/" + file.name;
   auto fetch = [&]() -> Result<> {
     const std::string source = release::target_path(file.sha256, file.name);
-    net::Download download = CFS_TRY(client_.get(net::join_url(url_, source), file.size_bytes));
-    UniqueFd out = CFS_TRY(open_at(dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC, 0644));
+    net::Download download = CFS_TRY(client_.get(url_.join(source), file.size_bytes));
+    AtomicFile out = CFS_TRY(directory.create_file(path, sysroot::mode_of(path, false)));
     Sha256 sha256;
-    std::vector<std::byte> buffer(256 << 10);
+    std::vector<std::byte> buffer(kBufferBytes);
     while (size_t count = CFS_TRY(download.read(buffer))) {
       Bytes piece = Bytes(buffer).first(count);
       sha256.update(piece);
-      CFS_TRY(write_full(out.get(), piece));
+      CFS_TRY(write_full(out.fd(), piece));
       progress.add(count);
     }
     if (sha256.finish() != file.sha256) {
       return make_error(ErrorCode::kDigestMismatch,
                         "the repository's '" + source + "' is not what the release describes");
     }
-    CFS_TRY(fsync_fd(out.get()));
-    CFS_TRY(rename_at(dir_fd, temporary, dir_fd, path));
-    return fsync_directory(dir_fd, path.substr(0, path.rfind('/')));
+    return out.publish();
   };
   Result<> result = fetch();
   if (result) return {};
-  (void)remove_file(dir_fd, temporary);
   return missing_is_a_network_error(std::move(result).error())
       .with("while fetching '" + file.name + "'");
 }
 
-Result<bool> file_is_there(const release::ReleaseFile& file, int dir_fd, const std::string& path) {
-  Result<UniqueFd> opened = open_regular_at(dir_fd, path);
-  if (!opened && opened.error().code == ErrorCode::kNotFound) return false;
+Result<bool> file_is_there(const release::ReleaseFile& file, const Directory& directory,
+                           const std::string& path) {
+  Result<UniqueFd> opened = directory.open_file(path);
+  bool is_no_file = !opened && (opened.error().code == ErrorCode::kNotFound ||
+                                opened.error().code == ErrorCode::kInvalidInput);
+  if (is_no_file) return false;
   if (!opened) return Error(std::move(opened).error());
   struct stat status = CFS_TRY(fstat_fd(opened->get()));
   if (static_cast<uint64_t>(status.st_size) != file.size_bytes) return false;
+  return CFS_TRY(sha256_of_file(opened->get())) == file.sha256;
+}
+
+Result<verity::Sha256Digest> sha256_of_file(int fd) {
   Sha256 sha256;
-  std::vector<std::byte> buffer(256 << 10);
-  while (size_t count = CFS_TRY(read_full(opened->get(), buffer))) {
+  std::vector<std::byte> buffer(kBufferBytes);
+  while (size_t count = CFS_TRY(read_full(fd, buffer))) {
+    CFS_TRY(check_interrupted());
     sha256.update(Bytes(buffer).first(count));
   }
-  return sha256.finish() == file.sha256;
+  return sha256.finish();
 }
 
 }  // namespace cfs::deployer

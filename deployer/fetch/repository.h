@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <memory>
 #include <span>
 #include <string>
 
+#include "lib/base/directory.h"
 #include "lib/base/progress.h"
 #include "lib/net/http_client.h"
 #include "lib/release/description.h"
@@ -19,7 +19,7 @@ namespace cfs::deployer {
 /// objects and files, before they get their names.
 class Repository {
  public:
-  [[nodiscard]] static Result<Repository> open(std::string url, const net::ClientOptions& options);
+  [[nodiscard]] static Result<Repository> open(net::Url url, const net::ClientOptions& options);
 
   /// For lib/trust. Must not outlive the repository.
   [[nodiscard]] trust::Fetch metadata();
@@ -31,24 +31,26 @@ class Repository {
   [[nodiscard]] Result<> fetch_objects(std::span<const transport::Entry> objects,
                                        store::ObjectStore& store, Progress& progress);
 
-  /// Fetches a file of a release to `path` below `dir_fd`, a sysroot's directory: it appears whole
-  /// and durable or not at all. Errors: as above.
-  [[nodiscard]] Result<> fetch_file(const release::ReleaseFile& file, int dir_fd,
+  /// Fetches a file of a release to `path` in a sysroot's directory: it appears whole and durable
+  /// or not at all. Errors: as above.
+  [[nodiscard]] Result<> fetch_file(const release::ReleaseFile& file, const Directory& directory,
                                     const std::string& path, Progress& progress);
 
  private:
-  Repository(std::string url, net::Client client)
-      : url_(std::move(url)), client_(std::move(client)) {}
+  Repository(net::Url url, net::Client client) : url_(std::move(url)), client_(std::move(client)) {}
   Result<> fetch_group(std::span<const transport::Entry> objects, store::ObjectStore& store,
                        Progress& progress);
   Result<> fetch_object(const transport::Entry& object, store::Batch& batch, Progress& progress);
 
-  std::string url_;
+  net::Url url_;
   net::Client client_;
 };
 
-/// Is the file `path` there, with that size and SHA-256?
-[[nodiscard]] Result<bool> file_is_there(const release::ReleaseFile& file, int dir_fd,
-                                         const std::string& path);
+/// Returns true if the file `path` is there with that size and SHA-256.
+[[nodiscard]] Result<bool> file_is_there(const release::ReleaseFile& file,
+                                         const Directory& directory, const std::string& path);
+
+/// The SHA-256 of what can be read from `fd` on.
+[[nodiscard]] Result<verity::Sha256Digest> sha256_of_file(int fd);
 
 }  // namespace cfs::deployer

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/sysroot/deployment.h"
 
-#include "lib/boot/esp.h"
+#include <algorithm>
+
+#include "lib/boot/boot_loader.h"
 #include "lib/json/reader.h"
+#include "lib/release/description.h"
 
 namespace cfs::deployer {
 namespace {
@@ -15,6 +18,19 @@ constexpr std::pair<DeploymentState, std::string_view> kStates[] = {
     {DeploymentState::kGood, "good"},
     {DeploymentState::kFailed, "failed"},
 };
+
+/// A member that is a text for which `is_right` holds.
+Result<std::string> checked_text(const json::Reader& reader, std::string_view key,
+                                 bool (*is_right)(std::string_view)) {
+  json::Reader member = CFS_TRY(reader.member(key));
+  std::string text = CFS_TRY(member.text(kMaxTextBytes));
+  if (!is_right(text)) return member.refuse("has characters that do not belong there");
+  return text;
+}
+
+bool is_id(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789abcdef.") == std::string_view::npos;
+}
 
 }  // namespace
 
@@ -33,16 +49,23 @@ Result<Deployment> parse_deployment(std::string_view text) {
                       "deployment.json has a schema that this version does not know");
   }
   Deployment deployment;
-  deployment.id = CFS_TRY(CFS_TRY(reader.member("id")).text(kMaxTextBytes));
+  deployment.id = CFS_TRY(checked_text(reader, "id", is_id));
   deployment.digest = CFS_TRY(CFS_TRY(reader.member("digest")).sha256());
-  deployment.name = CFS_TRY(CFS_TRY(reader.member("name")).text(kMaxTextBytes));
-  deployment.version = CFS_TRY(CFS_TRY(reader.member("version")).text(kMaxTextBytes));
-  deployment.channel = CFS_TRY(CFS_TRY(reader.member("channel")).text(kMaxTextBytes));
+  deployment.name = CFS_TRY(checked_text(reader, "name", release::is_release_name));
+  deployment.version = CFS_TRY(checked_text(reader, "version", release::is_version));
+  deployment.channel = CFS_TRY(checked_text(reader, "channel", release::is_channel));
   deployment.epoch = CFS_TRY(CFS_TRY(reader.member("epoch")).integer());
   deployment.installed = CFS_TRY(CFS_TRY(reader.member("installed")).integer());
   json::Reader entry = CFS_TRY(reader.member("entry"));
   deployment.entry = CFS_TRY(entry.text(kMaxTextBytes));
-  if (!boot::check_entry_name(deployment.entry)) return entry.refuse("must be a boot entry's name");
+  constexpr std::string_view kFileSuffix = ".efi";
+  if (deployment.entry.ends_with(kFileSuffix)) {
+    deployment.entry.resize(deployment.entry.size() - kFileSuffix.size());
+  }
+  if (!boot::check_entry_id(deployment.entry)) return entry.refuse("must be a boot entry's id");
+  if (std::optional<json::Reader> uki = CFS_TRY(reader.optional_member("uki"))) {
+    deployment.uki = CFS_TRY(uki->sha256());
+  }
   if (std::optional<json::Reader> keys = CFS_TRY(reader.optional_member("targets_keys"))) {
     deployment.targets_keys = CFS_TRY(keys->sha256());
   }
@@ -70,6 +93,7 @@ json::Value to_json(const Deployment& deployment) {
       {"installed", deployment.installed},
       {"entry", deployment.entry},
   };
+  if (deployment.uki) object["uki"] = deployment.uki->hex();
   if (deployment.targets_keys) object["targets_keys"] = deployment.targets_keys->hex();
   return object;
 }

@@ -25,7 +25,10 @@ struct Deployment {
   uint64_t epoch = 0;
   DeploymentState state = DeploymentState::kStaged;
   uint64_t installed = 0;  ///< Unix time
-  std::string entry;       ///< file name of its UKI on the ESP
+  std::string entry;       ///< id of its boot entry (lib/boot/boot_loader.h)
+  /// SHA-256 of its UKI, of which a copy lies with the release. None: an earlier version of
+  /// cfs-deploy made the record.
+  std::optional<verity::Sha256Digest> uki;
   /// trust::Targets::targets_keys, under which the epoch was counted. Absent in older files.
   std::optional<verity::Sha256Digest> targets_keys;
   bool operator==(const Deployment&) const = default;
@@ -33,7 +36,8 @@ struct Deployment {
 
 [[nodiscard]] std::string_view state_name(DeploymentState state);
 
-/// Errors: kCorrupt; kUnsupported (another schema).
+/// Every field is checked: what is returned can be printed. Also reads what cfs 0.1 wrote, where
+/// `entry` is the name of the entry's file. Errors: kCorrupt; kUnsupported (another schema).
 [[nodiscard]] Result<Deployment> parse_deployment(std::string_view text);
 [[nodiscard]] json::Value to_json(const Deployment& deployment);
 

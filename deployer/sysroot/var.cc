@@ -8,15 +8,16 @@
 #include <unordered_map>
 
 #include "deployer/fetch/plan.h"
+#include "lib/base/free_space.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
 #include "lib/erofs/reader.h"
+#include "lib/sysroot/layout.h"
 
 namespace cfs::deployer {
 namespace {
 
-constexpr const char* kVar = "state/var";
 constexpr size_t kCopyBytes = 1 << 20;
 
 Result<erofs::Image> read_image(Sysroot& sysroot, const verity::Digest& digest) {
@@ -50,15 +51,15 @@ dev_t device_of(const tree::Node& node) {
   return makedev((rdev >> 8) & 0xfff, (rdev & 0xff) | ((rdev >> 12) & 0xfff00));
 }
 
-/// Writes one tree below a directory that is ours alone.
+/// Writes a tree into a directory that is ours alone.
 class Filler {
  public:
-  Filler(Sysroot& sysroot, int dir_fd, std::string as)
-      : sysroot_(sysroot), dir_fd_(dir_fd), as_(std::move(as)) {}
+  /// The directory stands for /var itself.
+  Filler(Sysroot& sysroot, int dir_fd) : sysroot_(sysroot), dir_fd_(dir_fd) {}
 
   Result<> add(const tree::Node& node) {
     CFS_TRY(check_interrupted());
-    const std::string path = path_below(as_, node);
+    const std::string path = path_below(".", node);
     const tree::Node& inode = node.inode();
     if (!inode.is_directory()) {
       auto [first, is_new] = names_.try_emplace(&inode, path);
@@ -85,10 +86,11 @@ class Filler {
 
  private:
   static Error failure(const tree::Node& node) {
-    return errno_error("cannot copy '" + node.path() + "' of the image to '" + kVar + "'");
+    return errno_error("cannot copy '" + node.path() + "' of the image to '" + sysroot::kVar + "'");
   }
 
   Result<> make(const tree::Node& inode, const std::string& path) {
+    if (path == ".") return {};  // there
     if (inode.is_directory()) {
       if (::mkdirat(dir_fd_, path.c_str(), 0700) != 0) return failure(inode);
     } else if (inode.is_symlink()) {
@@ -143,7 +145,6 @@ class Filler {
 
   Sysroot& sysroot_;
   int dir_fd_;
-  std::string as_;
   std::vector<std::byte> buffer_ = std::vector<std::byte>(kCopyBytes);
   std::unordered_map<const tree::Node*, std::string> names_;  // first name of each inode
   std::vector<std::pair<const tree::Node*, std::string>> directories_;
@@ -152,15 +153,14 @@ class Filler {
 }  // namespace
 
 Result<> fill_var(Sysroot& sysroot, const verity::Digest& image_digest) {
-  const int cfs = sysroot.directory_fd();
-  if (stat_at(cfs, kVar, AT_SYMLINK_NOFOLLOW)) return {};
+  const Directory& cfs = sysroot.directory();
+  if (CFS_TRY(cfs.exists(sysroot::kVar))) return {};
   erofs::Image image = CFS_TRY(read_image(sysroot, image_digest));
   const tree::Node* var = image.tree.find("/var");
-  const std::string temporary = "tmp/var";
-  CFS_TRY(remove_tree(cfs, temporary));
-  if (var == nullptr || !var->is_directory()) {
-    CFS_TRY(make_directories(cfs, temporary));
-  } else {
+  const std::string work = std::string(sysroot::kTemporary) + "/var";
+  CFS_TRY(cfs.remove_tree(work));
+  CFS_TRY(cfs.make_directories(work, 0755));
+  if (var != nullptr && var->is_directory()) {
     uint64_t bytes = 0;
     uint64_t inodes = 0;
     CFS_TRY(walk(*var, [&](const tree::Node& node) -> Result<> {
@@ -168,18 +168,20 @@ Result<> fill_var(Sysroot& sysroot, const verity::Digest& image_digest) {
       ++inodes;
       return {};
     }));
-    CFS_TRY(check_space(cfs, "the sysroot, for /var,", bytes, inodes));
+    CFS_TRY(require_space(cfs.fd(), "the sysroot, for /var,", bytes + kMarginBytes,
+                          inodes + kMarginInodes));
     Progress progress("filling /var", inodes, Progress::Unit::kItems);
-    Filler filler(sysroot, cfs, temporary);
+    Directory place = CFS_TRY(cfs.open_directory(work));
+    Filler filler(sysroot, place.fd());
     CFS_TRY(walk(*var, [&](const tree::Node& node) -> Result<> {
       progress.add(1);
       return filler.add(node);
     }));
     CFS_TRY(filler.finish());
   }
-  CFS_TRY(sync_filesystem(cfs));
-  CFS_TRY(rename_at(cfs, temporary, cfs, kVar));
-  return fsync_directory(cfs, "state");
+  CFS_TRY(sync_filesystem(cfs.fd()));
+  CFS_TRY(cfs.rename(work, sysroot::kVar));
+  return cfs.sync(sysroot::kState);
 }
 
 Result<std::vector<disk::RootEntry>> var_entries(Sysroot& sysroot,
@@ -210,8 +212,8 @@ Result<std::vector<disk::RootEntry>> var_entries(Sysroot& sysroot,
     if (inode.is_device()) entry.device = device_of(inode);
     entry.symlink_target = inode.symlink_target();
     if (inode.is_external()) {
-      entry.content =
-          disk::HostFile{sysroot.path() + "/cfs/objects/" + inode.digest()->object_path()};
+      entry.content = disk::HostFile{sysroot.path() + "/" + sysroot::kSysrootDirectory + "/" +
+                                     sysroot::object_path(*inode.digest())};
     } else if (inode.is_regular()) {
       entry.content = std::string(inode.content());
     }

@@ -32,14 +32,20 @@ struct DiskPlan {
   int64_t source_date_epoch = 0;
   std::vector<EspFile> esp_files;
   std::vector<RootEntry> root_entries;
-  uint64_t esp_size_bytes = 512U << 20;       ///< at least 64 MiB; sparse
-  uint64_t root_free_bytes = 1024ULL << 20U;  ///< as `df` will say, or more; sparse
+  uint64_t esp_size_bytes = 512U << 20;  ///< at least 64 MiB; sparse
+  /// As `df` will say, or more; sparse. Besides that root alone has room for one more release.
+  uint64_t root_free_bytes = 1024ULL << 20U;
   /// Called with the bytes written since the last call. May be empty.
   std::function<void(uint64_t)> on_progress;
 };
 
 /// Bytes that on_progress will have been told of in the end: the total for a progress line.
 [[nodiscard]] Result<uint64_t> content_bytes(const DiskPlan& plan);
+
+/// What a disk image will take, at most, on the disk that it is written to: `content_bytes` on the
+/// root file system and `esp_bytes` on the ESP. Known before there is a plan.
+[[nodiscard]] uint64_t occupied_bytes(uint64_t content_bytes, uint64_t esp_bytes,
+                                      uint64_t root_free_bytes);
 
 /// The most that `root_free_bytes` can be.
 constexpr uint64_t kMaxRootFreeBytes = 1ULL << 40U;

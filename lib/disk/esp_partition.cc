@@ -11,6 +11,7 @@
 #include "lib/base/subprocess.h"
 #include "lib/disk/content.h"
 #include "lib/disk/host_program.h"
+#include "lib/sysroot/layout.h"
 
 namespace cfs::disk {
 namespace {
@@ -80,7 +81,7 @@ Result<> make_esp(const std::string& directory, const std::string& name, const E
 
   // --invariant: mkfs.vfat 4.2 takes the label's creation time from the clock otherwise.
   CFS_TRY(run({mkfs, "--invariant", "-F", "32", "-S", std::to_string(kSectorBytes), "-s",
-               extent.size_bytes >= kLargeBytes ? "8" : "1", "-n", "cfs-esp", "-i",
+               extent.size_bytes >= kLargeBytes ? "8" : "1", "-n", sysroot::kEspLabel, "-i",
                fmt::format("{:08x}", volume_id),
                "--offset=" + std::to_string(extent.offset_bytes / kSectorBytes), name,
                std::to_string(extent.size_bytes / 1024)}));

@@ -397,6 +397,8 @@ Result<> Ext4Writer::State::write_file(const RootEntry& entry, ext2_ino_t number
   }
   std::vector<Run> runs = CFS_TRY(runs_of(number, inode));
   if (!runs.empty()) next_block = runs.back().physical + runs.back().length;
+  // Behind the last block there is none to look for.
+  if (next_block >= ext2fs_blocks_count(fs->super)) next_block = fs->super->s_first_data_block;
 
   Reader reader = CFS_TRY(Reader::open(content));
   verity::MerkleHasher hasher(verity::TreeBlocks::kKeep);
@@ -496,6 +498,11 @@ Result<Ext4Writer> Ext4Writer::open(const std::string& path, uint64_t offset_byt
 
 Result<> Ext4Writer::add(const RootEntry& entry, const std::function<void(uint64_t)>& on_progress) {
   return state_->add(entry, on_progress);
+}
+
+void Ext4Writer::reserve_for_root(uint64_t bytes) {
+  ext2fs_r_blocks_count_set(state_->fs->super, bytes / kBlockBytes);
+  ext2fs_mark_super_dirty(state_->fs);
 }
 
 uint64_t Ext4Writer::free_bytes() const {

@@ -35,7 +35,10 @@ class Ext4Writer {
   [[nodiscard]] Result<> add(const RootEntry& entry,
                              const std::function<void(uint64_t)>& on_progress);
 
-  /// Bytes that are free for files now.
+  /// Keeps the last so many free bytes for root. At most half of the file system.
+  void reserve_for_root(uint64_t bytes);
+
+  /// Bytes that are free for files of root now.
   [[nodiscard]] uint64_t free_bytes() const;
 
   /// Writes the metadata. Call once, last. Syncing the file is the caller's.

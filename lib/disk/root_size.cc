@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How large must an ext4 file system be so that given files and a given free space fit? Files are
-// counted exactly, directories and extent trees a little too high, the file system's own blocks as
-// mke2fs lays them out (sparse_super, resize_inode, 64-byte group descriptors). The last depends on
-// the size that is being computed: a few rounds settle it.
+// Files are counted exactly, directories and extent trees a little too high, the file system's own
+// blocks about as mke2fs lays them out (sparse_super, resize_inode, 64-byte group descriptors). The
+// last depend on the size that is being computed: a few rounds settle it.
 #include "lib/disk/root_size.h"
 
 #include <sys/stat.h>
@@ -20,6 +19,7 @@ namespace cfs::disk {
 namespace {
 
 constexpr uint64_t kMiB = 1U << 20;
+constexpr uint64_t kReservedMarginBytes = 8 * kMiB;
 constexpr uint64_t kBlocksPerGroup = 8 * kBlockBytes;
 constexpr uint64_t kGroupDescriptorBytes = 64;
 constexpr uint64_t kMaxReservedDescriptorBlocks = 1024;
@@ -64,7 +64,7 @@ uint64_t file_blocks(uint64_t size_bytes, bool has_verity) {
 
 }  // namespace
 
-Result<RootSize> size_root(std::span<const RootEntry> entries, uint64_t free_bytes) {
+Result<RootNeed> root_need(std::span<const RootEntry> entries) {
   uint64_t blocks = 16;  // root directory, lost+found, resize inode
   uint64_t inodes = 16;
   std::unordered_map<std::string, uint64_t> directory_bytes;
@@ -96,18 +96,24 @@ Result<RootSize> size_root(std::span<const RootEntry> entries, uint64_t free_byt
     blocks += divide_up(bytes + 24, kUsableDirectoryBytes);
     ++inodes;
   }
-  blocks += divide_up(free_bytes, kBlockBytes);
+  return RootNeed{.bytes = blocks * kBlockBytes, .inodes = inodes};
+}
 
+uint64_t reserved_for_root_bytes(const RootNeed& need) { return need.bytes + kReservedMarginBytes; }
+
+RootSize guess_root_size(const RootNeed& need, uint64_t free_bytes) {
+  const uint64_t wanted_bytes =
+      need.bytes + align_up(free_bytes, kBlockBytes) + reserved_for_root_bytes(need);
   RootSize size{.size_bytes = kMinSizeBytes};
   for (int round = 0; round < 8; ++round) {
     size.journal_bytes = journal_bytes(size.size_bytes);
-    // For later: as many again as there are, or as usual for the size.
-    size.inode_count = align_up(std::max(inodes * 2, size.size_bytes / kBytesPerInode), 1024);
+    // For later: as many again as there are for the next release, and as usual for the size.
+    size.inode_count = align_up(need.inodes * 2 + size.size_bytes / kBytesPerInode, 1024);
     uint64_t groups = divide_up(size.size_bytes, kBlockBytes * kBlocksPerGroup);
     uint64_t inode_table_bytes =
         size.inode_count * kInodeBytes + groups * kBlockBytes * 2;  // rounded up in each group
-    uint64_t total = (blocks + group_overhead_blocks(groups)) * kBlockBytes + size.journal_bytes +
-                     inode_table_bytes + kernel_reserve_bytes(size.size_bytes);
+    uint64_t total = wanted_bytes + group_overhead_blocks(groups) * kBlockBytes +
+                     size.journal_bytes + inode_table_bytes + kernel_reserve_bytes(size.size_bytes);
     // A group has as many bits for inodes as for blocks; mke2fs makes groups smaller for more.
     uint64_t rounded = align_up(std::max(total, size.inode_count * kBlockBytes), kMiB);
     if (rounded <= size.size_bytes) break;

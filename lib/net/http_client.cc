@@ -42,33 +42,10 @@ constexpr milliseconds kMaxRetryAfter{120'000};
 constexpr uint64_t kLongestDownloadSeconds = 7 * 24 * 3600;
 constexpr long kMaxRedirects = 5;
 
-struct UrlDeleter {
-  void operator()(CURLU* url) const { curl_url_cleanup(url); }
-};
-using Url = std::unique_ptr<CURLU, UrlDeleter>;
-
 struct EasyDeleter {
   void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
 };
 using Easy = std::unique_ptr<CURL, EasyDeleter>;
-
-std::optional<std::string> url_part(const Url& url, CURLUPart part, unsigned flags) {
-  char* text = nullptr;
-  if (curl_url_get(url.get(), part, &text, flags) != CURLUE_OK) return std::nullopt;
-  std::string value = text;
-  curl_free(text);
-  return value;
-}
-
-/// For messages: without a user name and password.
-std::string displayed(const std::string& text) {
-  Url url(curl_url());
-  if (curl_url_set(url.get(), CURLUPART_URL, text.c_str(), 0) != CURLUE_OK) return text;
-  if (!url_part(url, CURLUPART_USER, 0)) return text;
-  curl_url_set(url.get(), CURLUPART_USER, nullptr, 0);
-  curl_url_set(url.get(), CURLUPART_PASSWORD, nullptr, 0);
-  return url_part(url, CURLUPART_URL, 0).value_or(text);
-}
 
 bool is_transient_status(long status) {
   return status == 408 || status == 429 || status == 500 || status == 502 || status == 503 ||
@@ -114,9 +91,10 @@ std::optional<uint64_t> content_range_start(CURL* easy) {
 
 /// One download. The first half belongs to the network thread; `mutex` guards the second.
 struct Transfer {
-  std::string url;
-  std::string shown_url;
-  uint64_t limit_bytes = 0;
+  Transfer(Url address, uint64_t limit) : url(std::move(address)), limit_bytes(limit) {}
+
+  const Url url;
+  const uint64_t limit_bytes;
   Clock::time_point deadline;
 
   Easy easy;                     // null between attempts
@@ -141,11 +119,11 @@ struct Transfer {
 };
 
 Error network_error(const Transfer& transfer, const std::string& what) {
-  return make_error(ErrorCode::kNetwork, "cannot fetch '" + transfer.shown_url + "': " + what);
+  return make_error(ErrorCode::kNetwork, "cannot fetch '" + transfer.url.shown() + "': " + what);
 }
 
 Error too_long(const Transfer& transfer) {
-  return make_error(ErrorCode::kCorrupt, "'" + transfer.shown_url + "' is longer than the " +
+  return make_error(ErrorCode::kCorrupt, "'" + transfer.url.shown() + "' is longer than the " +
                                              std::to_string(transfer.limit_bytes) +
                                              " bytes it may have");
 }
@@ -221,11 +199,8 @@ class Client::Engine {
     curl_multi_cleanup(multi_);
   }
 
-  std::shared_ptr<Transfer> add(const std::string& url, uint64_t limit_bytes) {
-    auto transfer = std::make_shared<Transfer>();
-    transfer->url = url;
-    transfer->shown_url = displayed(url);
-    transfer->limit_bytes = limit_bytes;
+  std::shared_ptr<Transfer> add(const Url& url, uint64_t limit_bytes) {
+    auto transfer = std::make_shared<Transfer>(url, limit_bytes);
     transfer->due = Clock::now();
     uint64_t seconds = limit_bytes / std::max<uint64_t>(1, options_.min_bytes_per_second);
     transfer->deadline = transfer->due + options_.base_deadline +
@@ -319,9 +294,9 @@ class Client::Engine {
     transfer.curl_message[0] = '\0';
     transfer.attempt_start = transfer.received;
 
-    bool secure = transfer.url.starts_with("https:");
+    bool secure = transfer.url.scheme() == Url::Scheme::kHttps;
     auto count = [](auto duration) { return static_cast<long>(duration.count()); };
-    curl_easy_setopt(easy, CURLOPT_URL, transfer.url.c_str());
+    curl_easy_setopt(easy, CURLOPT_URL, transfer.url.with_password().c_str());
     curl_easy_setopt(easy, CURLOPT_PRIVATE, &transfer);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1L);
@@ -486,35 +461,18 @@ Result<Client> Client::create(const ClientOptions& options) {
   return Client(std::make_unique<Engine>(options, multi));
 }
 
-Result<Download> Client::get(const std::string& url, uint64_t limit_bytes) {
-  Url parsed(curl_url());
-  std::optional<std::string> scheme;
-  if (curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) == CURLUE_OK) {
-    scheme = url_part(parsed, CURLUPART_SCHEME, 0);
-  }
+Result<Download> Client::get(const Url& url, uint64_t limit_bytes) {
   auto state = std::make_unique<Download::State>();
-  state->url = url;
-  if (scheme == "http" || scheme == "https") {
+  if (url.scheme() != Url::Scheme::kFile) {
     state->engine = engine_.get();
     state->transfer = engine_->add(url, limit_bytes);
     return Download(std::move(state));
   }
-  if (scheme != "file") {
-    return make_error(ErrorCode::kInvalidInput,
-                      "'" + displayed(url) + "' is not an http://, https:// or file:// URL");
-  }
-  std::optional<std::string> path = url_part(parsed, CURLUPART_PATH, CURLU_URLDECODE);
-  if (!path) return make_error(ErrorCode::kInvalidInput, "'" + url + "' has no usable path");
-  state->file = CFS_TRY_WITH("while fetching '" + url + "'", open_regular_at(AT_FDCWD, *path));
+  state->url = url.shown();
+  state->file = CFS_TRY_WITH("while fetching '" + url.shown() + "'",
+                             open_regular_at(AT_FDCWD, url.file_path()));
   state->left_bytes = limit_bytes;
   return Download(std::move(state));
-}
-
-std::string join_url(std::string base, const std::string& path) {
-  while (base.ends_with('/')) base.pop_back();
-  if (!path.starts_with('/')) base += '/';
-  for (char c : path) base += c == '+' ? "%2B" : std::string(1, c);
-  return base;
 }
 
 }  // namespace cfs::net

@@ -8,6 +8,7 @@
 
 #include "lib/base/bytes.h"
 #include "lib/base/result.h"
+#include "lib/net/url.h"
 
 namespace cfs::net {
 
@@ -52,8 +53,7 @@ class Download {
   std::unique_ptr<State> state_;
 };
 
-/// Fetches `http://`, `https://` and `file://` URLs, several at once, each bounded in size and
-/// time.
+/// Fetches files by their URLs, several at once, each bounded in size and time.
 ///
 /// One network thread drives all transfers (libcurl multi); bodies wait in small buffers and a slow
 /// reader slows its own transfer only. Redirects: at most 5, to http and https only, and never from
@@ -68,8 +68,8 @@ class Client {
   ~Client();
 
   /// Starts a download; it makes progress from now on. More than `limit_bytes` are refused.
-  /// Errors: kInvalidInput (not a URL of the three schemes); later ones come from read().
-  [[nodiscard]] Result<Download> get(const std::string& url, uint64_t limit_bytes);
+  /// Errors of a file:// URL: those of opening the file. All others come from read().
+  [[nodiscard]] Result<Download> get(const Url& url, uint64_t limit_bytes);
 
  private:
   friend class Download;
@@ -77,9 +77,5 @@ class Client {
   explicit Client(std::unique_ptr<Engine> engine);
   std::unique_ptr<Engine> engine_;
 };
-
-/// `base` and `path`, a name in a repository, joined with exactly one '/' between them. A '+' in
-/// the path is escaped: S3 takes a plain one for a space.
-[[nodiscard]] std::string join_url(std::string base, const std::string& path);
 
 }  // namespace cfs::net

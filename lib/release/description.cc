@@ -112,6 +112,7 @@ const ReleaseFile* ReleaseDescription::file_with_role(std::string_view role) con
 }
 
 bool is_release_name(std::string_view text) { return matches(text, kNameRule); }
+bool is_version(std::string_view text) { return matches(text, kVersionRule); }
 bool is_channel(std::string_view text) { return matches(text, kWordRule); }
 
 Result<ReleaseDescription> parse_description(std::string_view text) {

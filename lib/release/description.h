@@ -72,8 +72,9 @@ struct ReleaseDescription {
   [[nodiscard]] const ReleaseFile* file_with_role(std::string_view role) const;
 };
 
-/// Could a release have this name, be in this channel?
+/// Could a release have this name, have this version, be in this channel?
 [[nodiscard]] bool is_release_name(std::string_view text);
+[[nodiscard]] bool is_version(std::string_view text);
 [[nodiscard]] bool is_channel(std::string_view text);
 
 /// Parses `release.json`; every field is checked. If kernel.cmdline pins an image digest it must be

@@ -37,10 +37,10 @@ constexpr char kPrivateDirectory[] = ".cfs";
 constexpr char kTemporaryDirectory[] = "tmp";  // in the private one
 constexpr size_t kFanOutDigits = 2;
 constexpr size_t kRandomNameDigits = 16;
-// Who shares the store is for the umask (or a default ACL) to say. In what is our own, users who
-// share it leave each other's files alone.
+// Less the umask, unless the store's options say which mode. In what is our own, users who share
+// the store leave each other's files alone.
 constexpr mode_t kDirectoryMode = 0777;
-constexpr mode_t kPrivateDirectoryMode = 01777;
+constexpr mode_t kStickyBit = 01000;
 
 std::string in_quotes(const verity::Digest& digest) {
   return "object '" + digest.object_path() + "'";
@@ -78,8 +78,24 @@ Result<UniqueFd> open_own_directory(int dir_fd, const std::string& name) {
   return open_at(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
 
-Result<UniqueFd> make_own_directory(int dir_fd, const std::string& name) {
-  CFS_TRY(make_directories(dir_fd, name, kPrivateDirectoryMode));
+/// Makes a directory unless it is there: of the mode that the options say, or of 0777 less the
+/// umask.
+Result<> make_directory(int dir_fd, const std::string& name, const StoreOptions& options,
+                        mode_t special_bits) {
+  const mode_t mode = options.directory_mode.value_or(kDirectoryMode) | special_bits;
+  if (::mkdirat(dir_fd, name.c_str(), mode) != 0) {
+    return make_directories(dir_fd, name);  // there already, or an error
+  }
+  // A name that was made in this instant is ours: nobody else has had time to replace it.
+  if (options.directory_mode && ::fchmodat(dir_fd, name.c_str(), mode, 0) != 0) {
+    return errno_error("cannot change the mode of '" + name + "'");
+  }
+  return {};
+}
+
+Result<UniqueFd> make_own_directory(int dir_fd, const std::string& name,
+                                    const StoreOptions& options) {
+  CFS_TRY(make_directory(dir_fd, name, options, kStickyBit));
   return open_own_directory(dir_fd, name);
 }
 
@@ -241,7 +257,7 @@ void ObjectStore::State::cache_record(const verity::Digest& digest, const struct
 void ObjectStore::State::save_cache() {
   std::lock_guard lock(cache_mutex_);
   if (!cache_ || !cache_->changed()) return;
-  Result<UniqueFd> fd = make_own_directory(directory.get(), kPrivateDirectory);
+  Result<UniqueFd> fd = make_own_directory(directory.get(), kPrivateDirectory, options);
   // A store that cannot be written to, or a full disk: the next run hashes again.
   if (fd) (void)cache_->save(fd->get());
 }
@@ -262,7 +278,10 @@ Result<Proof> ObjectStore::State::prove(const verity::Digest& digest, UniqueFd* 
   if (!file) {
     Error error = std::move(file).error();
     if (error.code == ErrorCode::kNotFound) return Proof::kMissing;
-    if (error.sys_errno == ELOOP || error.sys_errno == ENXIO) return Proof::kWrong;
+    // A symlink, a socket, or a file that we may not read: not an object that anybody can use.
+    if (error.sys_errno == ELOOP || error.sys_errno == ENXIO || error.sys_errno == EACCES) {
+      return Proof::kWrong;
+    }
     return error;
   }
   uint64_t now_ns = file_clock_ns();
@@ -309,10 +328,10 @@ ObjectStore::~ObjectStore() {
 
 Result<ObjectStore> ObjectStore::open(int dir_fd, const std::string& path,
                                       const StoreOptions& options) {
-  CFS_TRY(make_directories(dir_fd, path, kDirectoryMode));
+  CFS_TRY(make_directories(dir_fd, path, options.directory_mode.value_or(kDirectoryMode)));
   auto state = std::make_unique<State>();
   state->directory = CFS_TRY(open_at(dir_fd, path, O_RDONLY | O_DIRECTORY));
-  state->path = path;
+  state->path = options.shown_path.empty() ? path : options.shown_path;
   state->options = options;
   return ObjectStore(std::move(state));
 }
@@ -456,8 +475,9 @@ Result<> Batch::State::remove_stale() {
 Result<int> Batch::State::open_temporary_directory() {
   std::lock_guard lock(mutex);
   if (temporary_directory.valid()) return temporary_directory.get();
-  UniqueFd own = CFS_TRY(make_own_directory(store->directory.get(), kPrivateDirectory));
-  temporaries = CFS_TRY(make_own_directory(own.get(), kTemporaryDirectory));
+  UniqueFd own =
+      CFS_TRY(make_own_directory(store->directory.get(), kPrivateDirectory, store->options));
+  temporaries = CFS_TRY(make_own_directory(own.get(), kTemporaryDirectory, store->options));
   spread_on_disk(temporaries.get());
   for (;;) {
     std::string name = random_name();
@@ -583,7 +603,12 @@ Result<> Batch::State::publish(const verity::Digest& digest, const Pending& obje
       ::renameat(temporary_directory.get(), name.c_str(), store->directory.get(), path.c_str());
   if (failed != 0 && errno == ENOENT) {
     CFS_TRY(
-        make_directories(store->directory.get(), path.substr(0, kFanOutDigits), kDirectoryMode));
+        make_directory(store->directory.get(), path.substr(0, kFanOutDigits), store->options, 0));
+    failed =
+        ::renameat(temporary_directory.get(), name.c_str(), store->directory.get(), path.c_str());
+  }
+  if (failed != 0 && errno == EISDIR) {  // somebody has put a directory in the object's place
+    CFS_TRY(remove_tree(store->directory.get(), path));
     failed =
         ::renameat(temporary_directory.get(), name.c_str(), store->directory.get(), path.c_str());
   }

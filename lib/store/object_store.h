@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -24,6 +25,11 @@ enum class VerityPolicy {
 struct StoreOptions {
   VerityPolicy verity = VerityPolicy::kIfSupported;
   mode_t object_mode = 0644;  ///< 0444 on devices
+  /// Of directories that are made, whatever the umask. None: who shares the store is for the umask
+  /// (or a default ACL) to say.
+  std::optional<mode_t> directory_mode;
+  /// How messages call the store. Empty: by the path that it was opened with.
+  std::string shown_path;
 };
 
 class Batch;

@@ -336,7 +336,58 @@ INSTANTIATE_TEST_SUITE_P(
           ASSERT_EQ(::unlink(path.c_str()), 0);
           ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
         },
+        [](const std::string& path) {
+          ASSERT_EQ(::unlink(path.c_str()), 0);
+          ASSERT_TRUE(make_directories(AT_FDCWD, path + "/with/something/in/it"));
+        },
         [](const std::string& path) { ASSERT_EQ(::unlink(path.c_str()), 0); }));
+
+TEST_F(ObjectStoreTest, AnObjectThatItsUserMayNotReadIsReplaced) {
+  constexpr uid_t kNobody = 65534;
+  const bool is_root = ::geteuid() == 0;
+  if (is_root) {
+    ASSERT_EQ(::chown(directory_.path().c_str(), kNobody, kNobody), 0);
+  }
+  int status = in_child([&] {
+    if (is_root && (::setgid(kNobody) != 0 || ::setuid(kNobody) != 0)) return 60;
+    const std::string content = content_number(5, 10'000);
+    verity::Digest digest = fill({content}).at(0);
+    if (::chmod(object_path(digest).c_str(), 0) != 0) return 61;
+    ObjectStore store = open_store(VerityPolicy::kOffline);
+    Result<UniqueFd> opened = store.open_object(digest);
+    if (opened || opened.error().code != ErrorCode::kDigestMismatch) return 62;
+    Batch batch = store.begin().value();
+    if (!batch.put_expected(digest, source_of(content)) || !batch.commit()) return 63;
+    return store.open_object(digest) ? 0 : 64;
+  });
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(ObjectStoreTest, DirectoriesHaveTheModeAskedForWhateverTheUmask) {
+  for (mode_t mask : {mode_t{0}, mode_t{022}, mode_t{077}}) {
+    const std::string name = "store" + std::to_string(mask);
+    const mode_t old_mask = ::umask(mask);
+    {
+      ASSERT_TRUE(make_directories(root_.get(), name));
+      ObjectStore store =
+          ObjectStore::open(
+              root_.get(), name,
+              {.verity = VerityPolicy::kOffline, .directory_mode = mode_t{0755}, .shown_path = {}})
+              .value();
+      Batch batch = store.begin().value();
+      ASSERT_TRUE(batch.put_bytes(as_bytes("x")));
+      ASSERT_TRUE(batch.commit());
+    }
+    (void)::umask(old_mask);
+    auto mode = [&](const std::string& path) {
+      return stat_at(root_.get(), name + "/" + path, 0).value().st_mode & 07777U;
+    };
+    const verity::Digest digest = verity::digest_of(as_bytes("x"));
+    EXPECT_EQ(mode(digest.object_path().substr(0, 2)), 0755U);
+    EXPECT_EQ(mode(".cfs"), 01755U);
+    EXPECT_EQ(mode(".cfs/tmp"), 01755U);
+  }
+}
 
 TEST_F(ObjectStoreTest, ErrorsOfOpenObjectSayWhatIsWrong) {
   verity::Digest digest = fill({"x"}).at(0);

@@ -10,10 +10,11 @@ import vm
 BOOT_SECONDS = 240
 
 
-def boot(disk, work, **options):
+def boot(disk, work, disks_before=(), **options):
     """Boots `disk` through UEFI firmware and waits for the shell. `work`: where the firmware keeps its
-    variables and the console its log."""
-    guest = DebianGuest(ovmf=True, variables=work / "variables.fd", disks=[disk], memory_mib=2048, processors=2,
+    variables and the console its log. `disks_before`: others, which the kernel lists first."""
+    guest = DebianGuest(ovmf=True, variables=work / "variables.fd", disks=[*disks_before, disk],
+                        boot_disk=len(disks_before), memory_mib=2048, processors=2,
                         network=True, log=work / "console.log", timeout=BOOT_SECONDS, **options)
     guest.expect(r"root@\S+:~# ")
     guest.command("stty -echo; export PS1= PS2= TERM=dumb; dmesg -n 1", first=True)

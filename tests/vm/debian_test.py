@@ -76,6 +76,26 @@ def objects(line, digest):
     return {row.split()[1] for row in manifest if row.startswith("object ")}
 
 
+def decoy(work):
+    """A disk with an empty EFI system partition that is called as ours is."""
+    disk = vm.empty_disk(work / "decoy.img", 66)
+    vm.run("sfdisk", "--quiet", disk, input="label: gpt\nstart=2048, size=131072, type=uefi, name=cfs-esp\n")
+    vm.run("mkfs.vfat", "-F", "32", "-s", "1", "--offset=2048", disk, "65536")
+    vm.run("mmd", "-i", f"{disk}@@1M", "::/empty")
+    return disk
+
+
+def check_others_are_kept_out(guest):
+    """Nobody but root reads the objects; what anybody has written does not stop an update."""
+    as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    vm.check("Permission denied" in guest.command(f"{as_nobody} ls /sysroot/cfs/objects", check=False), "others read the objects")
+    guest.command("mkdir -m 0777 /var/lib/everybodys")
+    guest.command(f"for size in 512M 128M 32M 8M 2M 512K 64K 4K; do while {as_nobody} fallocate -l $size "
+                  "/var/lib/everybodys/$((number += 1)) 2>/dev/null; do :; done; done")
+    left = guest.command("stat -f -c %a /var")
+    vm.check(left == "0", f"{left} blocks are left for others")
+
+
 def check_release(guest, number, digest):
     root = guest.command("findmnt -nro FSTYPE,OPTIONS /")
     vm.check(root.startswith("overlay ro,") and "verity=require" in root, f"/ is {root}")
@@ -115,8 +135,10 @@ def scenario():
            "--device-url", f"http://10.0.2.2:{server.port}",
            "--root", line.repository / "metadata/1.root.json", "--name", "debian-minimal")
 
-    with debian_guest.boot(disk, work) as guest:
+    other = decoy(work)
+    with debian_guest.boot(disk, work, disks_before=[other]) as guest:
         check_release(guest, 1, first["image"]["digest"])
+        check_others_are_kept_out(guest)
         guest.command("echo kept > /var/lib/kept; echo lost > /etc/lost")
         vm.check(guest.command("cfs-deploy update >/tmp/said 2>&1; echo $?; cat /tmp/said").startswith("10"), "there is nothing to update to")
         line.publish(2)
@@ -127,12 +149,16 @@ def scenario():
         fetched = {path.split("/obj/")[1].removesuffix(".zst").replace("/", "") for path in server.requests if "/obj/" in path}
         print(f"objects fetched: {len(fetched)}, new in release 2: {len(new)}, requests: {len(server.requests)}")
         vm.check(fetched == new, f"fetched {fetched}, new are {new}")
+        guest.command("rm -r /var/lib/everybodys")
         guest.reboot()
+    listing = vm.run("mdir", "-b", "-i", f"{other}@@1M", "::")
+    vm.check(listing.split() == ["::/empty/"], f"the wrong ESP was written to:\n{listing}")
 
     with debian_guest.boot(disk, work) as guest:
         check_release(guest, 2, second["image"]["digest"])
         vm.check(guest.command("cat /var/lib/kept") == "kept", "/var was lost")
         vm.check(guest.command("test -e /etc/lost; echo $?") == "1", "/etc is not transient")
+        guest.command("mkdir /run/esp && mount /dev/disk/by-partlabel/cfs-esp /run/esp && rm /run/esp/EFI/Linux/cfs_1_* && umount /run/esp")
         print(guest.command("cfs-deploy rollback"))
         guest.reboot()
 

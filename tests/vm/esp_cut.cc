@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes a UKI the default entry of an ESP, as cfs-deploy does, and resets the machine in that
+// Makes a UKI the entry of an ESP that boots next, as cfs-deploy does, and resets the machine in that
 // instant: what the kernel has not written by then is lost.
 //
-//     esp_cut DIRECTORY NAME UKI
+//     esp_cut DIRECTORY ID UKI
 #include <sys/reboot.h>
 #include <unistd.h>
 
 #include <cstdio>
 
 #include "lib/base/io.h"
-#include "lib/boot/esp.h"
+#include "lib/boot/systemd_boot.h"
 
 namespace {
 
-cfs::Result<> run(const std::string& directory, const std::string& name, const std::string& path) {
+cfs::Result<> run(const std::string& directory, const std::string& id, const std::string& path) {
   cfs::UniqueFd uki = CFS_TRY(cfs::open_regular_at(AT_FDCWD, path));
-  cfs::boot::Esp esp = CFS_TRY(cfs::boot::Esp::open(AT_FDCWD, directory));
-  CFS_TRY(esp.install(name, uki.get()));
-  return esp.set_default(name);
+  cfs::boot::SystemdBoot loader =
+      CFS_TRY(cfs::boot::SystemdBoot::open(AT_FDCWD, directory, "/sys/firmware/efi/efivars"));
+  CFS_TRY(loader.install(id, uki.get()));
+  return loader.set_next(id);
 }
 
 }  // namespace

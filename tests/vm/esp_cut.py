@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A UKI that was made the default entry is on the disk, whole, though the machine is reset right after.
+"""A UKI that was made the next entry to boot is on the disk, whole, though the machine is reset right after.
 
     esp_cut.py --cache DIR --work DIR --program ESP_CUT"""
 
@@ -13,8 +13,8 @@ import vm
 STUB = pathlib.Path("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
 SCRIPT = """
 mount -t vfat /dev/vda /mnt || exit 1
-echo "guest: installs NAME"
-/bin/esp_cut /mnt NAME /uki
+echo "guest: installs ID"
+/bin/esp_cut /mnt ID /uki
 """
 
 
@@ -46,17 +46,17 @@ def main():
     vm.run("mkfs.vfat", "-F", "32", "-n", "cfs-esp", disk)
     made = {}
     # The first makes the directories and loader.conf, the second changes it, the third replaces the first.
-    for number, name in ((1, "cfs_1_0123456789ab.0.efi"), (2, "cfs_2_0123456789ab.1.efi"), (3, "cfs_1_0123456789ab.0.efi")):
+    for number, entry_id in ((1, "cfs_1_0123456789ab.0"), (2, "cfs_2_0123456789ab.1"), (3, "cfs_1_0123456789ab.0")):
         source = uki(work, number)
-        made[name] = source
-        initrd = vm.script_initramfs(kernel, SCRIPT.replace("NAME", name), work / "guest.cpio",
+        made[f"{entry_id}.efi"] = source
+        initrd = vm.script_initramfs(kernel, SCRIPT.replace("ID", entry_id), work / "guest.cpio",
                                      [("bin/esp_cut", arguments.program)], [("uki", source)],
                                      modules=("virtio_pci", "virtio_blk", "vfat", "nls_cp437", "nls_ascii"))
         with vm.Guest(kernel=kernel.vmlinuz, initrd=initrd, cmdline="quiet", disks=[disk], log=work / "console.log") as guest:
             text = guest.wait()
-        vm.check(f"guest: installs {name}" in text and "cfs-vm: exit" not in text, "not reset after the entry was made:\n" + text)
+        vm.check(f"guest: installs {entry_id}" in text and "cfs-vm: exit" not in text, "not reset after the entry was made:\n" + text)
         conf = vm.run("mtype", "-i", disk, "::/loader/loader.conf")
-        vm.check(conf.startswith(f"default {name}\n"), f"the default is not {name} but\n{conf}")
+        vm.check(conf.startswith(f"default {entry_id}[+.]*\n"), f"the default is not {entry_id} but\n{conf}")
         listing = sorted(line.rsplit("/", 1)[1] for line in vm.run("mdir", "-b", "-i", disk, "::/EFI/Linux").splitlines())
         vm.check(listing == sorted(made), f"EFI/Linux holds {listing}")
         for entry, expected in made.items():
@@ -65,7 +65,7 @@ def main():
             vm.run("mcopy", "-n", "-i", disk, f"::/EFI/Linux/{entry}", copy)
             vm.check(copy.read_bytes() == expected.read_bytes(), f"after {number}: {entry} is not whole: {copy.stat().st_size} bytes")
         fsck = subprocess.run([vm.tool("fsck.vfat"), "-n", disk], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
-        print(f"{name}:\n{fsck}")
+        print(f"{entry_id}:\n{fsck}")
         vm.check(not re.search(r"shar|Truncat|truncat|Bad|invalid", fsck), fsck)
 
 

@@ -250,13 +250,13 @@ def script_initramfs(kernel, script, path, programs=(), files=(), modules=("virt
 class Guest:
     """A running QEMU whose serial console is read and written. Use as a context manager.
 
-    kernel, initrd, cmdline: direct boot. ovmf=True: boots from the first disk through UEFI firmware
+    kernel, initrd, cmdline: direct boot. ovmf=True: boots from disks[boot_disk] through UEFI firmware
     (`variables`, a file kept by the caller, is created when it is missing).
     disks: raw images, /dev/vda, /dev/vdb, …. network: user networking, the host's loopback is 10.0.2.2.
     fw_cfg: {name: file}. arguments: more of QEMU's own."""
 
     def __init__(self, *, kernel=None, initrd=None, cmdline="", disks=(), memory_mib=1024, processors=1,
-                 network=False, ovmf=False, variables=None, fw_cfg=None, arguments=(), log=None, timeout=120):
+                 network=False, ovmf=False, boot_disk=0, variables=None, fw_cfg=None, arguments=(), log=None, timeout=120):
         command = [tool("qemu-system-x86_64"), *QEMU_CPU, "-machine", "q35", "-m", str(memory_mib), "-smp", str(processors),
                    "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio",
                    "-device", "virtio-rng-pci"]
@@ -274,7 +274,7 @@ class Guest:
                         "-drive", f"if=pflash,format=raw,unit=1,file={variables}"]
         for number, disk in enumerate(disks):
             command += ["-drive", f"file={disk},if=none,format=raw,id=disk{number},cache=unsafe",
-                        "-device", f"virtio-blk-pci,drive=disk{number}" + (",bootindex=0" if ovmf and number == 0 else "")]
+                        "-device", f"virtio-blk-pci,drive=disk{number}" + (",bootindex=0" if ovmf and number == boot_disk else "")]
         if network:
             command += ["-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0"]
         for name, file in (fw_cfg or {}).items():

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "deployer/fetch/repository.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <zstd.h>
 
 #include "deployer/fake_release.h"
-#include "deployer/fetch/plan.h"
-#include "deployer/fetch/repository.h"
-#include "deployer/sysroot/deployment.h"
 #include "lib/base/io.h"
-#include "lib/json/canonical.h"
 #include "lib/net/fake_server.h"
 #include "lib/verity/merkle.h"
 
@@ -16,7 +14,6 @@ namespace cfs::deployer {
 namespace {
 
 using net::FakeServer;
-using ::testing::AllOf;
 using ::testing::HasSubstr;
 using Request = FakeServer::Request;
 using Response = FakeServer::Response;
@@ -25,52 +22,6 @@ std::string compress(const std::string& text) {
   std::string out(ZSTD_compressBound(text.size()), '\0');
   out.resize(ZSTD_compress(out.data(), out.size(), text.data(), text.size(), 3));
   return out;
-}
-
-TEST(Deployment, TextAndBack) {
-  Deployment deployment{.id = "0123456789ab.0",
-                        .digest = verity::digest_of({}),
-                        .name = "test",
-                        .version = "1.2~rc",
-                        .channel = "stable",
-                        .epoch = 7,
-                        .state = DeploymentState::kGood,
-                        .installed = 1'700'000'000,
-                        .entry = "cfs_1.efi"};
-  std::string text = json::to_canonical(to_json(deployment));
-  Result<Deployment> back = parse_deployment(text);
-  ASSERT_TRUE(back) << back.error().describe();
-  EXPECT_EQ(*back, deployment);
-  Deployment with_keys = deployment;
-  with_keys.targets_keys = verity::digest_of({});
-  EXPECT_EQ(*parse_deployment(json::to_canonical(to_json(with_keys))), with_keys);
-  auto replaced = [&](const std::string& from, const std::string& to) {
-    std::string changed = text;
-    changed.replace(changed.find(from), from.size(), to);
-    return parse_deployment(changed);
-  };
-  EXPECT_EQ(replaced("\"schema\":1", "\"schema\":2").error().code, ErrorCode::kUnsupported);
-  EXPECT_EQ(replaced("\"good\"", "\"fine\"").error().code, ErrorCode::kCorrupt);
-  EXPECT_EQ(replaced("\"epoch\":7", "\"epoch\":-7").error().code, ErrorCode::kCorrupt);
-  EXPECT_EQ(replaced("\"entry\"", "\"ent\"").error().code, ErrorCode::kCorrupt);
-}
-
-TEST(Plan, DiskUsageCountsBlocksTreeAndDescriptor) {
-  EXPECT_EQ(disk_usage_bytes(1), 2 * 4096u);     // data, descriptor
-  EXPECT_EQ(disk_usage_bytes(4096), 2 * 4096u);  // no tree
-  EXPECT_EQ(disk_usage_bytes(4097), 4 * 4096u);  // 2 data, 1 tree
-  EXPECT_EQ(disk_usage_bytes(128 * 4096), (128 + 1 + 1) * 4096u);
-  EXPECT_EQ(disk_usage_bytes(129 * 4096), (129 + 2 + 1 + 1) * 4096u);
-}
-
-TEST(Plan, RefusesWhatDoesNotFit) {
-  TemporaryDirectory directory = TemporaryDirectory::create().value();
-  UniqueFd fd = open_at(AT_FDCWD, directory.path(), O_RDONLY | O_DIRECTORY).value();
-  EXPECT_TRUE(check_space(fd.get(), "it", 1, 1));
-  Result<> bytes = check_space(fd.get(), "the sysroot", uint64_t{1} << 62, 1);
-  ASSERT_FALSE(bytes);
-  EXPECT_EQ(bytes.error().code, ErrorCode::kNoSpace);
-  EXPECT_THAT(bytes.error().message, AllOf(HasSubstr("the sysroot"), HasSubstr("EB")));
 }
 
 /// A repository of objects behind the fake server, and a store to fetch them into.
@@ -93,7 +44,8 @@ class RepositoryTest : public ::testing::Test {
     net::ClientOptions options;
     options.first_backoff = std::chrono::milliseconds(1);
     options.max_backoff = std::chrono::milliseconds(5);
-    Repository repository = CFS_TRY(Repository::open(server_.url(), options));
+    Repository repository =
+        CFS_TRY(Repository::open(net::Url::parse(server_.url()).value(), options));
     Progress progress("", 0);
     return repository.fetch_objects(entries, store_, progress);
   }
@@ -197,28 +149,27 @@ TEST_F(RepositoryTest, FilesAreComparedWithTheirHash) {
                             .role = "uki",
                             .sha256 = verity::sha256(as_bytes(content)),
                             .size_bytes = content.size()};
-  UniqueFd top = open_at(AT_FDCWD, directory_.path(), O_RDONLY | O_DIRECTORY).value();
-  ASSERT_TRUE(make_directories(top.get(), "tmp"));
-  ASSERT_TRUE(make_directories(top.get(), "release"));
+  Directory top = Directory::open(AT_FDCWD, directory_.path()).value();
+  ASSERT_TRUE(top.make_directories("release", 0755));
   net::ClientOptions options;
   options.max_attempts = 1;
-  Repository repository = Repository::open(server_.url(), options).value();
+  Repository repository = Repository::open(net::Url::parse(server_.url()).value(), options).value();
   Progress progress("", 0);
   const std::string target = "/targets/" + file.sha256.hex() + ".x.efi";
 
   for (const std::string& wrong : {content.substr(1), content + "x", "y" + content.substr(1)}) {
     bodies_[target] = wrong;
-    Result<> fetched = repository.fetch_file(file, top.get(), "release/x.efi", progress);
+    Result<> fetched = repository.fetch_file(file, top, "release/x.efi", progress);
     ASSERT_FALSE(fetched);
     EXPECT_EQ(exit_status(fetched.error().code), 7);
-    EXPECT_FALSE(file_is_there(file, top.get(), "release/x.efi").value());
-    EXPECT_TRUE(list_directory(top.get(), "tmp")->empty());
+    EXPECT_FALSE(file_is_there(file, top, "release/x.efi").value());
+    EXPECT_TRUE(top.list("release")->empty());
   }
   bodies_[target] = content;
-  ASSERT_TRUE(repository.fetch_file(file, top.get(), "release/x.efi", progress));
-  EXPECT_TRUE(file_is_there(file, top.get(), "release/x.efi").value());
-  ASSERT_TRUE(write_file_atomically(top.get(), "release/x.efi", as_bytes("y" + content.substr(1))));
-  EXPECT_FALSE(file_is_there(file, top.get(), "release/x.efi").value());
+  ASSERT_TRUE(repository.fetch_file(file, top, "release/x.efi", progress));
+  EXPECT_TRUE(file_is_there(file, top, "release/x.efi").value());
+  ASSERT_TRUE(top.write_file("release/x.efi", as_bytes("y" + content.substr(1)), 0644));
+  EXPECT_FALSE(file_is_there(file, top, "release/x.efi").value());
 }
 
 }  // namespace

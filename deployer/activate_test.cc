@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "deployer/activate.h"
+
+#include "deployer/test_support.h"
+#include "lib/boot/fake_boot_loader.h"
+#include "lib/boot/test_programs.h"
+
+namespace cfs::deployer {
+namespace {
+
+using ::testing::StartsWith;
+
+class ActivateTest : public DeviceTest {};
+
+TEST_F(ActivateTest, AUkiThatPinsAnotherImageIsRefused) {
+  FakeRelease release = first_release();
+  release.pin = std::string(64, 'a');
+  offer(release);
+  ASSERT_DONE(init());
+  expect_exit(update(), 7, "does not pin");
+  expect_nothing_installed();
+}
+
+TEST_F(ActivateTest, CutsBetweenTheStepsOfActivation) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "1");
+  const std::string old_conf = read("esp/loader/loader.conf");
+  release::ReleaseDescription two = offer(second_release());
+  ASSERT_DONE(update());
+  const std::string entry = boots_next();
+
+  // Undo the steps from the last to the first; after each, the next update does them again.
+  const std::function<void()> undo[] = {
+      [&] { write("esp/loader/loader.conf", old_conf); },
+      [&] { std::filesystem::remove(path(file_of(entry))); },
+      [&] { std::filesystem::resize_file(path(file_of(entry)), 1000); },
+      [&] { std::filesystem::remove(path("sysroot/cfs/refs/staged")); },
+      [&] {
+        std::filesystem::remove_all(
+            path("sysroot/cfs/deployments/" + two.image.digest.hex().substr(0, 12) + ".0"));
+      },
+      [&] {
+        std::filesystem::remove(
+            path("sysroot/cfs/releases/" + two.image.digest.hex() + "/release.json"));
+      },
+      [&] { std::filesystem::remove(path("sysroot/cfs/images/" + two.image.digest.hex())); },
+  };
+  for (size_t steps = 1; steps <= std::size(undo); ++steps) {
+    for (size_t i = 0; i < steps; ++i) {
+      if (i == 2 || (i == 1 && steps == 3)) continue;  // removed or cut short, not both
+      undo[i]();
+    }
+    if (steps == 3) undo[2]();
+    EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+    server_.forget();
+    ASSERT_DONE(update());
+    EXPECT_EQ(server_.count("/obj/"), 0u);
+    EXPECT_EQ(boots_next(), entry) << steps;
+    EXPECT_THAT(names_in("sysroot/cfs/images"), testing::SizeIs(2));
+    expect_up_to_date("2");
+  }
+  EXPECT_EQ(reboot(), "2");
+}
+
+TEST_F(ActivateTest, AnEntryThatWasCutShortIsNone) {
+  boot::FakeBootLoader fake;
+  const std::string hex(64, 'a');
+  Deployment deployment{.digest = verity::Digest::parse(hex).value(), .entry = "cfs_1_x"};
+  EXPECT_FALSE(has_whole_entry(fake, deployment).value());
+  ASSERT_TRUE(
+      write_file_atomically(AT_FDCWD, path("uki"), boot::make_test_uki("composefs.digest=" + hex)));
+  UniqueFd uki = open_at(AT_FDCWD, path("uki"), O_RDONLY).value();
+  ASSERT_TRUE(fake.install("cfs_1_x", uki.get()));
+  EXPECT_TRUE(has_whole_entry(fake, deployment).value());
+  EXPECT_FALSE(cfs::deployer::boots_next(fake, deployment).value());
+  ASSERT_TRUE(fake.set_next("cfs_1_x"));
+  EXPECT_TRUE(cfs::deployer::boots_next(fake, deployment).value());
+  fake.damage("cfs_1_x");
+  EXPECT_FALSE(has_whole_entry(fake, deployment).value());
+  EXPECT_FALSE(cfs::deployer::boots_next(fake, deployment).value());
+}
+
+}  // namespace
+}  // namespace cfs::deployer

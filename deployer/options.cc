@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "deployer/options.h"
+
+#include <CLI/CLI.hpp>
+
+#include "lib/base/io.h"
+
+namespace cfs::deployer {
+namespace {
+
+constexpr size_t kMaxRootBytes = 512 << 10;
+
+std::string check_name(const std::string& text) {
+  if (release::is_release_name(text)) return "";
+  return "'" + text + "' cannot be a release's name: [a-z0-9][a-z0-9.-]{0,63}";
+}
+
+std::string check_channel(const std::string& text) {
+  if (release::is_channel(text)) return "";
+  return "'" + text + "' cannot be a channel: [a-z0-9][a-z0-9-]{0,31}";
+}
+
+std::string check_not_empty(const std::string& text) {
+  return text.empty() ? "the path is empty" : "";
+}
+
+}  // namespace
+
+void add_sysroot_option(CLI::App& command, std::string& sysroot) {
+  command.add_option("--sysroot", sysroot, "Directory that holds cfs/")
+      ->check(check_not_empty)
+      ->capture_default_str();
+}
+
+void add_esp_option(CLI::App& command, std::string& esp) {
+  command.add_option("--esp", esp,
+                     "EFI system partition's directory (default: the partition that this machine "
+                     "was booted from)");
+}
+
+void add_url_option(CLI::App& command, const std::string& name, const std::string& text,
+                    std::optional<net::Url>& url) {
+  command.add_option_function<std::string>(
+      name,
+      [&url, name](const std::string& value) {
+        Result<net::Url> parsed = net::Url::parse(value);
+        if (!parsed) throw CLI::ValidationError(name, parsed.error().describe());
+        url = std::move(*parsed);
+      },
+      text);
+}
+
+void add_release_options(CLI::App& command, ReleaseOptions& options) {
+  add_url_option(command, "--url", "Where the release repository is", options.url);
+  command.get_option("--url")->required();
+  command.add_option("--root", options.root, "Trusted root metadata (root.json)")->required();
+  command.add_option("--name", options.name, "Name of the releases to follow")
+      ->required()
+      ->check(check_name);
+  command.add_option("--channel", options.channel, "Channel to follow")
+      ->check(check_channel)
+      ->capture_default_str();
+}
+
+Result<std::string> ReleaseOptions::read_root() const {
+  return read_file(AT_FDCWD, root, kMaxRootBytes);
+}
+
+}  // namespace cfs::deployer

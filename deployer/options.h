@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options that several commands of cfs-deploy have.
+#pragma once
+
+#include <string>
+
+#include "deployer/sysroot/sysroot.h"
+
+namespace CLI {
+class App;
+}
+
+namespace cfs::deployer {
+
+constexpr const char* kDefaultSysroot = "/sysroot";
+
+/// `--sysroot DIR`
+void add_sysroot_option(CLI::App& command, std::string& sysroot);
+
+/// `--esp DIR`; empty when it is not given: see MountedEsp.
+void add_esp_option(CLI::App& command, std::string& esp);
+
+/// An option whose value is a URL.
+void add_url_option(CLI::App& command, const std::string& name, const std::string& text,
+                    std::optional<net::Url>& url);
+
+/// Which releases to follow: `--url`, `--root`, `--name` and `--channel`, all but the last
+/// required.
+struct ReleaseOptions {
+  std::optional<net::Url> url;
+  std::string root;
+  std::string name;
+  std::string channel = "stable";
+
+  [[nodiscard]] Origin origin() const { return {.url = *url, .name = name, .channel = channel}; }
+  /// The content of the file `root`.
+  [[nodiscard]] Result<std::string> read_root() const;
+};
+void add_release_options(CLI::App& command, ReleaseOptions& options);
+
+}  // namespace cfs::deployer

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "deployer/rollback.h"
+
+#include "deployer/test_support.h"
+
+namespace cfs::deployer {
+namespace {
+
+using ::testing::StartsWith;
+
+class RollbackTest : public DeviceTest {};
+
+TEST_F(RollbackTest, RollbackGivesUpAnUpdateThatHasNotRun) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  expect_exit(rollback(), 1, "no earlier good deployment");
+  ASSERT_DONE(update());
+  expect_exit(rollback(), 1, "no earlier good deployment");
+  ASSERT_EQ(reboot(), "1");
+  expect_exit(rollback(), 1, "no earlier good deployment");
+  offer(second_release());
+  ASSERT_DONE(update());
+  ASSERT_DONE(rollback());
+  EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+  EXPECT_EQ(reference("staged"), "");
+  server_.forget();
+  ASSERT_DONE(update());  // what was fetched is still there
+  EXPECT_EQ(server_.count("/obj/"), 0u);
+  EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+}
+
+/// Two releases were installed and have run; the second runs.
+class TwoReleasesTest : public RollbackTest {
+ protected:
+  void SetUp() override {
+    one_ = offer(first_release());
+    ASSERT_DONE(init());
+    ASSERT_DONE(update());
+    ASSERT_EQ(reboot(), "1");
+    offer(second_release());
+    entry1_ = boots_next();
+    ASSERT_DONE(update());
+    ASSERT_EQ(reboot(), "2");
+    expect_up_to_date("2");
+  }
+  std::string copy_of_uki() const {
+    return "sysroot/cfs/releases/" + one_.image.digest.hex() + "/" + one_.files.at(0).sha256.hex() +
+           ".efi";
+  }
+  release::ReleaseDescription one_;
+  std::string entry1_;
+};
+
+TEST_F(TwoReleasesTest, AMissingOrDamagedUkiIsPutBack) {
+  const std::string file = file_of(entry1_);
+  const std::string whole = read(file);
+  const std::function<void()> damages[] = {
+      [&] { std::filesystem::remove(path(file)); },
+      [&] { std::filesystem::resize_file(path(file), 1000); },
+      [&] { write(file, ""); },
+  };
+  for (const auto& damage : damages) {
+    damage();
+    ASSERT_DONE(rollback());
+    EXPECT_EQ(boots_next(), entry1_);
+    EXPECT_TRUE(read(file) == whole);
+    ASSERT_TRUE(loader().set_next(loader().list()->back().id));
+  }
+}
+
+TEST_F(TwoReleasesTest, ARollbackToWhatIsNotWholeChangesNothing) {
+  const std::string object =
+      path("sysroot/cfs/objects/") +
+      verity::digest_of(as_bytes(first_release().files["/usr/bin/program3"])).object_path();
+  std::filesystem::rename(object, path("away"));
+  expect_exit(rollback(), 1, "while checking the objects of image");
+  std::filesystem::rename(path("away"), object);
+  std::filesystem::resize_file(path(file_of(entry1_)), 1000);
+  write(copy_of_uki(), "damaged");
+  expect_exit(rollback(), 7, "is damaged");
+  std::filesystem::remove(path(copy_of_uki()));
+  expect_exit(rollback(), 1, "the boot entry '" + entry1_ + "' of 1, which is missing or damaged");
+  EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+  EXPECT_EQ(reference("staged"), "");
+}
+
+}  // namespace
+}  // namespace cfs::deployer

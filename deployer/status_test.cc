@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "deployer/status.h"
+
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "deployer/test_support.h"
+#include "lib/json/reader.h"
+
+namespace cfs::deployer {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class StatusTest : public DeviceTest {};
+
+TEST_F(StatusTest, StatusForPrograms) {
+  release::ReleaseDescription one = offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  reboot();
+  offer(second_release());
+  ASSERT_DONE(update());
+  ASSERT_DONE(run_command({"status", "--json", "--sysroot", path("sysroot")}));
+  Result<json::Value> json = json::parse(output_, {}, "status");
+  ASSERT_TRUE(json) << json.error().describe();
+  json::Reader reader(*json, "status");
+  EXPECT_EQ(reader.member("booted")->member("digest")->sha256().value(), one.image.digest);
+  EXPECT_EQ(reader.member("booted")->member("state")->text(10).value(), "good");
+  EXPECT_EQ(reader.member("staged")->member("version")->text(10).value(), "2");
+  EXPECT_TRUE(reader.member("previous")->value().is_null());
+  EXPECT_EQ(reader.member("objects")->member("count")->integer().value(), one.objects.count + 4);
+}
+
+TEST_F(StatusTest, APasswordIsNotShown) {
+  offer(first_release());
+  std::string url = server_.url();
+  url.insert(std::string("http://").size(), "device:secret@");
+  ASSERT_DONE(run_command({"init", "--sysroot", path("sysroot"), "--url", url, "--root",
+                           path("root.json"), "--name", "test"}));
+  EXPECT_THAT(read("sysroot/cfs/origin.json"), HasSubstr("device:secret@"));
+  EXPECT_THAT(status(), AllOf(HasSubstr("origin    http://127.0.0.1"), Not(HasSubstr("secret"))));
+  ASSERT_DONE(run_command({"status", "--json", "--sysroot", path("sysroot")}));
+  EXPECT_THAT(output_, AllOf(HasSubstr("http://127.0.0.1"), Not(HasSubstr("secret"))));
+  ASSERT_DONE(update());
+  EXPECT_THAT(output_, Not(HasSubstr("secret")));
+  fault_ = [](const Request&, Response& response) { response = {.status = 500}; };
+  Result<int> failed = update();
+  ASSERT_FALSE(failed);
+  EXPECT_THAT(failed.error().describe() + failed.error().hint, Not(HasSubstr("secret")));
+}
+
+TEST_F(StatusTest, AFifoInPlaceOfADocumentDoesNotHangIt) {
+  ASSERT_DONE(init());
+  for (const char* name : {"meta.json", "origin.json"}) {
+    std::filesystem::rename(path(std::string("sysroot/cfs/") + name), path("kept"));
+    ASSERT_EQ(::mkfifo(path(std::string("sysroot/cfs/") + name).c_str(), 0600), 0);
+    expect_exit(run_command({"status", "--sysroot", path("sysroot")}), 1, "is not a regular file");
+    std::filesystem::rename(path("kept"), path(std::string("sysroot/cfs/") + name));
+  }
+}
+
+TEST_F(StatusTest, ARecordCannotForgeALine) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  const std::string record = "sysroot/cfs/" + reference("staged").substr(3) + "/deployment.json";
+  std::string text = read(record);
+  text.replace(text.find("\"version\":\"1\""), 13, R"("version":"1\n\u001b[1mbooted")");
+  write(record, text);
+  EXPECT_THAT(status(), AllOf(HasSubstr("damaged   deployments/"), Not(HasSubstr("\x1b")),
+                              Not(HasSubstr("\nbooted    t"))));
+}
+
+TEST_F(StatusTest, ErrorsInTheFileSystemAreSaid) {
+  ASSERT_DONE(init());
+  EXPECT_THAT(status(), Not(HasSubstr("errors in the file system")));
+  struct stat top = stat_at(AT_FDCWD, path("sysroot/cfs"), 0).value();
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("sys/dev/block")));
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("sys/fs/ext4/vda2")));
+  std::filesystem::create_symlink("../../devices/pci0/block/vda/vda2",
+                                  path("sys/dev/block/" + std::to_string(major(top.st_dev)) + ":" +
+                                       std::to_string(minor(top.st_dev))));
+  write("sys/fs/ext4/vda2/errors_count", "3\n");
+  EXPECT_THAT(status(), HasSubstr("disk      3 errors in the file system"));
+  ASSERT_DONE(run_command({"status", "--json", "--sysroot", path("sysroot")}));
+  EXPECT_THAT(output_, HasSubstr("\"file_system_errors\":3"));
+}
+
+}  // namespace
+}  // namespace cfs::deployer

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "deployer/sysroot/deployment.h"
+#include "deployer/sysroot/sysroot.h"
+
+namespace cfs::deployer {
+
+/// The three deployments that matter: `refs/`.
+struct References {
+  std::optional<Deployment> booted;
+  std::optional<Deployment> staged;    ///< boots next, unless it is the booted one
+  std::optional<Deployment> previous;  ///< ran before the booted one
+};
+
+enum class Role { kBooted, kStaged, kPrevious };
+
+/// Something in a sysroot that is not what belongs there. It is reported, otherwise ignored, and
+/// never removed. Both texts are printable.
+struct Damage {
+  std::string path;  ///< below `<sysroot>/cfs`
+  std::string problem;
+};
+
+/// What `deployments/` and `refs/` hold.
+struct Inventory {
+  std::vector<Deployment> deployments;  ///< newest epoch first
+  References references;                ///< those that can be read
+  std::vector<std::string> pinned;      ///< names in `refs/pinned`
+  std::vector<Damage> damaged;          ///< by directory, then sorted by path
+};
+
+/// Reads each of them once. Errors: kIo, kInterrupted; what is damaged is none.
+[[nodiscard]] Result<Inventory> read_inventory(const Sysroot& sysroot);
+
+/// Writes a deployment's record.
+[[nodiscard]] Result<> save_deployment(Sysroot& sysroot, const Deployment& deployment);
+
+/// An id that no deployment of that image has, nor anything else in `deployments/`.
+[[nodiscard]] Result<std::string> unused_id(const Sysroot& sysroot, const verity::Digest& image);
+
+[[nodiscard]] Result<> set_reference(Sysroot& sysroot, Role role, const Deployment& deployment);
+/// A missing one is fine.
+[[nodiscard]] Result<> remove_reference(Sysroot& sysroot, Role role);
+
+}  // namespace cfs::deployer

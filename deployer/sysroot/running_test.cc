@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "deployer/sysroot/running.h"
+
+#include "deployer/test_support.h"
+
+namespace cfs::deployer {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+class RunningTest : public DeviceTest {};
+
+TEST_F(RunningTest, TwoReleasesOfOneImage) {
+  release::ReleaseDescription one = offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "1");
+  FakeRelease same = first_release();  // only the kernel is another
+  same.version = "2";
+  same.epoch = 2;
+  ASSERT_EQ(offer(same).image.digest, one.image.digest);
+  ASSERT_DONE(update());
+  EXPECT_THAT(names_in("esp/EFI/Linux"), testing::SizeIs(2));
+  EXPECT_THAT(status(), AllOf(HasSubstr("booted    test 1"), HasSubstr("staged    test 2")));
+  ASSERT_DONE(rollback());  // the update is given up
+  EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+  EXPECT_THAT(status(), AllOf(HasSubstr("booted    test 1"), Not(HasSubstr("staged    "))));
+
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "2");
+  EXPECT_THAT(status(), AllOf(HasSubstr("booted    test 2"), HasSubstr("previous  test 1")));
+  expect_up_to_date("2");
+  ASSERT_DONE(rollback());
+  EXPECT_THAT(status(), AllOf(HasSubstr("booted    test 2"), HasSubstr("staged    test 1")));
+  ASSERT_EQ(reboot(), "1");
+  EXPECT_THAT(status(), AllOf(HasSubstr("booted    test 1"), HasSubstr("previous  test 2"),
+                              Not(HasSubstr("staged    "))));
+
+  // The same once more under the same version: an entry of its own.
+  same.epoch = 3;
+  offer(same);
+  ASSERT_DONE(update());
+  EXPECT_THAT(names_in("esp/EFI/Linux"), testing::SizeIs(3));
+  ASSERT_EQ(reboot(), "2");
+  EXPECT_THAT(status(), HasSubstr("booted    test 2 (epoch 3"));
+
+  // Where no boot loader says what it started, what is known to have run runs still.
+  ASSERT_DONE(rollback());
+  const std::string note = "efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+  std::filesystem::remove(path(note));
+  same.version = "4";
+  same.epoch = 4;
+  offer(same);
+  ASSERT_DONE(update());
+  EXPECT_THAT(status(),
+              AllOf(HasSubstr("booted    test 2 (epoch 3"), HasSubstr("staged    test 4")));
+  // Nor does an entry of another image count: it is what ran before a kexec.
+  FakeRelease other = second_release();
+  other.version = "5";
+  other.epoch = 5;
+  offer(other);
+  ASSERT_DONE(update());
+  set_selected_entry(boots_next());
+  EXPECT_THAT(status(),
+              AllOf(HasSubstr("booted    test 2 (epoch 3"), HasSubstr("staged    test 5")));
+}
+
+}  // namespace
+}  // namespace cfs::deployer

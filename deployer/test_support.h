@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+// For tests: a device on which cfs-deploy runs, in-process, and a release repository behind the
+// fake server.
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <functional>
+#include <mutex>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "deployer/command.h"
+#include "deployer/fake_release.h"
+#include "lib/base/io.h"
+#include "lib/boot/systemd_boot.h"
+#include "lib/mount/self_test.h"
+#include "lib/net/fake_server.h"
+
+namespace cfs::deployer {
+
+using net::FakeServer;
+using Request = FakeServer::Request;
+using Response = FakeServer::Response;
+
+/// Two releases: the second changes one file and adds one.
+inline FakeRelease first_release() {
+  FakeRelease release{.version = "1", .epoch = 1};
+  for (uint64_t i = 0; i < 20; ++i) {
+    release.files["/usr/bin/program" + std::to_string(i)] = random_text(1000 + 4000 * i, i);
+  }
+  release.files["/etc/hostname"] = "device";
+  release.files["/var/lib/data"] = random_text(5000, 100);
+  release.files["/var/lib/small"] = "inline";
+  return release;
+}
+
+inline FakeRelease second_release() {
+  FakeRelease release = first_release();
+  release.version = "2";
+  release.epoch = 2;
+  release.files["/usr/bin/program3"] = random_text(10'000, 200);
+  release.files["/usr/bin/new"] = random_text(20'000, 201);
+  return release;
+}
+
+class DeviceTest : public ::testing::Test {
+ protected:
+  DeviceTest() {
+    environment_.print = [this](std::string_view text) { output_ += text; };
+    // The file system below the tests may have no fs-verity.
+    environment_.verity = store::VerityPolicy::kIfSupported;
+    environment_.network.first_backoff = std::chrono::milliseconds(1);
+    environment_.network.max_backoff = std::chrono::milliseconds(5);
+    environment_.now = [] { return trust::FakeRepository::kNow; };
+    environment_.kernel_command_line = path("cmdline");
+    environment_.efi_variables = path("efivars");
+    environment_.kernel_objects = path("sys");
+    environment_.devices = path("dev");
+    set_booted("");
+    for (const char* name : {"sysroot", "esp", "efivars"}) {
+      EXPECT_TRUE(make_directories(AT_FDCWD, path(name)));
+    }
+    write("root.json", repository_.files[release::metadata_path("root", 1)]);
+  }
+
+  std::string path(const std::string& name) const { return directory_.path() + "/" + name; }
+  void write(const std::string& name, const std::string& content) {
+    EXPECT_TRUE(write_file_atomically(AT_FDCWD, path(name), as_bytes(content)));
+  }
+  std::string read(const std::string& name) const {
+    return read_file(AT_FDCWD, path(name), 64 << 20).value_or("cannot read " + name);
+  }
+
+  /// Offers a release from now on.
+  release::ReleaseDescription offer(const FakeRelease& release) {
+    std::lock_guard lock(mutex_);
+    Result<release::ReleaseDescription> description = publish(repository_, release);
+    if (!description) ADD_FAILURE() << description.error().describe();
+    repository_.publish_next();
+    offered_ = description.value();
+    return offered_;
+  }
+
+  Result<int> run_command(std::vector<std::string> arguments) {
+    output_.clear();
+    return run(std::move(arguments), environment_);
+  }
+  Result<int> init() {
+    return run_command({"init", "--sysroot", path("sysroot"), "--url", server_.url(), "--root",
+                        path("root.json"), "--name", "test"});
+  }
+  Result<int> update(std::vector<std::string> more = {}) {
+    std::vector<std::string> arguments = {"update", "--sysroot", path("sysroot"), "--esp",
+                                          path("esp")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_command(arguments);
+  }
+  void expect_up_to_date(const std::string& version) {
+    Result<int> result = update();
+    ASSERT_TRUE(result) << result.error().describe();
+    EXPECT_EQ(*result, 10);
+    EXPECT_THAT(output_, ::testing::HasSubstr("up to date: test " + version));
+  }
+  Result<int> rollback() {
+    return run_command({"rollback", "--sysroot", path("sysroot"), "--esp", path("esp")});
+  }
+  std::string status() {
+    Result<int> result = run_command({"status", "--sysroot", path("sysroot")});
+    EXPECT_TRUE(result) << result.error().describe();
+    return output_;
+  }
+
+  void set_booted(const std::string& digest) {
+    write("cmdline", digest.empty() ? "quiet\n" : "quiet composefs.digest=" + digest + "\n");
+  }
+  /// What sd-boot tells the firmware.
+  void set_selected_entry(const std::string& id) {
+    std::string value("\6\0\0\0", 4);
+    for (char c : id + ".efi" + '\0') value += {static_cast<char>(std::tolower(c)), '\0'};
+    write("efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f", value);
+  }
+  boot::SystemdBoot loader() {
+    return boot::SystemdBoot::open(AT_FDCWD, path("esp"), path("efivars")).value();
+  }
+  /// The machine reboots into what its boot loader starts. Returns the version.
+  std::string reboot() {
+    boot::SystemdBoot esp = loader();
+    std::optional<std::string> next = esp.next().value();
+    std::vector<boot::BootEntry> entries = esp.list().value();
+    for (const boot::BootEntry& entry : entries) {
+      if (entry.id != next) continue;
+      set_booted(entry.digest.value().hex());
+      set_selected_entry(entry.id);
+      return entry.id.substr(4, entry.id.find('_', 4) - 4);
+    }
+    return "nothing";
+  }
+  /// The id of the entry that boots next; "" when there is none.
+  std::string boots_next() { return loader().next().value().value_or(""); }
+  /// Its file.
+  std::string file_of(const std::string& entry) { return "esp/EFI/Linux/" + entry + ".efi"; }
+  std::string reference(const std::string& name) {
+    std::error_code error;
+    return std::filesystem::read_symlink(path("sysroot/cfs/refs/" + name), error).string();
+  }
+  std::vector<std::string> names_in(const std::string& directory) {
+    return list_directory(AT_FDCWD, path(directory)).value_or(std::vector<std::string>{});
+  }
+  /// The sysroot has nothing of a release that boots.
+  void expect_nothing_installed() {
+    EXPECT_THAT(names_in("sysroot/cfs/images"), ::testing::IsEmpty());
+    EXPECT_THAT(names_in("sysroot/cfs/deployments"), ::testing::IsEmpty());
+    EXPECT_THAT(names_in("esp/EFI/Linux"), ::testing::IsEmpty());
+    EXPECT_EQ(boots_next(), "");
+    EXPECT_EQ(reference("staged"), "");
+  }
+  void expect_exit(const Result<int>& result, int status, const std::string& words) {
+    ASSERT_FALSE(result) << output_;
+    EXPECT_EQ(exit_status(result.error().code), status) << result.error().describe();
+    EXPECT_THAT(result.error().describe(), ::testing::HasSubstr(words));
+  }
+
+  static void unmount_all_below(const std::string& directory) {
+    std::istringstream table(read_file(AT_FDCWD, "/proc/self/mountinfo", 4 << 20).value());
+    for (std::string line; std::getline(table, line);) {
+      std::optional<mount::MountInfo> info = mount::parse_mountinfo_line(line);
+      if (info && info->target.starts_with(directory + "/")) {
+        (void)::umount2(info->target.c_str(), MNT_DETACH);  // may have gone with one above it
+      }
+    }
+  }
+
+  /// Runs `body` in a child with mounts of its own; returns its result, or 100 when there is no way
+  /// to have them.
+  int in_own_mounts(const std::function<int()>& body) {
+    pid_t child = ::fork();
+    if (child == 0) {
+      const uid_t uid = ::geteuid();
+      const gid_t gid = ::getegid();
+      if (::unshare(CLONE_NEWNS | (uid == 0 ? 0 : CLONE_NEWUSER)) != 0) ::_exit(100);
+      if (uid != 0) {
+        auto write_proc = [](const char* file, const std::string& text) {
+          UniqueFd fd(::open(file, O_WRONLY | O_CLOEXEC));
+          if (!write_full(fd.get(), as_bytes(text))) ::_exit(100);
+        };
+        auto same = [](unsigned id) {
+          return std::to_string(id) + " " + std::to_string(id) + " 1";
+        };
+        write_proc("/proc/self/setgroups", "deny");
+        write_proc("/proc/self/uid_map", same(uid));
+        write_proc("/proc/self/gid_map", same(gid));
+      }
+      // EINVAL: / is no mount point (a chroot), where mounts may show elsewhere too until undone.
+      if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 && errno != EINVAL) {
+        ::_exit(100);
+      }
+      int result = body();
+      unmount_all_below(directory_.path());
+      ::_exit(result);
+    }
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
+  }
+
+  TemporaryDirectory directory_ = TemporaryDirectory::create().value();
+  std::mutex mutex_;
+  trust::FakeRepository repository_;
+  std::function<void(const Request&, Response&)> fault_ = [](const Request&, Response&) {};
+  FakeServer server_{[this](const Request& request) {
+    std::lock_guard lock(mutex_);
+    auto file = repository_.files.find(request.target.substr(1));
+    Response response;
+    if (file == repository_.files.end()) {
+      response.status = 404;
+    } else {
+      response.body = file->second;
+    }
+    fault_(request, response);
+    return response;
+  }};
+  Environment environment_;
+  std::string output_;
+  release::ReleaseDescription offered_;  ///< the last one
+};
+
+#define ASSERT_DONE(...)                          \
+  do {                                            \
+    Result<int> done = (__VA_ARGS__);             \
+    ASSERT_TRUE(done) << done.error().describe(); \
+    ASSERT_EQ(*done, 0) << output_;               \
+  } while (false)
+
+}  // namespace cfs::deployer

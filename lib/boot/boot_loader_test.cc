@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+// What boot_loader.h promises, for every boot loader: random operations, compared after each with a
+// model. A new boot loader needs a harness here and a place in BootLoaders.
+#include "lib/boot/boot_loader.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <random>
+
+#include "lib/boot/boot_counter.h"
+#include "lib/boot/fake_boot_loader.h"
+#include "lib/boot/systemd_boot.h"
+#include "lib/boot/test_programs.h"
+
+namespace cfs::boot {
+namespace {
+
+/// How a test makes a boot loader of one kind, and what the machine does to it.
+struct FakeHarness {
+  FakeBootLoader loader;
+  BootLoader& open() { return loader; }
+  void start(const std::string& id) { loader.start(id); }
+  void damage(const std::string& id) { loader.damage(id); }
+};
+
+struct SystemdBootHarness {
+  TemporaryDirectory directory = TemporaryDirectory::create().value();
+  std::optional<SystemdBoot> loader;
+
+  std::string path(const std::string& name) const { return directory.path() + "/" + name; }
+  BootLoader& open() {
+    EXPECT_TRUE(make_directories(AT_FDCWD, path("esp")));
+    EXPECT_TRUE(make_directories(AT_FDCWD, path("efivars")));
+    return loader.emplace(SystemdBoot::open(AT_FDCWD, path("esp"), path("efivars")).value());
+  }
+  std::string file_of(const std::string& id) const {
+    for (const auto& file : std::filesystem::directory_iterator(path("esp/EFI/Linux"))) {
+      if (same_entry(split_counter(file.path().stem().string()).id, id)) return file.path();
+    }
+    ADD_FAILURE() << "no file of '" << id << "'";
+    return "";
+  }
+  /// As sd-boot 252: the name that the file had is what it tells, then it counts.
+  void start(const std::string& id) {
+    const std::filesystem::path file = file_of(id);
+    std::string value("\6\0\0\0", 4);
+    for (char c : file.filename().string() + '\0') {
+      value += {static_cast<char>(std::tolower(c)), '\0'};
+    }
+    EXPECT_TRUE(write_file_atomically(
+        AT_FDCWD, path("efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"),
+        as_bytes(value)));
+    const std::string stem = file.stem();
+    CountedName name = split_counter(stem);
+    if (!name.tries) return;
+    Tries counted{.left = name.tries->left - std::min(name.tries->left, 1U),
+                  .done = name.tries->done + 1};
+    std::filesystem::rename(
+        file, file.parent_path() / (with_counter(name.id, counted) + file.extension().string()));
+  }
+  void damage(const std::string& id) { std::filesystem::resize_file(file_of(id), 1000); }
+};
+
+template <typename Harness>
+class BootLoaderTest : public ::testing::Test {
+ protected:
+  /// A UKI that pins sixty-four times `digit`.
+  int uki(char digit) {
+    std::string path = directory_.path() + "/uki-" + digit;
+    if (!stat_at(AT_FDCWD, path, 0)) {
+      EXPECT_TRUE(write_file_atomically(
+          AT_FDCWD, path, make_test_uki("composefs.digest=" + std::string(64, digit))));
+    }
+    return open_.emplace_back(open_at(AT_FDCWD, path, O_RDONLY).value()).get();
+  }
+  static verity::Digest digest(char digit) {
+    return verity::Digest::parse(std::string(64, digit)).value();
+  }
+
+  Harness harness_;
+  TemporaryDirectory directory_ = TemporaryDirectory::create().value();
+  std::vector<UniqueFd> open_;
+};
+
+using BootLoaders = ::testing::Types<FakeHarness, SystemdBootHarness>;
+TYPED_TEST_SUITE(BootLoaderTest, BootLoaders);
+
+ErrorCode code(const Result<>& result) {
+  return result ? ErrorCode::kNothingToDo : result.error().code;
+}
+constexpr ErrorCode kDone = ErrorCode::kNothingToDo;
+
+TYPED_TEST(BootLoaderTest, DoesWhatTheModelDoes) {
+  const std::vector<std::string> ids = {"cfs_1_0123456789ab.0", "cfs_1_0123456789ab.1",
+                                        "cfs_1_0123456789ab.10", "a+b", "x~1.efi-2"};
+  struct Entry {
+    char digit;
+    std::optional<Tries> tries;
+    bool is_damaged = false;
+  };
+  std::map<std::string, Entry> model;
+  std::optional<std::string> next;
+  std::optional<std::string> selected;
+  std::mt19937 random(20261126);
+  auto below = [&](size_t limit) { return static_cast<size_t>(random() % limit); };
+  BootLoader* loader = &this->harness_.open();
+
+  for (int step = 0; step < 1500; ++step) {
+    const std::string& id = ids[below(ids.size())];
+    const bool is_there = model.count(id) > 0;
+    const bool is_next = next == id;
+    SCOPED_TRACE("step " + std::to_string(step) + ", " + id);
+    switch (below(8)) {
+      case 0:
+      case 1: {
+        char digit = static_cast<char>('a' + below(3));
+        bool is_same = is_there && model[id].digit == digit && !model[id].is_damaged;
+        bool is_refused = is_there && is_next && !is_same;
+        ASSERT_EQ(code(loader->install(id, this->uki(digit))),
+                  is_refused ? ErrorCode::kExists : kDone);
+        if (!is_refused && !is_same) model[id] = {.digit = digit, .tries = {}};
+        break;
+      }
+      case 2:
+      case 3: {
+        ErrorCode expected = !is_there              ? ErrorCode::kNotFound
+                             : model[id].is_damaged ? ErrorCode::kCorrupt
+                                                    : kDone;
+        ASSERT_EQ(code(loader->set_next(id)), expected);
+        if (expected == kDone) next = id;
+        break;
+      }
+      case 4: {
+        std::optional<unsigned> left;
+        if (below(3) != 0) left = static_cast<unsigned>(below(4));
+        ASSERT_EQ(code(loader->set_tries(id, left)), is_there ? kDone : ErrorCode::kNotFound);
+        if (is_there) {
+          model[id].tries = left ? std::optional(Tries{.left = *left, .done = 0}) : std::nullopt;
+        }
+        break;
+      }
+      case 5:
+        ASSERT_EQ(code(loader->remove(id)), is_next ? ErrorCode::kBusy : kDone);
+        if (!is_next) model.erase(id);
+        break;
+      case 6:
+        if (!is_there) break;
+        this->harness_.start(id);
+        selected = id;
+        if (std::optional<Tries>& tries = model[id].tries) {
+          *tries = {.left = tries->left == 0 ? 0 : tries->left - 1, .done = tries->done + 1};
+        }
+        break;
+      default:
+        if (is_there && !is_next && below(2) == 0) {
+          this->harness_.damage(id);
+          model[id].is_damaged = true;
+        } else {
+          loader = &this->harness_.open();
+        }
+    }
+    std::vector<BootEntry> expected;
+    for (const auto& [name, entry] : model) {
+      BootEntry one{.id = name, .digest = this->digest(entry.digit), .tries = entry.tries};
+      if (entry.is_damaged) one.digest.reset();
+      expected.push_back(std::move(one));
+    }
+    Result<std::vector<BootEntry>> list = loader->list();
+    ASSERT_TRUE(list) << list.error().describe();
+    ASSERT_TRUE(*list == expected);
+    ASSERT_EQ(loader->next().value(), next);
+    std::optional<std::string> said = loader->selected().value();
+    ASSERT_EQ(said.has_value(), selected.has_value());
+    ASSERT_TRUE(!said || same_entry(*said, *selected)) << *said;
+  }
+  EXPECT_GT(model.size(), 1U);
+}
+
+TYPED_TEST(BootLoaderTest, OneEntryWhateverTheCase) {
+  BootLoader& loader = this->harness_.open();
+  ASSERT_TRUE(loader.install("Cfs_1~RC_ab.0", this->uki('a')));
+  ASSERT_TRUE(loader.set_next("cfs_1~rc_ab.0"));
+  EXPECT_EQ(loader.install("CFS_1~rc_ab.0", this->uki('b')).error().code, ErrorCode::kExists);
+  EXPECT_EQ(loader.remove("CFS_1~rc_ab.0").error().code, ErrorCode::kBusy);
+  EXPECT_EQ(loader.list()->size(), 1U);
+}
+
+TYPED_TEST(BootLoaderTest, RefusesIdsThatAreFileNames) {
+  BootLoader& loader = this->harness_.open();
+  for (const char* bad : {"", ".x", "x.efi", "x.EFI", "a/b", "x y", "x*", "x+3", "x+3-1", "x\n"}) {
+    EXPECT_EQ(loader.install(bad, this->uki('a')).error().code, ErrorCode::kInvalidInput) << bad;
+    EXPECT_EQ(loader.set_next(bad).error().code, ErrorCode::kInvalidInput) << bad;
+    EXPECT_EQ(loader.set_tries(bad, 3).error().code, ErrorCode::kInvalidInput) << bad;
+    EXPECT_EQ(loader.remove(bad).error().code, ErrorCode::kInvalidInput) << bad;
+  }
+  EXPECT_TRUE(loader.list()->empty());
+}
+
+TYPED_TEST(BootLoaderTest, RefusesWhatIsNotAUki) {
+  BootLoader& loader = this->harness_.open();
+  const std::string path = this->directory_.path() + "/text";
+  ASSERT_TRUE(write_file_atomically(AT_FDCWD, path, as_bytes("no UKI")));
+  UniqueFd text = open_at(AT_FDCWD, path, O_RDONLY).value();
+  EXPECT_EQ(loader.install("a", text.get()).error().code, ErrorCode::kCorrupt);
+  EXPECT_TRUE(loader.list()->empty());
+  EXPECT_GT(loader.free_bytes().value(), 0U);
+}
+
+TEST(EntryId, IsForEveryVersion) {
+  EXPECT_EQ(entry_id("12.1+3~rc1", "cccccccccccc.2"), "cfs_12.1+3~rc1_cccccccccccc.2");
+  EXPECT_TRUE(check_entry_id(entry_id("12.1+3~rc1", "cccccccccccc.2")));
+  EXPECT_TRUE(check_entry_id(entry_id(std::string(64, '+'), "cccccccccccc.4000000000")));
+  EXPECT_TRUE(check_entry_id("x+y"));
+  EXPECT_FALSE(check_entry_id(std::string(181, 'x')));
+  EXPECT_TRUE(same_entry("cfs_1~RC_ab.0", "cfs_1~rc_ab.0"));
+  EXPECT_FALSE(same_entry("cfs_1_ab.0", "cfs_1_ab.1"));
+}
+
+TEST(BootCounter, IsTakenOffAndPutBack) {
+  const auto none = std::optional<Tries>();
+  struct Case {
+    const char* name;
+    const char* id;
+    std::optional<Tries> tries;
+  };
+  const Case cases[] = {
+      {"x", "x", none},
+      {"x+3", "x", Tries{3, 0}},
+      {"x+2-1", "x", Tries{2, 1}},
+      {"x+0-2147483647", "x", Tries{0, 2147483647}},
+      {"1.2+b1+3", "1.2+b1", Tries{3, 0}},
+      {"x+2147483648", "x+2147483648", none},
+      {"x+", "x+", none},
+      {"x+3-", "x+3-", none},
+      {"x+-1", "x+-1", none},
+      {"x+3-1-1", "x+3-1-1", none},
+      {"x+3a", "x+3a", none},
+  };
+  for (const Case& one : cases) {
+    CountedName name = split_counter(one.name);
+    EXPECT_EQ(name.id, one.id) << one.name;
+    EXPECT_EQ(name.tries, one.tries) << one.name;
+    EXPECT_EQ(with_counter(name.id, name.tries), one.name);
+  }
+}
+
+}  // namespace
+}  // namespace cfs::boot

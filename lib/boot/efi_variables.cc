@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/boot/efi_variables.h"
+
+#include "lib/base/io.h"
+#include "lib/boot/boot_counter.h"
+
+namespace cfs::boot {
+namespace {
+
+// A variable's name and, behind the dash, the vendor of the Boot Loader Interface.
+constexpr const char* kSelectedEntry = "LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+constexpr const char* kBootedPartition =
+    "LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+constexpr size_t kAttributesBytes = 4;
+constexpr size_t kMaxVariableBytes = 4096;
+constexpr size_t kUuidBytes = 36;
+
+/// The text of a variable: UTF-16LE, a NUL at the end. None: there is no such variable, or it is
+/// not ASCII.
+Result<std::optional<std::string>> read_text(const std::string& efi_variables,
+                                             const std::string& name) {
+  Result<std::string> variable = read_file(AT_FDCWD, efi_variables + "/" + name, kMaxVariableBytes);
+  std::optional<std::string> none;
+  if (!variable) {
+    if (variable.error().code == ErrorCode::kNotFound) return none;
+    return Error(std::move(variable).error()).with("while asking how this machine was booted");
+  }
+  std::string_view rest = *variable;
+  if (rest.size() < kAttributesBytes || rest.size() % 2 != 0) return none;
+  std::string text;
+  for (rest.remove_prefix(kAttributesBytes); !rest.empty(); rest.remove_prefix(2)) {
+    if (rest[0] == '\0' && rest[1] == '\0') break;
+    if (rest[1] != '\0' || static_cast<unsigned char>(rest[0]) >= 0x80) return none;
+    text += rest[0];
+  }
+  if (text.empty()) return none;
+  return std::optional(std::move(text));
+}
+
+}  // namespace
+
+Result<std::optional<std::string>> selected_entry(const std::string& efi_variables) {
+  std::optional<std::string> name = CFS_TRY(read_text(efi_variables, kSelectedEntry));
+  if (!name) return name;
+  std::string_view stem = *name;
+  constexpr std::string_view kSuffix = ".efi";
+  if (stem.size() > kSuffix.size() &&
+      same_entry(stem.substr(stem.size() - kSuffix.size()), kSuffix)) {
+    stem.remove_suffix(kSuffix.size());
+  }
+  return std::optional(std::string(split_counter(stem).id));
+}
+
+Result<std::optional<std::string>> booted_partition(const std::string& efi_variables) {
+  std::optional<std::string> uuid = CFS_TRY(read_text(efi_variables, kBootedPartition));
+  if (!uuid) return uuid;
+  for (char& c : *uuid) {
+    if (c >= 'A' && c <= 'F') c = static_cast<char>(c - 'A' + 'a');
+    bool is_uuid_character = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || c == '-';
+    if (!is_uuid_character || uuid->size() != kUuidBytes) return std::optional<std::string>();
+  }
+  return uuid;
+}
+
+}  // namespace cfs::boot

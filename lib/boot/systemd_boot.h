@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// systemd-boot: UKIs in EFI/Linux on the EFI system partition, the one that boots next named in
+// loader/loader.conf. Spec: UAPI Group, "Boot Loader Specification", Type #2; loader.conf(5);
+// systemd, "Automatic Boot Assessment".
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lib/base/unique_fd.h"
+#include "lib/boot/boot_loader.h"
+
+namespace cfs::boot {
+
+constexpr const char* kUkiDirectory = "EFI/Linux";
+constexpr const char* kLoaderConfPath = "loader/loader.conf";
+/// Where firmware looks for a loader on amd64 when it knows no other.
+constexpr const char* kFallbackLoaderPath = "EFI/BOOT/BOOTX64.EFI";
+
+/// Content of loader.conf: `default PATTERN`, timeout 0, no editor. The pattern matches the entry's
+/// file with any boot counter and with none. Always exactly 512 bytes, so that it can be replaced
+/// by writing one sector, the only write that FAT does atomically. `id`: see check_entry_id().
+[[nodiscard]] Result<std::string> loader_conf(std::string_view id);
+
+/// The entries of a mounted ESP (or of any directory that stands for one). An entry is the file
+/// `EFI/Linux/<id>.efi`, on trial `<id>+LEFT-DONE.efi`; systemd-boot renames it at each boot. FAT
+/// has no symlinks and no journal: after an unclean shutdown run fsck.fat before changing anything.
+class SystemdBoot : public BootLoader {
+ public:
+  /// `path`: the root of the ESP. The directories EFI/Linux and loader are made when needed.
+  /// `efi_variables`: the directory where efivarfs is mounted.
+  [[nodiscard]] static Result<SystemdBoot> open(int dir_fd, const std::string& path,
+                                                std::string efi_variables);
+
+  [[nodiscard]] Result<std::vector<BootEntry>> list() const override;
+  [[nodiscard]] Result<uint64_t> free_bytes() const override;
+  [[nodiscard]] Result<> install(const std::string& id, int uki_fd) override;
+  [[nodiscard]] Result<std::optional<std::string>> next() const override;
+  [[nodiscard]] Result<> set_next(const std::string& id) override;
+  [[nodiscard]] Result<std::optional<std::string>> selected() const override;
+  [[nodiscard]] Result<> set_tries(const std::string& id,
+                                   std::optional<unsigned> tries_left) override;
+  [[nodiscard]] Result<> remove(const std::string& id) override;
+
+ private:
+  SystemdBoot(UniqueFd root, std::string efi_variables)
+      : root_(std::move(root)), efi_variables_(std::move(efi_variables)) {}
+
+  /// The names, below the root, of the files of an entry. Usually one; more after a power cut in
+  /// the middle of a renaming. The best is first: whole before cut short, then without a counter.
+  Result<std::vector<std::string>> files_of(std::string_view id) const;
+  Result<> remove_leftovers();
+
+  UniqueFd root_;
+  std::string efi_variables_;
+};
+
+}  // namespace cfs::boot
