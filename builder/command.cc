@@ -14,11 +14,12 @@
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
 #include "lib/boot/uki.h"
+#include "lib/command/command_line.h"
 
 namespace cfs::builder {
 namespace {
 
-Result<> build_command(const std::string& manifest_path, BuildOptions options, std::ostream& out) {
+Result<int> build_command(const std::string& manifest_path, BuildOptions options, const Io& io) {
   Manifest manifest = CFS_TRY(load_manifest(manifest_path, source_kinds()));
   if (manifest.kernel && options.mount_root.empty()) {
     std::error_code failure;
@@ -27,20 +28,22 @@ Result<> build_command(const std::string& manifest_path, BuildOptions options, s
     options.mount_root = CFS_TRY(find_mount_root(executable.string()));
   }
   release::ReleaseDescription release = CFS_TRY(build(manifest, options));
-  out << fmt::format("{} {} (epoch {})\n", release.name, release.version, release.epoch);
-  out << fmt::format("image    {} {}\n", release.image.digest.hex(),
-                     format_bytes(release.image.size_bytes));
-  out << fmt::format("objects  {} {}\n", release.objects.count,
-                     format_bytes(release.objects.size_bytes));
+  std::string text;
+  text += fmt::format("{} {} (epoch {})\n", release.name, release.version, release.epoch);
+  text += fmt::format("image    {} {}\n", release.image.digest.hex(),
+                      format_bytes(release.image.size_bytes));
+  text += fmt::format("objects  {} {}\n", release.objects.count,
+                      format_bytes(release.objects.size_bytes));
   for (const release::ReleaseFile& file : release.files) {
-    out << fmt::format("{:<8} {} {}\n", file.role, file.name, format_bytes(file.size_bytes));
+    text += fmt::format("{:<8} {} {}\n", file.role, file.name, format_bytes(file.size_bytes));
   }
-  return {};
+  CFS_TRY(print(io, text));
+  return 0;
 }
 
 }  // namespace
 
-Result<> run(const std::vector<std::string>& arguments, std::ostream& out) {
+Result<int> run(const std::vector<std::string>& arguments, const Io& io) {
   CLI::App app("Builds verified operating system images from manifests.", "cfs-build");
   app.require_subcommand(1);
   CLI::App* build_app = app.add_subcommand("build", "Build the image that a manifest describes.");
@@ -63,18 +66,9 @@ Result<> run(const std::vector<std::string>& arguments, std::ostream& out) {
   bool verbose = false;
   build_app->add_flag("-v,--verbose", verbose, "Show all that mmdebstrap, apt and dpkg say");
 
-  std::vector<std::string> reversed(arguments.rbegin(),
-                                    arguments.rend());  // CLI11 pops from the end
-  try {
-    app.parse(std::move(reversed));
-  } catch (const CLI::CallForHelp&) {
-    out << app.help();
-    return {};
-  } catch (const CLI::ParseError& exception) {
-    return make_error(ErrorCode::kUsage, exception.what()).with_hint("see cfs-build --help");
-  }
+  if (CFS_TRY(command::parse(app, arguments, io)) == command::Parsed::kHelpPrinted) return 0;
   if (verbose) options.verbosity = Verbosity::kEverything;
-  return build_command(manifest, options, out);
+  return build_command(manifest, options, io);
 }
 
 Result<std::string> find_mount_root(const std::string& executable) {

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <ostream>
 #include <string>
 #include <vector>
 
+#include "lib/base/command_io.h"
 #include "lib/base/result.h"
 
 namespace cfs::builder {
 
-/// cfs-build, without its process: `arguments` are argv[1] and on. Results go to `out`.
+/// The command `cfs-build` (CommandFunction of lib/command/program.h).
 /// Errors: kUsage for a wrong command line, else those of what was asked for.
-[[nodiscard]] Result<> run(const std::vector<std::string>& arguments, std::ostream& out);
+[[nodiscard]] Result<int> run(const std::vector<std::string>& arguments, const Io& io);
 
 /// Where cfs-mount-root lies: next to the program `executable`, in ../lib/cfs from there
 /// (installed) or ../initramfs (build tree). kNotFound otherwise, with the places looked at.

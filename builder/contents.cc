@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "lib/base/io.h"
+#include "lib/tree/content_placement.h"
 
 namespace cfs::builder {
 
@@ -17,14 +18,14 @@ Result<store::Batch*> Contents::batch() {
 Result<> Contents::put(tree::Tree& tree, tree::Node& file, const store::Batch::Source& source,
                        const store::Batch::HoleSource& holes) {
   // One byte more than what fits inline tells small files from large ones.
-  std::array<std::byte, kInlineLimitBytes + 1> head;
+  std::array<std::byte, tree::kInlineBytes + 1> head;
   size_t head_size = 0;
   while (head_size < head.size()) {
     size_t count = CFS_TRY(source(std::span(head).subspan(head_size)));
     if (count == 0) break;
     head_size += count;
   }
-  if (head_size <= kInlineLimitBytes) {
+  if (tree::placement_of(head_size) == tree::Placement::kInline) {
     return tree.set_content(file, as_text(Bytes(head).first(head_size)));
   }
   size_t head_used = 0;

@@ -11,9 +11,6 @@
 
 namespace cfs::builder {
 
-/// Files of up to this size are held in the image itself (composefs-format.md, "Content").
-constexpr uint64_t kInlineLimitBytes = 64;
-
 /// The contents of a tree's regular files: small ones go into the tree, others into an object
 /// store. One thread.
 class Contents {

@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <iostream>
-
 #include "builder/command.h"
-#include "lib/base/interrupt.h"
-#include "lib/base/report.h"
+#include "lib/command/program.h"
 
 int main(int argc, char** argv) {
-  cfs::catch_interrupts();
-  std::vector<std::string> arguments(argv + 1, argv + argc);
-  cfs::Result<> done = cfs::builder::run(arguments, std::cout);
-  return cfs::finish_program("cfs-build", done);
+  return cfs::run_program("cfs-build", cfs::builder::run, argc, argv);
 }

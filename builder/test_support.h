@@ -8,15 +8,18 @@
 #include <cstdio>
 #include <map>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "builder/command.h"
 #include "builder/rootfs.h"
 #include "builder/sources/source.h"
 #include "builder/sources/tar.h"
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
+#include "lib/command/captured_io.h"
 #include "lib/store/object_store.h"
 #include "lib/tree/dump.h"
 #include "lib/tree/tree.h"
@@ -36,10 +39,7 @@ T must(Result<T> result) {
 /// The whole tree as a composefs dump.
 inline std::string dump_of(const tree::Tree& tree) {
   std::string text;
-  must(tree::write_dump(tree, {}, [&](std::string_view piece) -> Result<> {
-    text += piece;
-    return {};
-  }));
+  must(tree::write_dump(tree, {}, sink_to_string(text)));
   return text;
 }
 
@@ -140,5 +140,14 @@ class TarMaker {
 
   std::string archive_;
 };
+
+/// cfs-build in this process; results are appended to `out`.
+inline Result<> run(const std::vector<std::string>& arguments, std::ostream& out) {
+  command::CapturedIo io;
+  Result<int> status = run(arguments, io.io());
+  out << io.output();
+  if (!status) return std::move(status).error();
+  return {};
+}
 
 }  // namespace cfs::builder

@@ -42,7 +42,7 @@ function(cfs_executable)
   cmake_parse_arguments(ARG "" "NAME;COMPONENT;DESTINATION" "SOURCES;DEPS" ${ARGN})
   add_executable(${ARG_NAME} ${ARG_SOURCES})
   cfs_resolve_deps(deps ${ARG_DEPS})
-  target_link_libraries(${ARG_NAME} PRIVATE ${deps} cfs_options)
+  target_link_libraries(${ARG_NAME} PRIVATE cfs_program ${deps} cfs_options)
   cfs_program(${ARG_NAME} ${ARG_COMPONENT} "${ARG_DESTINATION}")
 endfunction()
 

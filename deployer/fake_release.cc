@@ -11,13 +11,13 @@
 #include "lib/erofs/writer.h"
 #include "lib/release/layout.h"
 #include "lib/transport/manifest.h"
+#include "lib/tree/content_placement.h"
 #include "lib/trust/releases.h"
 #include "lib/verity/merkle.h"
 
 namespace cfs::deployer {
 namespace {
 
-constexpr size_t kInlineBytes = 64;
 constexpr int64_t kTime = 1'700'000'000;
 
 tree::Attributes attributes(uint32_t mode) {
@@ -87,7 +87,7 @@ Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
     tree::Node* parent = CFS_TRY(make_parent(tree, path));
     tree::Node* file =
         CFS_TRY(tree.add(*parent, path.substr(path.rfind('/') + 1), attributes(S_IFREG | 0640)));
-    if (content.size() <= kInlineBytes) {
+    if (tree::placement_of(content.size()) == tree::Placement::kInline) {
       CFS_TRY(tree.set_content(*file, content));
       continue;
     }

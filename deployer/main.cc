@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cstdio>
-
 #include "deployer/command.h"
-#include "lib/base/interrupt.h"
-#include "lib/base/report.h"
+#include "lib/command/program.h"
 
-int main(int argc, char** argv) {
-  cfs::catch_interrupts();
+namespace {
+
+cfs::Result<int> run(const std::vector<std::string>& arguments, const cfs::Io& io) {
+  cfs::Result<> printed;
   cfs::deployer::Environment environment;
-  environment.print = [](std::string_view text) {
-    // finish_program() looks whether all of it arrived.
-    (void)std::fwrite(text.data(), 1, text.size(), stdout);
-    (void)std::fflush(stdout);
+  environment.print = [&](std::string_view text) {
+    if (printed) printed = cfs::print(io, text);
   };
-  auto status = cfs::deployer::run({argv + 1, argv + argc}, environment);
-  return cfs::finish_program("cfs-deploy", status);
+  int status = CFS_TRY(cfs::deployer::run(arguments, environment));
+  CFS_TRY(std::move(printed));
+  return status;
 }
+
+}  // namespace
+
+int main(int argc, char** argv) { return cfs::run_program("cfs-deploy", run, argc, argv); }

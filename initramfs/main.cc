@@ -3,10 +3,12 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <string_view>
 
 #include "initramfs/compose_root.h"
 #include "initramfs/init.h"
 #include "lib/base/io.h"
+#include "lib/command/version.h"
 
 namespace {
 
@@ -43,9 +45,13 @@ cfs::Result<> run_on_mounted_root(const std::string& target, Stage& stage) {
 
 int main(int argc, char** argv) {
   bool is_init = ::getpid() == 1;
+  if (!is_init && argc == 2 && std::string_view(argv[1]) == "--version") {
+    return std::printf("cfs-mount-root %s\n", cfs::kVersion) > 0 && std::fflush(stdout) == 0 ? 0
+                                                                                             : 1;
+  }
   if (!is_init && (argc != 2 || argv[1][0] != '/')) {
     (void)std::fputs(
-        "usage: cfs-mount-root DIRECTORY\n"
+        "Usage: cfs-mount-root DIRECTORY\n"
         "Mounts over DIRECTORY, where the file system with cfs/ is mounted, the root pinned by\n"
         "composefs.digest= on the kernel command line. When that fails the machine reboots.\n"
         "As process 1 of an initramfs it finds and mounts that file system itself.\n",

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <map>
 
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
@@ -19,6 +18,7 @@
 #include "lib/release/layout.h"
 #include "lib/transport/encoding.h"
 #include "lib/transport/manifest.h"
+#include "lib/tree/objects.h"
 #include "lib/trust/releases.h"
 #include "lib/verity/merkle.h"
 #include "signer/command_line_warnings.h"
@@ -76,33 +76,6 @@ struct Object {
   bool is_new = false;
 };
 
-// The distinct objects that the image refers to, sorted by digest.
-Result<std::vector<Object>> objects_of(const tree::Tree& tree) {
-  std::map<verity::Digest, uint64_t> sizes;
-  CFS_TRY(tree.for_each([&](const tree::Node& node) -> Result<> {
-    if (node.is_link() || !node.is_regular()) return {};
-    if (!node.has_payload() && !node.is_external()) return {};
-    if (node.digest() == nullptr || !node.payload_is_digest()) {
-      return make_error(
-                 ErrorCode::kInvalidInput,
-                 fmt::format("image: '{}' is not bound to an object by a digest", node.path()))
-          .with_hint("such an image cannot be verified: build it with fs-verity digests");
-    }
-    auto [known, is_new] = sizes.emplace(*node.digest(), node.size_bytes);
-    if (!is_new && known->second != node.size_bytes) {
-      return make_error(ErrorCode::kInvalidInput,
-                        fmt::format("image: '{}' has {} bytes, another file with its digest has {}",
-                                    node.path(), node.size_bytes, known->second));
-    }
-    return {};
-  }));
-  std::vector<Object> objects;
-  for (const auto& [digest, size_bytes] : sizes) {
-    objects.push_back({digest, size_bytes, fmt::format("objects/{}", digest.object_path())});
-  }
-  return objects;
-}
-
 // The image as the first object, then those that it refers to; all as the description says.
 Result<std::vector<Object>> read_image(int build_fd, const ReleaseDescription& description) {
   UniqueFd image = CFS_TRY(open_regular_at(build_fd, "image.cfs", O_NOFOLLOW));
@@ -114,9 +87,13 @@ Result<std::vector<Object>> read_image(int build_fd, const ReleaseDescription& d
         .with_hint("the build output is damaged: build again");
   }
   erofs::Image parsed = CFS_TRY_WITH("reading 'image.cfs'", erofs::read_image_file(image.get()));
-  std::vector<Object> objects = CFS_TRY(objects_of(parsed.tree));
+  std::vector<Object> objects;
   uint64_t size_bytes = 0;
-  for (const Object& object : objects) size_bytes += object.size_bytes;
+  for (const auto& [digest, object_bytes] :
+       CFS_TRY_WITH("reading 'image.cfs'", tree::objects_of(parsed.tree))) {
+    objects.push_back({digest, object_bytes, fmt::format("objects/{}", digest.object_path())});
+    size_bytes += object_bytes;
+  }
   if (objects.size() != description.objects.count || size_bytes != description.objects.size_bytes) {
     return make_error(
         ErrorCode::kInvalidInput,

@@ -3,12 +3,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <fmt/ostream.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 
 #include "lib/base/progress.h"
+#include "lib/command/command_line.h"
 #include "signer/add_release.h"
 #include "signer/repository.h"
 #include "signer/signing/file_key.h"
@@ -27,11 +26,13 @@ constexpr const char* kAbout =
     "Publish again before the published metadata expires (7 days by default), also when there is\n"
     "nothing new: devices refuse a repository that has stood still for longer.";
 
-void print(std::ostream& out, const Published& published) {
-  fmt::print(out, "published: root {}, targets {}, snapshot {}, timestamp {}; expires {}\n",
-             published.root_version, published.targets_version, published.snapshot_version,
-             published.timestamp_version, format_time(published.expires));
-  for (const std::string& note : published.notes) fmt::print(out, "note: {}\n", note);
+std::string to_text(const Published& published) {
+  std::string text =
+      fmt::format("published: root {}, targets {}, snapshot {}, timestamp {}; expires {}\n",
+                  published.root_version, published.targets_version, published.snapshot_version,
+                  published.timestamp_version, format_time(published.expires));
+  for (const std::string& note : published.notes) text += fmt::format("note: {}\n", note);
+  return text;
 }
 
 struct Arguments {
@@ -43,62 +44,63 @@ struct Arguments {
   bool epoch_jump = false;
 };
 
-Result<> keygen(const Arguments& arguments, std::ostream& out) {
+Result<int> keygen(const Arguments& arguments, const Io& io) {
   FileKey key = CFS_TRY(FileKey::generate());
   CFS_TRY(key.save_new(AT_FDCWD, arguments.key_file));
-  fmt::print(out, "private key: {0}\npublic key: {0}.pub\nkey id: {1}\n", arguments.key_file,
-             key.public_key().id());
-  return {};
+  CFS_TRY(print(io, fmt::format("private key: {0}\npublic key: {0}.pub\nkey id: {1}\n",
+                                arguments.key_file, key.public_key().id())));
+  return 0;
 }
 
-Result<> init(const Arguments& arguments, std::ostream& out) {
+Result<int> init(const Arguments& arguments, const Io& io) {
   KeyDirectory keys(arguments.keys);
   for (const std::string& path : CFS_TRY(keys.create_missing())) {
-    fmt::print(out, "new key: {}\n", path);
+    CFS_TRY(print(io, fmt::format("new key: {}\n", path)));
   }
   Published published =
       CFS_TRY(Repository::create(arguments.repository, keys, arguments.lifetimes, current_time()));
-  fmt::print(out, "new repository: {0}\nroot for devices: {0}/metadata/1.root.json\n",
-             arguments.repository);
-  print(out, published);
-  return {};
+  CFS_TRY(print(io, fmt::format("new repository: {0}\nroot for devices: {0}/metadata/1.root.json\n",
+                                arguments.repository)));
+  CFS_TRY(print(io, to_text(published)));
+  return 0;
 }
 
-Result<> add(const Arguments& arguments, std::ostream& out) {
+Result<int> add(const Arguments& arguments, const Io& io) {
   Repository repository = CFS_TRY(Repository::open(arguments.repository));
   AddedRelease added = CFS_TRY(
       add_release(repository, KeyDirectory(arguments.keys), arguments.build_output,
                   arguments.epoch_jump ? EpochJump::kAllow : EpochJump::kRefuse, current_time()));
   const release::ReleaseDescription& description = added.description;
   for (const std::string& warning : added.warnings) {
-    fmt::print(out, "warning: kernel command line: {}\n", warning);
+    CFS_TRY(print(io, fmt::format("warning: kernel command line: {}\n", warning)));
   }
   if (added.targets_version == 0) {
-    fmt::print(out, "{} {} is in the repository already: {} files put back\n", description.name,
-               description.version, added.new_files);
-    return {};
+    CFS_TRY(print(io, fmt::format("{} {} is in the repository already: {} files put back\n",
+                                  description.name, description.version, added.new_files)));
+    return 0;
   }
-  fmt::print(out,
-             "added {} {}: channel {}, epoch {}, image {}\n"
-             "objects: {}, {} to download at most; {} new, {}\n"
-             "staged in targets {}: 'cfs-sign publish' lets devices see it\n",
-             description.name, description.version, description.channel, description.epoch,
-             description.image.digest.hex(), description.objects.count,
-             format_bytes(added.download_bytes), added.new_objects, format_bytes(added.new_bytes),
-             added.targets_version);
-  return {};
+  CFS_TRY(print(
+      io, fmt::format("added {} {}: channel {}, epoch {}, image {}\n"
+                      "objects: {}, {} to download at most; {} new, {}\n"
+                      "staged in targets {}: 'cfs-sign publish' lets devices see it\n",
+                      description.name, description.version, description.channel, description.epoch,
+                      description.image.digest.hex(), description.objects.count,
+                      format_bytes(added.download_bytes), added.new_objects,
+                      format_bytes(added.new_bytes), added.targets_version)));
+  return 0;
 }
 
-Result<> publish(const Arguments& arguments, std::ostream& out) {
+Result<int> publish(const Arguments& arguments, const Io& io) {
   Repository repository = CFS_TRY(Repository::open(arguments.repository));
-  print(out, CFS_TRY(repository.publish(KeyDirectory(arguments.keys), arguments.lifetimes,
-                                        current_time())));
-  return {};
+  Published published = CFS_TRY(
+      repository.publish(KeyDirectory(arguments.keys), arguments.lifetimes, current_time()));
+  CFS_TRY(print(io, to_text(published)));
+  return 0;
 }
 
 }  // namespace
 
-Result<> run(const std::vector<std::string>& arguments, std::ostream& out) {
+Result<int> run(const std::vector<std::string>& arguments, const Io& io) {
   Arguments parsed;
   CLI::App app(kAbout, "cfs-sign");
   app.require_subcommand(1);
@@ -144,20 +146,11 @@ Result<> run(const std::vector<std::string>& arguments, std::ostream& out) {
   repository_option(publish_command);
   expires_option(publish_command);
 
-  try {
-    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
-    app.parse(reversed);
-  } catch (const CLI::CallForHelp& /*call*/) {
-    // CLI11 asks the innermost subcommand that was named.
-    out << app.help();
-    return {};
-  } catch (const CLI::ParseError& error) {
-    return make_error(ErrorCode::kUsage, error.what()).with_hint("see 'cfs-sign --help'");
-  }
-  if (keygen_command->parsed()) return keygen(parsed, out);
-  if (init_command->parsed()) return init(parsed, out);
-  if (add_command->parsed()) return add(parsed, out);
-  return publish(parsed, out);
+  if (CFS_TRY(command::parse(app, arguments, io)) == command::Parsed::kHelpPrinted) return 0;
+  if (keygen_command->parsed()) return keygen(parsed, io);
+  if (init_command->parsed()) return init(parsed, io);
+  if (add_command->parsed()) return add(parsed, io);
+  return publish(parsed, io);
 }
 
 }  // namespace cfs::signer

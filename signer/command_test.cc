@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <sstream>
 
 #include "lib/base/subprocess.h"
+#include "lib/command/captured_io.h"
 #include "lib/release/layout.h"
 #include "lib/transport/encoding.h"
 #include "lib/trust/fake_repository.h"
@@ -36,19 +36,21 @@ using ::testing::UnorderedElementsAre;
 
 class CommandTest : public ::testing::Test {
  protected:
-  Result<> sign(const std::vector<std::string>& arguments) {
-    out_.str("");
-    return run(arguments, out_);
+  Result<int> sign(const std::vector<std::string>& arguments) {
+    command::CapturedIo io;
+    Result<int> status = run(arguments, io.io());
+    out_ = io.output();
+    return status;
   }
   void expect_ok(const std::vector<std::string>& arguments) {
-    Result<> result = sign(arguments);
+    Result<int> result = sign(arguments);
     ASSERT_TRUE(result) << result.error().describe();
   }
   void expect_error(ErrorCode code, const std::string& message,
                     const std::vector<std::string>& arguments) {
-    Result<> result = sign(arguments);
+    Result<int> result = sign(arguments);
     ASSERT_FALSE(result);
-    EXPECT_EQ(error_name(result.error().code), error_name(code)) << result.error().describe();
+    EXPECT_EQ(result.error().code, code) << result.error().describe();
     EXPECT_THAT(result.error().describe(), HasSubstr(message));
   }
   std::vector<std::string> init() { return {"init", repository_, "--keys", keys_}; }
@@ -99,15 +101,14 @@ class CommandTest : public ::testing::Test {
   std::string keys_ = directory_.path() + "/keys";
   std::string build_ = directory_.path() + "/build";
   FakeBuild fake_;
-  std::ostringstream out_;
+  std::string out_;
 };
 
 TEST_F(CommandTest, HelpAndUsage) {
   expect_ok({"--help"});
-  EXPECT_THAT(out_.str(),
-              AllOf(HasSubstr("keygen"), HasSubstr("publish"), HasSubstr("1.root.json")));
+  EXPECT_THAT(out_, AllOf(HasSubstr("keygen"), HasSubstr("publish"), HasSubstr("1.root.json")));
   expect_ok({"release", "add", "--help"});
-  EXPECT_THAT(out_.str(), AllOf(HasSubstr("BUILD"), Not(HasSubstr("keygen"))));
+  EXPECT_THAT(out_, AllOf(HasSubstr("BUILD"), Not(HasSubstr("keygen"))));
   for (const std::vector<std::string>& wrong : std::vector<std::vector<std::string>>{
            {},
            {"unknown"},
@@ -119,7 +120,7 @@ TEST_F(CommandTest, HelpAndUsage) {
            {"publish", "x", "--keys", "y", "--expires-days", "-1"},
            {"publish", "x", "--keys", "y", "--expires-days", "0"},
            {"init", "x", "--keys", "y", "--expires-days", "0"}}) {
-    Result<> result = sign(wrong);
+    Result<int> result = sign(wrong);
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().code, ErrorCode::kUsage);
   }
@@ -128,7 +129,7 @@ TEST_F(CommandTest, HelpAndUsage) {
 TEST_F(CommandTest, KeygenNeverOverwrites) {
   std::string file = directory_.path() + "/my.pem";
   expect_ok({"keygen", "--out", file});
-  EXPECT_THAT(out_.str(), HasSubstr(file + ".pub"));
+  EXPECT_THAT(out_, HasSubstr(file + ".pub"));
   std::string key = *read_file(AT_FDCWD, file, 1000);
   expect_error(ErrorCode::kExists, "my.pem' exists", {"keygen", "--out", file});
   EXPECT_EQ(*read_file(AT_FDCWD, file, 1000), key);
@@ -136,20 +137,20 @@ TEST_F(CommandTest, KeygenNeverOverwrites) {
 
 TEST_F(CommandTest, FromInitToDevice) {
   expect_ok(init());
-  EXPECT_THAT(out_.str(), AllOf(HasSubstr("new key: " + keys_ + "/root.pem"),
-                                HasSubstr("published: root 1, targets 1")));
+  EXPECT_THAT(out_, AllOf(HasSubstr("new key: " + keys_ + "/root.pem"),
+                          HasSubstr("published: root 1, targets 1")));
   EXPECT_EQ(stat_at(AT_FDCWD, keys_, 0)->st_mode & 07777u, 0700u);
   EXPECT_TRUE((*device())->entries.empty());
 
   write_build();
   expect_ok(add());
-  EXPECT_THAT(out_.str(), AllOf(HasSubstr("added os 1: channel stable, epoch 1"),
-                                HasSubstr("objects: 2"), HasSubstr("3 new")));
+  EXPECT_THAT(out_, AllOf(HasSubstr("added os 1: channel stable, epoch 1"), HasSubstr("objects: 2"),
+                          HasSubstr("3 new")));
   EXPECT_TRUE((*device())->entries.empty());  // not published yet
   EXPECT_THAT(*list_directory(AT_FDCWD, repository_), Not(Contains(HasSubstr(".cfs-sign-"))));
 
   expect_ok(publish());
-  EXPECT_THAT(out_.str(), HasSubstr("published: root 1, targets 2, snapshot 2, timestamp 2"));
+  EXPECT_THAT(out_, HasSubstr("published: root 1, targets 2, snapshot 2, timestamp 2"));
   trust::Verified<trust::Targets> targets = *device();
   trust::ReleaseTarget newest = *trust::newest_release(targets, "os", "stable");
   EXPECT_EQ(newest.target, "os_1.release.json");
@@ -208,11 +209,11 @@ TEST_F(CommandTest, ASecondReleaseSharesObjects) {
   build_ += "2";
   write_build();
   expect_ok(add());
-  EXPECT_THAT(out_.str(), HasSubstr("2 new"));  // one object and the image
+  EXPECT_THAT(out_, HasSubstr("2 new"));  // one object and the image
   std::map<std::string, std::string> after = snapshot();
   for (const auto& [path, content] : before) EXPECT_EQ(after[path], content) << path;
   expect_ok(publish());
-  EXPECT_THAT(out_.str(), HasSubstr("targets 3, snapshot 2"));
+  EXPECT_THAT(out_, HasSubstr("targets 3, snapshot 2"));
   EXPECT_EQ(trust::list_releases(*device()).size(), 2u);
   EXPECT_EQ(trust::newest_release(*device(), "os", "stable")->version, "2");
 }
@@ -528,7 +529,7 @@ TEST_F(CommandTest, OldTargetsUnderANewNameAreRefused) {
   write_test_file(repository_ + "/metadata/99999999999999999999.targets.json", old);
   expect_ok(add());
   expect_ok(publish());
-  EXPECT_THAT(out_.str(), HasSubstr("targets 3"));
+  EXPECT_THAT(out_, HasSubstr("targets 3"));
 }
 
 // A staged file of a line that was given up, put back later.
@@ -548,7 +549,7 @@ TEST_F(CommandTest, StagedTargetsMustHaveAllThatIsPublished) {
   write_build();
   expect_ok(add());
   expect_ok(publish());
-  EXPECT_THAT(out_.str(), HasSubstr("targets 2"));
+  EXPECT_THAT(out_, HasSubstr("targets 2"));
   write_test_file(repository_ + "/metadata/3.targets.json", given_up);
   expect_error(ErrorCode::kRollback, "does not have the 'os_3.", publish());
   fake_.version = "4";
@@ -566,7 +567,7 @@ TEST_F(CommandTest, LeftoversWithHighNumbersAreNotBuiltOn) {
   write_build();
   expect_ok(add());
   expect_ok(publish());
-  EXPECT_THAT(out_.str(), HasSubstr("published: root 1, targets 2, snapshot 2, timestamp 2"));
+  EXPECT_THAT(out_, HasSubstr("published: root 1, targets 2, snapshot 2, timestamp 2"));
   EXPECT_TRUE(device());
 }
 
@@ -651,7 +652,7 @@ TEST_F(CommandTest, RemainsOfAnInterruptedRunDoNoHarmAndGo) {
   write_test_file(repository_ + "/metadata/2.snapshot.json", "never finished");
   expect_ok(add());
   expect_ok(publish());
-  EXPECT_THAT(out_.str(), HasSubstr("snapshot 3"));
+  EXPECT_THAT(out_, HasSubstr("snapshot 3"));
   EXPECT_TRUE(device());
   EXPECT_THAT(*list_directory(AT_FDCWD, repository_), Not(Contains(left)));
   EXPECT_THAT(*list_directory(AT_FDCWD, repository_ + "/metadata"),
@@ -662,7 +663,7 @@ TEST_F(CommandTest, RemainsOfAnInterruptedRunDoNoHarmAndGo) {
   expect_ok(publish());
   write_test_file(repository_ + "/metadata/timestamp.json", timestamp);
   expect_ok(publish());
-  EXPECT_THAT(out_.str(), HasSubstr("snapshot 5, timestamp 5"));
+  EXPECT_THAT(out_, HasSubstr("snapshot 5, timestamp 5"));
   EXPECT_THAT(*list_directory(AT_FDCWD, repository_ + "/metadata"),
               Not(Contains("4.snapshot.json")));
   EXPECT_TRUE(device());
@@ -770,8 +771,8 @@ TEST_F(RootTest, PublishSaysWhatItCouldNotRenew) {
   // The command says it too: more days than root has left.
   make_key("root.pem");
   expect_ok({"publish", repository_, "--keys", keys_, "--expires-days", "500"});
-  EXPECT_THAT(out_.str(), HasSubstr("note: root.json was not renewed"));
-  EXPECT_THAT(out_.str(), HasSubstr("is not this repository's root key"));
+  EXPECT_THAT(out_, HasSubstr("note: root.json was not renewed"));
+  EXPECT_THAT(out_, HasSubstr("is not this repository's root key"));
 }
 
 TEST_F(RootTest, ARotatedTimestampKeyCanBePublished) {
@@ -783,7 +784,7 @@ TEST_F(RootTest, ARotatedTimestampKeyCanBePublished) {
   EXPECT_EQ(device().error().code, ErrorCode::kSignature);  // until it is published
   ASSERT_TRUE(remove_file(AT_FDCWD, keys_ + "/root.pem"));  // it may be in its safe again
   expect_ok(publish());
-  EXPECT_THAT(out_.str(), HasSubstr("published: root 2, targets 2, snapshot 3, timestamp 3"));
+  EXPECT_THAT(out_, HasSubstr("published: root 2, targets 2, snapshot 3, timestamp 3"));
   ASSERT_TRUE(device()) << device().error().describe();
   EXPECT_TRUE(trust::newest_release(*device(), "os", "stable"));
 }
@@ -849,7 +850,7 @@ TEST_F(CommandTest, LostFilesOfAReleaseArePutBack) {
     if (path.starts_with("metadata/") || path.starts_with(".")) continue;
     ASSERT_TRUE(remove_file(AT_FDCWD, repository_ + "/" + path));
     expect_ok(add());
-    EXPECT_THAT(out_.str(), HasSubstr("os 1 is in the repository already: 1 files put back"));
+    EXPECT_THAT(out_, HasSubstr("os 1 is in the repository already: 1 files put back"));
     EXPECT_EQ(snapshot(), whole) << path;
     write_test_file(repository_ + "/" + path, content.substr(0, content.size() / 2));
     expect_ok(add());
@@ -862,7 +863,7 @@ TEST_F(CommandTest, LostFilesOfAReleaseArePutBack) {
     ASSERT_TRUE(remove_file(AT_FDCWD, repository_ + "/" + path));
   }
   expect_ok(add());
-  EXPECT_THAT(out_.str(), HasSubstr("6 files put back"));
+  EXPECT_THAT(out_, HasSubstr("6 files put back"));
   EXPECT_EQ(snapshot(), whole);
   expect_error(ErrorCode::kNothingToDo, "in the repository already", add());
 
@@ -907,8 +908,8 @@ TEST_F(CommandTest, WarnsOfCommandLinesThatOpenADoor) {
   fake_.options = "quiet systemd.debug_shell LD_PRELOAD=/var/x.so ";
   write_build();
   expect_ok(add());
-  EXPECT_THAT(out_.str(), AllOf(HasSubstr("warning: kernel command line: 'systemd.debug_shell'"),
-                                HasSubstr("warning: kernel command line: 'LD_PRELOAD=/var/x.so'")));
+  EXPECT_THAT(out_, AllOf(HasSubstr("warning: kernel command line: 'systemd.debug_shell'"),
+                          HasSubstr("warning: kernel command line: 'LD_PRELOAD=/var/x.so'")));
 }
 
 // The process is killed at ever later moments of its work: devices see the old release or the new
@@ -927,8 +928,7 @@ TEST_F(CommandTest, KilledAtAnyMoment) {
     pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      std::ostringstream ignored;
-      bool done = run(add(), ignored) && run(publish(), ignored);
+      bool done = sign(add()) && sign(publish());
       ::_exit(done ? 0 : 1);
     }
     if (step > 0) {  // the first one says how long it takes
@@ -947,7 +947,7 @@ TEST_F(CommandTest, KilledAtAnyMoment) {
     ASSERT_TRUE(targets) << targets.error().describe();
     bool is_new = (*targets)->entries.size() == seen + 2;
     EXPECT_TRUE(is_new || (*targets)->entries.size() == seen);
-    Result<> again = sign(add());
+    Result<int> again = sign(add());
     EXPECT_TRUE(again || again.error().code == ErrorCode::kNothingToDo);
     expect_ok(publish());
     trust::Verified<trust::Targets> published = *device();
@@ -997,7 +997,7 @@ TEST_F(CommandTest, ExpiryTimes) {
   // Longer than targets and root last: they are renewed.
   command.back() = "1000";
   expect_ok(command);
-  EXPECT_THAT(out_.str(), HasSubstr("root 2, targets 2,"));
+  EXPECT_THAT(out_, HasSubstr("root 2, targets 2,"));
   EXPECT_NEAR(static_cast<double>((*device())->expires), static_cast<double>(now + 1000 * 86400),
               60);
 }

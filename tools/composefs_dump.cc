@@ -4,15 +4,17 @@
 #include "lib/base/io.h"
 #include "lib/erofs/reader.h"
 #include "lib/erofs/writer.h"
+#include "tools/output_file.h"
 
 namespace cfs::tools {
 
-Result<> run_composefs_dump(const std::vector<std::string>& arguments, const CommandIo& io) {
+Result<int> run_composefs_dump(const std::vector<std::string>& arguments, const Io& io) {
   constexpr std::string_view kUsage =
       "Usage: composefs-dump SOURCE DESTINATION\n"
       "Reads a composefs image and writes it again: the same bytes.\n";
   if (arguments.size() == 1 && (arguments[0] == "--help" || arguments[0] == "-h")) {
-    return write_full(io.out_fd, as_bytes(kUsage));
+    CFS_TRY(print(io, kUsage));
+    return 0;
   }
   if (arguments.size() != 2) {
     return make_error(ErrorCode::kUsage, "two arguments are needed: the image and its copy")
@@ -25,7 +27,8 @@ Result<> run_composefs_dump(const std::vector<std::string>& arguments, const Com
   CFS_TRY_WITH(
       "while writing '" + arguments[1] + "'",
       erofs::write_image(image.tree, {.min = image.version, .max = image.version}, output.fd()));
-  return output.publish();
+  CFS_TRY(output.publish());
+  return 0;
 }
 
 }  // namespace cfs::tools

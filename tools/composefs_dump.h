@@ -4,14 +4,14 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/command_io.h"
 #include "lib/base/result.h"
-#include "tools/output.h"
 
 namespace cfs::tools {
 
 /// composefs-dump, compatible with the test program of the same name of the composefs project
 /// (composefs-format.md §17): reads an image and writes it again, with the version in its header.
-[[nodiscard]] Result<> run_composefs_dump(const std::vector<std::string>& arguments,
-                                          const CommandIo& io);
+[[nodiscard]] Result<int> run_composefs_dump(const std::vector<std::string>& arguments,
+                                             const Io& io);
 
 }  // namespace cfs::tools

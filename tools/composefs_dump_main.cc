@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lib/base/interrupt.h"
-#include "lib/base/report.h"
+#include "lib/command/program.h"
 #include "tools/composefs_dump.h"
 
 int main(int argc, char** argv) {
-  cfs::catch_interrupts();
-  cfs::Result<> result =
-      cfs::tools::run_composefs_dump(std::vector<std::string>(argv + 1, argv + argc), {});
-  if (result) return 0;
-  cfs::report_error("composefs-dump", result.error());
-  return 1;  // for every error, as the original has it
+  int status = cfs::run_program("composefs-dump", cfs::tools::run_composefs_dump, argc, argv);
+  return status == 0 ? 0 : 1;  // as the original has it
 }

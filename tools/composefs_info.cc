@@ -45,8 +45,7 @@ constexpr option kOptions[] = {{"basedir", required_argument, nullptr, 'b'},
                                {nullptr, 0, nullptr, 0}};
 
 /// Nothing when help was asked for and printed.
-Result<std::optional<Options>> parse(const std::vector<std::string>& arguments,
-                                     const CommandIo& io) {
+Result<std::optional<Options>> parse(const std::vector<std::string>& arguments, const Io& io) {
   Options options;
   bool help = false;
   auto on_option = [&](int option, const char* value) -> Result<> {
@@ -65,7 +64,7 @@ Result<std::optional<Options>> parse(const std::vector<std::string>& arguments,
   std::vector<std::string> operands =
       CFS_TRY(read_options("composefs-info", arguments, kOptions, on_option));
   if (help) {
-    CFS_TRY(write_full(io.out_fd, as_bytes(kHelp)));
+    CFS_TRY(print(io, kHelp));
     return std::optional<Options>();
   }
   if (operands.empty()) return usage("no COMMAND is given");
@@ -176,7 +175,7 @@ Result<> collect_objects(const erofs::Image& image, const Options& options,
 Result<> dump(const erofs::Image& image, const Options& options, TextOutput& output) {
   return tree::write_dump(image.tree,
                           {.top_level = options.filter, .shared_xattrs = &image.shared_xattrs},
-                          [&](std::string_view text) { return output.write(text); });
+                          [&](Bytes text) { return output.write(as_text(text)); });
 }
 
 Result<verity::Digest> measure_file(const std::string& path) {
@@ -230,14 +229,16 @@ Result<> run_command(const Options& options, TextOutput& output) {
 
 }  // namespace
 
-Result<> run_composefs_info(const std::vector<std::string>& arguments, const CommandIo& io) {
+Result<int> run_composefs_info(const std::vector<std::string>& arguments, const Io& io) {
   std::optional<Options> parsed = CFS_TRY(parse(arguments, io));
-  if (!parsed) return {};
+  if (!parsed) return 0;
   TextOutput output(io.out_fd);
   Result<> done = run_command(*parsed, output);
   // What was found before an error is printed all the same.
   Result<> flushed = output.flush();
-  return done ? flushed : done;
+  CFS_TRY(std::move(done));
+  CFS_TRY(std::move(flushed));
+  return 0;
 }
 
 }  // namespace cfs::tools

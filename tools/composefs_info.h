@@ -4,15 +4,15 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/command_io.h"
 #include "lib/base/result.h"
-#include "tools/output.h"
 
 namespace cfs::tools {
 
 /// composefs-info, compatible with the program of the same name of the composefs project
 /// (composefs-format.md §17): shows what is in images. `arguments`: what follows the program's
 /// name. Every error is exit status 1, as the original has it.
-[[nodiscard]] Result<> run_composefs_info(const std::vector<std::string>& arguments,
-                                          const CommandIo& io);
+[[nodiscard]] Result<int> run_composefs_info(const std::vector<std::string>& arguments,
+                                             const Io& io);
 
 }  // namespace cfs::tools

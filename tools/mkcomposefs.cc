@@ -15,6 +15,7 @@
 #include "lib/store/object_store.h"
 #include "lib/tree/dump.h"
 #include "tools/getopt.h"
+#include "tools/output_file.h"
 
 namespace cfs::tools {
 namespace {
@@ -98,8 +99,7 @@ Result<unsigned> parse_number(std::string_view name, const char* text) {
 }
 
 /// Nothing when help was asked for and printed.
-Result<std::optional<Options>> parse(const std::vector<std::string>& arguments,
-                                     const CommandIo& io) {
+Result<std::optional<Options>> parse(const std::vector<std::string>& arguments, const Io& io) {
   Options options;
   bool help = false;
   auto on_option = [&](int option, const char* value) -> Result<> {
@@ -148,7 +148,7 @@ Result<std::optional<Options>> parse(const std::vector<std::string>& arguments,
   std::vector<std::string> operands =
       CFS_TRY(read_options("mkcomposefs", arguments, kOptions, on_option));
   if (help) {
-    CFS_TRY(write_full(io.out_fd, as_bytes(kHelp)));
+    CFS_TRY(print(io, kHelp));
     return std::optional<Options>();
   }
   if (operands.size() > 2) return usage("unexpected argument '" + operands[2] + "'");
@@ -173,7 +173,7 @@ erofs::VersionRange versions_of(const Options& options) {
   return {.min = options.min_version.value_or(0), .max = options.max_version.value_or(0)};
 }
 
-Result<tree::Tree> read_dump_source(const Options& options, const CommandIo& io) {
+Result<tree::Tree> read_dump_source(const Options& options, const Io& io) {
   // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody changes the environment
   bool strict = ::getenv("CFS_PARSE_STRICT") != nullptr;
   auto rules = strict ? tree::DumpRules::kStrict : tree::DumpRules::kUsual;
@@ -204,13 +204,14 @@ Result<tree::Tree> read_directory_source(const Options& options) {
   Progress progress("reading " + options.source, 0);
   scan::ScanOptions how{
       .hard_links = scan::HardLinks::kSeparate,
-      .xattrs = options.skip_xattrs   ? scan::Xattrs::kNone
-                : options.user_xattrs ? scan::Xattrs::kUserOnly
-                                      : scan::Xattrs::kAll,
+      .xattrs = options.skip_xattrs ? scan::Xattrs::kSkip : scan::Xattrs::kKeep,
       .devices = options.skip_devices ? scan::Devices::kSkip : scan::Devices::kKeep,
       .times = options.use_epoch ? scan::Times::kEpoch : scan::Times::kKeep,
       .threads = options.threads,
       .progress = &progress};
+  if (options.user_xattrs) {
+    how.keep_xattr = [](std::string_view key) { return key.starts_with("user."); };
+  }
   if (options.digest_store.empty()) {
     return scan::scan_directory(AT_FDCWD, options.source, how, nullptr);
   }
@@ -231,9 +232,9 @@ Result<erofs::ImageInfo> write_to(const tree::Tree& tree, const Options& options
 
 }  // namespace
 
-Result<> run_mkcomposefs(const std::vector<std::string>& arguments, const CommandIo& io) {
+Result<int> run_mkcomposefs(const std::vector<std::string>& arguments, const Io& io) {
   std::optional<Options> parsed = CFS_TRY(parse(arguments, io));
-  if (!parsed) return {};
+  if (!parsed) return 0;
   const Options& options = *parsed;
   if (options.image == "-" && ::isatty(io.out_fd) == 1) {
     return make_error(ErrorCode::kInvalidInput, "standard output is a terminal")
@@ -258,9 +259,9 @@ Result<> run_mkcomposefs(const std::vector<std::string>& arguments, const Comman
     info = CFS_TRY(erofs::write_image(tree, versions_of(options), -1));
   }
   if (options.print_digest || options.print_digest_only) {
-    CFS_TRY(write_full(io.out_fd, as_bytes(info.digest.hex() + "\n")));
+    CFS_TRY(print(io, info.digest.hex() + "\n"));
   }
-  return {};
+  return 0;
 }
 
 }  // namespace cfs::tools

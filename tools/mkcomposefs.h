@@ -4,15 +4,14 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/command_io.h"
 #include "lib/base/result.h"
-#include "tools/output.h"
 
 namespace cfs::tools {
 
 /// mkcomposefs, compatible with the program of the same name of the composefs project
 /// (composefs-format.md §17): makes an image from a directory or a dump. `arguments`: what follows
 /// the program's name. Every error is exit status 1, as the original has it.
-[[nodiscard]] Result<> run_mkcomposefs(const std::vector<std::string>& arguments,
-                                       const CommandIo& io);
+[[nodiscard]] Result<int> run_mkcomposefs(const std::vector<std::string>& arguments, const Io& io);
 
 }  // namespace cfs::tools

@@ -2,6 +2,7 @@
 #include "tools/mount_composefs.h"
 
 #include <gmock/gmock.h>
+#include <sys/mount.h>
 
 namespace cfs::tools {
 namespace {
@@ -87,6 +88,51 @@ TEST(MountComposefs, RefusesWhatItDoesNotUnderstand) {
   EXPECT_EQ(refusal({"i", "d", "e"}), "unexpected argument 'e'");
   EXPECT_EQ(refusal({"-x", "i", "d"}), "invalid option -x");
   EXPECT_EQ(refusal({"i", "d", "-o"}), "option requires an argument -o");
+}
+
+TEST(MountComposefs, TakesALineOfFstab) {
+  // What `mount -a` and systemd hand to a helper, a comma at the end included.
+  MountRequest request = parsed({"image", "dir", "-n", "-v", "-o",
+                                 "rw,nofail,_netdev,noauto,x-systemd.device-timeout=5,X-mount."
+                                 "mkdir,comment=mine,nosuid,nodev,"
+                                 "noatime,defaults,basedir=a,"});
+  EXPECT_THAT(request.options.object_directories, ElementsAre("a"));
+  EXPECT_EQ(request.options.access, Access::kReadWrite);
+  EXPECT_EQ(request.options.attributes,
+            unsigned{MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOATIME});
+  EXPECT_FALSE(request.only_check);
+}
+
+TEST(MountComposefs, LaterAttributesTakeBackEarlierOnes) {
+  auto attributes = [](const std::string& words) {
+    return parsed({"-o", "basedir=a," + words, "i", "d"}).options.attributes;
+  };
+  EXPECT_EQ(attributes("nosuid,suid"), 0U);
+  EXPECT_EQ(attributes("noatime,strictatime"), unsigned{MOUNT_ATTR_STRICTATIME});
+  EXPECT_EQ(attributes("noatime,relatime"), 0U);
+  EXPECT_EQ(attributes("user"), unsigned{MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC});
+  EXPECT_EQ(attributes("user,exec,dev"), unsigned{MOUNT_ATTR_NOSUID});
+  EXPECT_EQ(attributes("noexec,nodiratime,nosymfollow"),
+            unsigned{MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODIRATIME | MOUNT_ATTR_NOSYMFOLLOW});
+}
+
+TEST(MountComposefs, TakesTheLettersThatMountGivesItsHelpers) {
+  EXPECT_TRUE(parsed({"i", "d", "-fnv", "-o", "basedir=a"}).only_check);
+  EXPECT_TRUE(parsed({"i", "d", "-vfobasedir=a"}).only_check);
+  MountRequest sloppy = parsed({"-s", "-o", "basedir=a,frobnicate", "i", "d"});
+  EXPECT_THAT(sloppy.options.object_directories, ElementsAre("a"));
+  EXPECT_EQ(refused_options("basedir=a,frobnicate"), "Unsupported option frobnicate");
+  EXPECT_EQ(refused_options("basedir=a,remount"), "Unsupported option remount");
+  EXPECT_EQ(refused_options("basedir=a,sync"), "Unsupported option sync");
+}
+
+TEST(MountComposefs, FakeMountsNothingAndLooksAtTheImage) {
+  EXPECT_EQ(run_mount_composefs({"-f", "-o", "basedir=a", "/dev/null", "/none"}, {}).value(), 0);
+  Result<int> missing = run_mount_composefs({"-f", "-o", "basedir=a", "/none", "/none"}, {});
+  EXPECT_EQ(missing.error().code, ErrorCode::kNotFound);
+  Result<int> wrong =
+      run_mount_composefs({"-f", "-o", "basedir=a,digest=" + kHex, "/dev/null", "/none"}, {});
+  EXPECT_FALSE(wrong);
 }
 
 TEST(MountComposefs, Help) {

@@ -49,8 +49,6 @@ class Graft {
     }
     added->rdev = node.rdev;
     for (const tree::Xattr* xattr : node.xattrs()) {
-      // Labels of the build host's policy mean nothing in the image.
-      if (xattr->key == "security.selinux") continue;
       CFS_TRY(tree_.set_xattr(*added, xattr->key, xattr->value));
     }
     return {};
@@ -117,6 +115,8 @@ Result<> import_directory(const DirectorySource& source, Rootfs& rootfs) {
   Progress progress("reading " + source.path, 0);
   scan::ScanOptions options;
   options.progress = &progress;
+  // Labels of the build host's policy mean nothing in the image.
+  options.keep_xattr = [](std::string_view key) { return key != "security.selinux"; };
   tree::Tree found = CFS_TRY(
       scan::scan_directory(AT_FDCWD, source.path, options, CFS_TRY(rootfs.contents.batch())));
   Graft graft(source, CFS_TRY(normal_path(source.into)), rootfs.tree);

@@ -6,51 +6,23 @@
 namespace cfs {
 namespace {
 
-struct CodeInfo {
-  ErrorCode code;
-  std::string_view name;
-  int exit_status;
+constexpr std::pair<ErrorCode, int> kStatuses[] = {
+    {ErrorCode::kUsage, 2},        {ErrorCode::kLint, 3},      {ErrorCode::kNotReproducible, 4},
+    {ErrorCode::kStaleLock, 5},    {ErrorCode::kSignature, 6}, {ErrorCode::kRollback, 6},
+    {ErrorCode::kExpired, 6},      {ErrorCode::kCorrupt, 7},   {ErrorCode::kDigestMismatch, 7},
+    {ErrorCode::kNoVerity, 7},     {ErrorCode::kNetwork, 8},   {ErrorCode::kNoSpace, 9},
+    {ErrorCode::kNothingToDo, 10},
 };
-
-constexpr CodeInfo kCodes[] = {
-    {ErrorCode::kInternal, "internal", 1},
-    {ErrorCode::kIo, "io", 1},
-    {ErrorCode::kNotFound, "not_found", 1},
-    {ErrorCode::kExists, "exists", 1},
-    {ErrorCode::kPermission, "permission", 1},
-    {ErrorCode::kInvalidInput, "invalid_input", 1},
-    {ErrorCode::kUnsupported, "unsupported", 1},
-    {ErrorCode::kBusy, "busy", 1},
-    {ErrorCode::kSourceChanged, "source_changed", 1},
-    {ErrorCode::kSubprocess, "subprocess", 1},
-    {ErrorCode::kInterrupted, "interrupted", 1},
-    {ErrorCode::kUsage, "usage", 2},
-    {ErrorCode::kLint, "lint", 3},
-    {ErrorCode::kNotReproducible, "not_reproducible", 4},
-    {ErrorCode::kStaleLock, "stale_lock", 5},
-    {ErrorCode::kSignature, "signature", 6},
-    {ErrorCode::kRollback, "rollback", 6},
-    {ErrorCode::kExpired, "expired", 6},
-    {ErrorCode::kCorrupt, "corrupt", 7},
-    {ErrorCode::kDigestMismatch, "digest_mismatch", 7},
-    {ErrorCode::kNoVerity, "no_verity", 7},
-    {ErrorCode::kNetwork, "network", 8},
-    {ErrorCode::kNoSpace, "no_space", 9},
-    {ErrorCode::kNothingToDo, "nothing_to_do", 10},
-};
-
-const CodeInfo& info(ErrorCode code) {
-  for (const CodeInfo& entry : kCodes) {
-    if (entry.code == code) return entry;
-  }
-  return kCodes[0];
-}
+constexpr int kFailed = 1;  // every other code
 
 }  // namespace
 
-std::string_view error_name(ErrorCode code) { return info(code).name; }
-
-int exit_status(ErrorCode code) { return info(code).exit_status; }
+int exit_status(ErrorCode code) {
+  for (const auto& [known, status] : kStatuses) {
+    if (known == code) return status;
+  }
+  return kFailed;
+}
 
 std::string Error::describe() const {
   std::string text = message;
@@ -69,16 +41,14 @@ std::string Error::describe() const {
   return text;
 }
 
-Error make_error(ErrorCode code, std::string message, const char* file, int line) {
+Error make_error(ErrorCode code, std::string message) {
   Error error;
   error.code = code;
   error.message = std::move(message);
-  error.file = file;
-  error.line = line;
   return error;
 }
 
-Error errno_error(std::string message, int error_number, const char* file, int line) {
+Error errno_error(std::string message, int error_number) {
   ErrorCode code = ErrorCode::kIo;
   switch (error_number) {
     case ENOENT:
@@ -103,7 +73,7 @@ Error errno_error(std::string message, int error_number, const char* file, int l
     default:
       break;
   }
-  Error error = make_error(code, std::move(message), file, line);
+  Error error = make_error(code, std::move(message));
   error.sys_errno = error_number;
   return error;
 }

@@ -3,14 +3,12 @@
 
 #include <cerrno>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace cfs {
 
 /// Why an operation failed. Closed list; documented with its exit status in docs/ERRORS.md.
-/// Never renumbered, never reused: the names appear in `--json` output.
 enum class ErrorCode {
   kInternal,         ///< a broken promise inside cfs itself                       exit 1
   kIo,               ///< a system call on a file or device failed                 exit 1
@@ -38,9 +36,6 @@ enum class ErrorCode {
   kNothingToDo,      ///< documented "already so"                                  exit 10
 };
 
-/// The stable name of a code, as in `--json` output: "not_found".
-[[nodiscard]] std::string_view error_name(ErrorCode code);
-
 /// The process exit status of a code (docs/ERRORS.md).
 [[nodiscard]] int exit_status(ErrorCode code);
 
@@ -51,8 +46,6 @@ struct Error {
   std::string message;               ///< what failed, with the object's name in single quotes
   std::vector<std::string> context;  ///< innermost first: "while …"
   std::string hint;                  ///< what the user can do, or empty
-  const char* file = "";             ///< source location where the error was made
-  int line = 0;
 
   /// Adds what the caller was doing. Returns *this for chaining.
   Error&& with(std::string what) && {
@@ -68,13 +61,10 @@ struct Error {
   [[nodiscard]] std::string describe() const;
 };
 
-/// Makes an Error that remembers the caller's location.
-[[nodiscard]] Error make_error(ErrorCode code, std::string message,
-                               const char* file = __builtin_FILE(), int line = __builtin_LINE());
+[[nodiscard]] Error make_error(ErrorCode code, std::string message);
 
 /// Makes an Error from an errno value. ENOENT becomes kNotFound, ENOSPC, EDQUOT and EFBIG kNoSpace,
 /// EACCES, EPERM and EROFS kPermission, EEXIST kExists, EINTR kInterrupted, everything else kIo.
-[[nodiscard]] Error errno_error(std::string message, int error_number = errno,
-                                const char* file = __builtin_FILE(), int line = __builtin_LINE());
+[[nodiscard]] Error errno_error(std::string message, int error_number = errno);
 
 }  // namespace cfs

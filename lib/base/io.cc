@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <climits>
-#include <cstdlib>
 #include <memory>
 
 #include "lib/base/interrupt.h"
@@ -237,23 +236,6 @@ Result<> remove_tree(int dir_fd, const std::string& path) {
     return errno_error("cannot remove " + quoted(path));
   }
   return {};
-}
-
-Result<TemporaryDirectory> TemporaryDirectory::create(std::string parent,
-                                                      const std::string& prefix) {
-  if (parent.empty()) {
-    const char* from_environment = ::getenv("TMPDIR");  // NOLINT(concurrency-mt-unsafe)
-    parent = from_environment != nullptr && *from_environment != '\0' ? from_environment : "/tmp";
-  }
-  std::string path = parent + "/" + prefix + "XXXXXX";
-  if (::mkdtemp(path.data()) == nullptr) {
-    return errno_error("cannot create a temporary directory in '" + parent + "'");
-  }
-  return TemporaryDirectory(std::move(path));
-}
-
-TemporaryDirectory::~TemporaryDirectory() {
-  if (!path_.empty()) (void)remove_tree(AT_FDCWD, path_);
 }
 
 }  // namespace cfs

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // File system calls: retried on EINTR, completed on short counts, always O_CLOEXEC, with the name
-// of the file in the error. The only place in cfs with such loops.
+// of the file in the error.
 #pragma once
 
 #include <fcntl.h>
@@ -12,9 +12,9 @@
 #include <string_view>
 #include <vector>
 
-#include "lib/base/atomic_file.h"
 #include "lib/base/bytes.h"
 #include "lib/base/result.h"
+#include "lib/base/temporary_directory.h"
 #include "lib/base/unique_fd.h"
 
 namespace cfs {
@@ -71,25 +71,5 @@ namespace cfs {
 [[nodiscard]] Result<> remove_file(int dir_fd, const std::string& path);
 /// Removes a directory tree without following symlinks. A missing one is fine.
 [[nodiscard]] Result<> remove_tree(int dir_fd, const std::string& path);
-
-/// A directory of one's own below `parent` (mkdtemp), removed with its content at the end of scope.
-class TemporaryDirectory {
- public:
-  /// `parent` empty: $TMPDIR or /tmp. The name is `prefix` and six characters.
-  [[nodiscard]] static Result<TemporaryDirectory> create(std::string parent = "",
-                                                         const std::string& prefix = "cfs-");
-  TemporaryDirectory(TemporaryDirectory&& other) noexcept : path_(std::move(other.path_)) {
-    other.path_.clear();
-  }
-  TemporaryDirectory& operator=(TemporaryDirectory&&) = delete;
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  ~TemporaryDirectory();
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  explicit TemporaryDirectory(std::string path) : path_(std::move(path)) {}
-  std::string path_;
-};
 
 }  // namespace cfs

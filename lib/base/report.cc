@@ -37,15 +37,4 @@ int report_error(std::string_view program, const Error& error) {
   return exit_status(error.code);
 }
 
-int finish_program(std::string_view program, const Result<int>& status) {
-  bool arrived = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
-  if (!status) return report_error(program, status.error());
-  if (arrived) return *status;
-  return report_error(program, make_error(ErrorCode::kIo, "cannot write to standard output"));
-}
-
-int finish_program(std::string_view program, const Result<>& done) {
-  return finish_program(program, done ? Result<int>(0) : Result<int>(done.error()));
-}
-
 }  // namespace cfs

@@ -8,6 +8,12 @@
 // Hard links. Several names can have one inode; the primary name is the one whose place in
 // breadth-first order is the inode number. Names that come before it wait until the end. So an
 // image is read into the tree that it was written from, whichever name was the primary.
+//
+// Whiteouts. The writer makes a whiteout an empty file with marks, and marks the directory that
+// holds it. A file that came with the marks of its own, in a directory without them, stays a file.
+// So a name of a whiteout in another directory looks like such a file, and where no inode lies
+// between it and the primary name, the inode number does not tell either. If such a file turns up
+// in a marked directory later, the image is read once more with that known.
 #include "lib/erofs/reader.h"
 
 #include <sys/mman.h>
@@ -20,6 +26,7 @@
 
 #include "lib/base/io.h"
 #include "lib/erofs/format.h"
+#include "lib/erofs/xattr_table.h"
 
 namespace cfs::erofs {
 namespace {
@@ -29,10 +36,17 @@ constexpr unsigned kMaxComposefsVersion =
 constexpr std::string_view kOverlayPrefix = "trusted.overlay.";
 constexpr std::string_view kEscapedPrefix = "trusted.overlay.overlay.";
 // What the writer puts on a whiteout, and on the directory that holds it, as the tree has the
-// latter.
+// latter: the last two in version 1. Spec: composefs-format.md §4, §5.
 constexpr const char* kWhiteoutMarks[] = {"trusted.overlay.overlay.whiteout",
                                           "user.overlay.whiteout"};
 constexpr const char* kDirectoryMarks[] = {"trusted.overlay.whiteouts", "user.overlay.whiteouts"};
+constexpr const char* kOpaqueMarks[] = {"trusted.overlay.opaque", "user.overlay.opaque"};
+constexpr unsigned kMaxVersionWithMarks = 1;
+
+bool has_value(const tree::Node& node, const char* key, std::string_view value) {
+  const tree::Xattr* xattr = node.xattr(key);
+  return xattr != nullptr && xattr->value == value;
+}
 
 Error corrupt(uint64_t offset, const std::string& what) {
   return make_error(ErrorCode::kCorrupt,
@@ -56,9 +70,17 @@ struct Inode {
 
 class Reader {
  public:
-  explicit Reader(Bytes image) : image_(image) {}
+  using InodeNumbers = std::unordered_set<uint64_t>;  // "nid"
+
+  /// `whiteouts`: files with marks whose primary name is in a marked directory.
+  Reader(Bytes image, InodeNumbers whiteouts) : image_(image), whiteouts_(std::move(whiteouts)) {}
 
   Result<Image> read();
+  /// After read(): files with marks that were taken for files, and have a name in a marked
+  /// directory as well.
+  [[nodiscard]] const InodeNumbers& possible_whiteouts() const { return possible_whiteouts_; }
+  /// After read(): has every file a name that stands where its inode number says?
+  [[nodiscard]] bool is_in_order() const { return in_order_; }
 
  private:
   struct PendingName {
@@ -138,9 +160,13 @@ class Reader {
   Result<> set_xattrs(tree::Node& node, const Inode& inode, const XattrList& xattrs);
   Result<> resolve_pending();
   void remove_directory_marks();
-  Result<bool> is_other_name_of_whiteout(const tree::Node& parent, const Inode& inode);
+  [[nodiscard]] bool is_marked(const tree::Node& directory) const;
 
   Bytes image_;
+  InodeNumbers whiteouts_;
+  InodeNumbers possible_whiteouts_;
+  std::unordered_set<const tree::Node*> files_with_marks_;  // that are not whiteouts
+  bool in_order_ = true;
   uint64_t claimed_ = 0;
   SuperBlock super_;
   Image result_;
@@ -229,16 +255,14 @@ Result<Inode> Reader::read_inode(uint64_t nid) {
 
 Result<> Reader::read_xattr_entry(uint64_t offset, uint64_t end, XattrList& list,
                                   uint64_t& entry_size) {
-  static constexpr std::string_view kPrefixes[] = {
-      "",        "user.",    "system.posix_acl_access", "system.posix_acl_default", "trusted.",
-      "lustre.", "security."};
   XattrEntry entry = CFS_TRY(load<XattrEntry>(offset));
-  if (entry.name_index >= std::size(kPrefixes)) return corrupt(offset, "xattr with unknown prefix");
+  std::optional<std::string_view> prefix = xattr_prefix(entry.name_index);
+  if (!prefix) return corrupt(offset, "xattr with unknown prefix");
   uint64_t name_offset = offset + sizeof(entry);
   uint64_t value_offset = name_offset + entry.name_size;
   entry_size = align_up(sizeof(entry) + entry.name_size + entry.value_size, 4);
   if (offset + entry_size > end) return corrupt(offset, "xattr is cut off");
-  std::string key(kPrefixes[entry.name_index]);
+  std::string key(*prefix);
   key += CFS_TRY(text_at(name_offset, entry.name_size));
   list.items.emplace_back(std::move(key), CFS_TRY(text_at(value_offset, entry.value_size)));
   return {};
@@ -379,6 +403,9 @@ Result<> Reader::read_entry(const PendingDirectory& directory, std::string_view 
   if (auto seen = nodes_.find(nid); seen != nodes_.end()) {
     if (seen->second->is_directory())
       return corrupt(directory.inode.offset, "directory with two names");
+    if (files_with_marks_.contains(seen->second) && is_marked(*directory.node)) {
+      possible_whiteouts_.insert(nid);
+    }
     pending_.push_back({directory.node, std::string(name), nid, type});
     return {};
   }
@@ -396,8 +423,8 @@ Result<> Reader::read_entry(const PendingDirectory& directory, std::string_view 
     if (inode.ino == next_ino_) ++next_ino_;
     return {};
   }
-  bool is_primary =
-      inode.ino == next_ino_ && !CFS_TRY(is_other_name_of_whiteout(*directory.node, inode));
+  bool is_other_name = whiteouts_.contains(nid) && !is_marked(*directory.node);
+  bool is_primary = inode.ino == next_ino_ && !is_other_name;
   if (!is_primary && !S_ISDIR(inode.attributes.mode)) {
     claimed_ = claimed_before;  // claimed when its turn comes
     pending_.push_back({directory.node, std::string(name), nid, type});
@@ -407,14 +434,15 @@ Result<> Reader::read_entry(const PendingDirectory& directory, std::string_view 
   return add_inode(*directory.node, name, nid, directory.nid, inode, type);
 }
 
-/// A whiteout's primary name is in a directory that the writer has marked for it. The inode number
-/// alone does not tell where another name comes before, with no inode in between.
-Result<bool> Reader::is_other_name_of_whiteout(const tree::Node& parent, const Inode& inode) {
-  if (!S_ISREG(inode.attributes.mode) || inode.size != 0) return false;
-  XattrList xattrs = CFS_TRY(read_xattrs(inode));
-  return xattrs.marks_whiteout() &&
-         std::any_of(std::begin(kDirectoryMarks), std::end(kDirectoryMarks),
-                     [&](const char* mark) { return parent.xattr(mark) == nullptr; });
+/// Has the directory exactly what the writer puts on one that holds a whiteout?
+bool Reader::is_marked(const tree::Node& directory) const {
+  auto has = [&](std::string_view value) {
+    return [&directory, value](const char* key) { return has_value(directory, key, value); };
+  };
+  if (result_.version > kMaxVersionWithMarks) return false;
+  if (!std::all_of(std::begin(kDirectoryMarks), std::end(kDirectoryMarks), has(""))) return false;
+  return result_.version == 0 ||
+         std::all_of(std::begin(kOpaqueMarks), std::end(kOpaqueMarks), has("x"));
 }
 
 Result<> Reader::add_inode(tree::Node& parent, std::string_view name, uint64_t nid,
@@ -488,7 +516,9 @@ Result<> Reader::fill_external(tree::Node& node, const Inode& inode, const Xattr
 }
 
 Result<> Reader::set_xattrs(tree::Node& node, const Inode& inode, const XattrList& xattrs) {
-  bool is_whiteout = node.is_regular() && inode.size == 0 && xattrs.marks_whiteout();
+  bool has_marks = node.is_regular() && inode.size == 0 && xattrs.marks_whiteout();
+  bool is_whiteout = has_marks && node.parent() != nullptr && is_marked(*node.parent());
+  if (has_marks && !is_whiteout) files_with_marks_.insert(&node);
   if (is_whiteout) node.attributes.mode = S_IFCHR | (node.attributes.mode & ~uint32_t{S_IFMT});
   for (size_t i = 0; i < xattrs.items.size(); ++i) {
     const auto& [key, value] = xattrs.items[i];
@@ -514,6 +544,7 @@ Result<> Reader::resolve_pending() {
     auto seen = nodes_.find(name.nid);
     if (seen == nodes_.end()) {
       // No name stands where the inode number says: the first one is the primary.
+      in_order_ = false;
       Inode inode = CFS_TRY(read_inode(name.nid));
       CFS_TRY(add_inode(*name.parent, name.name, name.nid, 0, inode, name.type));
       continue;
@@ -554,7 +585,14 @@ Result<Image> Reader::read() {
 
 }  // namespace
 
-Result<Image> read_image(Bytes image) { return Reader(image).read(); }
+Result<Image> read_image(Bytes image) {
+  Reader reader(image, {});
+  Result<Image> result = reader.read();
+  if (!result || reader.possible_whiteouts().empty()) return result;
+  Reader again(image, reader.possible_whiteouts());
+  Result<Image> other = again.read();
+  return other && again.is_in_order() ? std::move(other) : std::move(result);
+}
 
 Result<Image> read_image_file(int fd) {
   struct stat status = CFS_TRY(fstat_fd(fd));

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <functional>
+#include <map>
 #include <random>
 
 #include "lib/erofs/format.h"
@@ -16,10 +18,7 @@ namespace {
 std::string image_of(const std::string& entries, const VersionRange& versions = {}) {
   tree::Tree tree = tree::parse_dump("/ 4096 40755 2 0 0 0 0.0 - - -\n" + entries).value();
   std::string image;
-  EXPECT_TRUE(write_image(tree, versions, [&](Bytes piece) -> Result<> {
-    image += as_text(piece);
-    return {};
-  }));
+  EXPECT_TRUE(write_image(tree, versions, sink_to_string(image)));
   return image;
 }
 
@@ -83,11 +82,105 @@ TEST(ReadImage, TruncationIsFoundEverywhere) {
 
 std::string dump_of(const Image& image) {
   std::string text;
-  EXPECT_TRUE(tree::write_dump(image.tree, {}, [&](std::string_view piece) -> Result<> {
-    text += piece;
-    return {};
-  }));
+  EXPECT_TRUE(tree::write_dump(image.tree, {}, sink_to_string(text)));
   return text;
+}
+
+/// image → tree → image and image → dump → image give the same bytes.
+void expect_stable(const std::string& dump, unsigned version) {
+  SCOPED_TRACE("version " + std::to_string(version) + " of:\n" + dump);
+  const VersionRange versions{.min = version, .max = version};
+  tree::Tree tree = tree::parse_dump(dump).value();
+  std::string image;
+  if (!write_image(tree, versions, sink_to_string(image))) return;  // beyond a limit
+  Image read = read_image(as_bytes(image)).value();
+  std::string from_tree;
+  ASSERT_TRUE(write_image(read.tree, versions, sink_to_string(from_tree)));
+  EXPECT_TRUE(from_tree == image) << "read as:\n" << dump_of(read);
+  std::string from_dump;
+  tree::Tree again = tree::parse_dump(dump_of(read)).value();
+  ASSERT_TRUE(write_image(again, versions, sink_to_string(from_dump)));
+  EXPECT_TRUE(from_dump == image) << "dumped as:\n" << dump_of(read);
+}
+
+TEST(ReadImage, AFileThatLooksLikeAWhiteoutIsOneInAMarkedDirectoryOnly) {
+  const std::string marks = " trusted.overlay.whiteout= user.overlay.whiteout=\n";
+  const std::string file = "/d/f 0 100644 1 0 0 0 0.0 - - " + std::string(64, 'c') + marks;
+  const std::string directories[] = {
+      "/d 0 40755 2 0 0 0 0.0 - - -\n",
+      "/d 0 40755 2 0 0 0 0.0 - - - trusted.overlay.whiteouts= user.overlay.whiteouts=x\n",
+      "/d 0 40755 2 0 0 0 0.0 - - - trusted.overlay.whiteouts= user.overlay.whiteouts=\n",
+      "/d 0 40755 2 0 0 0 0.0 - - - trusted.overlay.whiteouts= user.overlay.whiteouts= "
+      "trusted.overlay.opaque=x user.overlay.opaque=x\n"};
+  for (const std::string& directory : directories) {
+    for (unsigned version : {0U, 1U}) {
+      expect_stable("/ 0 40755 2 0 0 0 0.0 - - -\n" + directory + file, version);
+    }
+  }
+  Image plain = read_image(as_bytes(image_of(directories[0] + file))).value();
+  EXPECT_TRUE(plain.tree.find("/d/f")->is_regular());
+  EXPECT_EQ(plain.tree.find("/d/f")->xattrs().size(), 2U);
+}
+
+/// Trees with many names that look like what the writer itself makes, and hard links among them.
+std::string random_dump(std::mt19937& random) {
+  auto pick = [&](std::initializer_list<const char*> choices) {
+    return std::string(*(choices.begin() + random() % choices.size()));
+  };
+  auto xattrs = [&] {
+    std::map<std::string, std::string> chosen;
+    for (size_t i = random() % 4; i > 0; --i) {
+      chosen[pick({"trusted.overlay.whiteout", "user.overlay.whiteout", "trusted.overlay.whiteouts",
+                   "user.overlay.whiteouts", "trusted.overlay.opaque", "user.overlay.opaque",
+                   "trusted.overlay.metacopy", "trusted.overlay.redirect",
+                   "trusted.overlay.overlay.whiteout", "user.x"})] = pick({"", "", "x", "y"});
+    }
+    std::string text;
+    for (const auto& [key, value] : chosen) text.append(" ").append(key).append("=").append(value);
+    return text + "\n";
+  };
+  std::string dump = "/ 0 40755 2 0 0 0 0.0 - - -" + xattrs();
+  std::vector<std::string> files;
+  std::function<void(const std::string&, int)> add = [&](const std::string& parent, int depth) {
+    for (size_t i = 1 + random() % 3; i > 0; --i) {
+      const std::string path = parent + "/" + pick({"a", "b", "c"}) + std::to_string(i);
+      const std::string digest(64, pick({"a", "b"})[0]);
+      switch (random() % 7) {
+        case 0:
+        case 1:
+          if (depth == 6) break;
+          dump += path + " 0 40755 2 0 0 0 0.0 - - -" + xattrs();
+          add(path, depth + 1);
+          break;
+        case 2:
+          if (files.empty()) break;
+          dump += path + " 0 @100644 1 0 0 0 0.0 " + files[random() % files.size()] + " - -\n";
+          break;
+        case 3:
+          dump += path + " 0 20644 1 0 0 0 0.0 - - -" + xattrs();
+          files.push_back(path);
+          break;
+        case 4:
+          dump += path + " 100 100644 1 0 0 0 0.0 ab/cd - " + digest + xattrs();
+          files.push_back(path);
+          break;
+        default:
+          dump +=
+              path + " 0 100644 1 0 0 0 0.0 " + pick({"-", "ab/cd"}) + " - " + digest + xattrs();
+          files.push_back(path);
+      }
+    }
+  };
+  add("", 1);
+  return dump;
+}
+
+TEST(ReadImage, AnyTreeIsStableThroughImageAndDump) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 1000 && !testing::Test::HasFailure(); ++round) {
+    const std::string dump = random_dump(random);
+    for (unsigned version : {0U, 1U}) expect_stable(dump, version);
+  }
 }
 
 TEST(CheckImage, AFlippedByteIsRefusedOrChangesTheTree) {

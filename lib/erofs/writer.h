@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <functional>
-
+#include "lib/base/byte_stream.h"
 #include "lib/tree/tree.h"
 #include "lib/verity/digest.h"
 
@@ -22,11 +21,8 @@ struct ImageInfo {
   unsigned version = 0;      ///< composefs version used: 0 or 1
 };
 
-/// Receives the image front to back, in pieces.
-using ByteSink = std::function<Result<>(Bytes)>;
-
 /// Writes the composefs image of `tree` in one forward pass, byte for byte what the C reference
-/// writes for the same tree.
+/// writes for the same tree. `sink` receives it front to back.
 ///
 /// Memory: about 40 bytes an inode besides the tree. Same tree, same bytes.
 /// Errors: kInvalidInput (beyond a limit of the format, with the path); those of `sink`.

@@ -18,15 +18,11 @@ constexpr std::string_view kMetacopy = "trusted.overlay.metacopy";
 constexpr std::string_view kRedirect = "trusted.overlay.redirect";
 constexpr int64_t kMaxAddedBytes = 32767;
 
-struct Prefix {
-  std::string_view text;
-  uint8_t index;
-};
-constexpr Prefix kPrefixes[] = {{"user.", 1},
-                                {"system.posix_acl_access", 2},
-                                {"system.posix_acl_default", 3},
-                                {"trusted.", 4},
-                                {"security.", 6}};
+/// By index. Spec: composefs-format.md §7.1.
+constexpr std::string_view kPrefixes[] = {
+    "",        "user.",    "system.posix_acl_access", "system.posix_acl_default", "trusted.",
+    "lustre.", "security."};
+constexpr uint8_t kLustre = 5;  // read, never written
 
 bool key_less(const ImageXattr& a, const ImageXattr& b) { return a.key < b.key; }
 
@@ -47,10 +43,16 @@ bool same(const ImageXattr& a, const ImageXattr& b) { return a.key == b.key && a
 }  // namespace
 
 XattrName split_xattr_key(std::string_view key) {
-  for (const Prefix& prefix : kPrefixes) {
-    if (key.starts_with(prefix.text)) return {prefix.index, key.substr(prefix.text.size())};
+  for (uint8_t index = 1; index < std::size(kPrefixes); ++index) {
+    std::string_view prefix = kPrefixes[index];
+    if (index != kLustre && key.starts_with(prefix)) return {index, key.substr(prefix.size())};
   }
   return {0, key};
+}
+
+std::optional<std::string_view> xattr_prefix(uint8_t index) {
+  if (index >= std::size(kPrefixes)) return std::nullopt;
+  return kPrefixes[index];
 }
 
 uint64_t xattr_entry_size(const ImageXattr& xattr) {
@@ -187,11 +189,11 @@ void SharedXattrTable::count(std::span<const ImageXattr> xattrs, const tree::Nod
     } else if (xattr.key == kRedirect && node.payload_is_digest()) {
       by_digest = true;
       again = seen_before(redirect_digests_, *node.digest());
-    } else if (xattr.key == kRedirect && xattr.value.size() == 66 && xattr.value[3] == '/') {
+    } else if (xattr.key == kRedirect && !xattr.value.empty()) {
       // A payload text may be the object path of another node's digest.
-      std::string hex = std::string(xattr.value.substr(1, 2)) + std::string(xattr.value.substr(4));
-      std::optional<verity::Digest> digest = verity::Digest::parse(hex);
-      if (digest && digest->hex() == hex) {
+      std::optional<verity::Digest> digest =
+          verity::Digest::from_object_path(xattr.value.substr(1));
+      if (digest) {
         by_digest = true;
         again = seen_before(redirect_digests_, payload_digests_.emplace_back(*digest));
       }

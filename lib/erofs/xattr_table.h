@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,6 +27,8 @@ struct XattrName {
   std::string_view suffix;
 };
 [[nodiscard]] XattrName split_xattr_key(std::string_view key);
+/// The prefix of that index; nothing for an index that EROFS does not have.
+[[nodiscard]] std::optional<std::string_view> xattr_prefix(uint8_t index);
 
 /// Bytes of one entry with its padding.
 [[nodiscard]] uint64_t xattr_entry_size(const ImageXattr& xattr);

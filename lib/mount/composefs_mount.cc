@@ -11,6 +11,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <utility>
 
 #include "lib/base/check.h"
 #include "lib/base/io.h"
@@ -164,8 +165,8 @@ std::optional<NewInterfaceFailure> mount_overlay_new(const std::string& image_mo
       return fails_by_errno(std::move(set));
   }
   if (Result<> created = context->create(); !created) return fails_by_errno(std::move(created));
-  Result<UniqueFd> mount_fd =
-      context->mount(options.access == Access::kReadOnly ? MOUNT_ATTR_RDONLY : 0);
+  Result<UniqueFd> mount_fd = context->mount(
+      options.attributes | (options.access == Access::kReadOnly ? MOUNT_ATTR_RDONLY : 0U));
   if (!mount_fd) return NewInterfaceFailure{std::move(mount_fd).error(), false};
   if (Result<> attached = attach(mount_fd->get(), target); !attached)
     return fails(std::move(attached), false);
@@ -181,12 +182,26 @@ std::string escaped(const std::string& path) {
   return result;
 }
 
+/// MOUNT_ATTR_* as the flags of mount(2).
+unsigned long old_mount_flags(unsigned attributes) {
+  constexpr std::pair<unsigned, unsigned long> kFlags[] = {
+      {MOUNT_ATTR_NOSUID, MS_NOSUID},          {MOUNT_ATTR_NODEV, MS_NODEV},
+      {MOUNT_ATTR_NOEXEC, MS_NOEXEC},          {MOUNT_ATTR_NOATIME, MS_NOATIME},
+      {MOUNT_ATTR_NODIRATIME, MS_NODIRATIME},  {MOUNT_ATTR_STRICTATIME, MS_STRICTATIME},
+      {MOUNT_ATTR_NOSYMFOLLOW, MS_NOSYMFOLLOW}};
+  unsigned long flags = 0;
+  for (const auto& [attribute, flag] : kFlags) {
+    if ((attributes & attribute) != 0) flags |= flag;
+  }
+  return flags;
+}
+
 Result<> mount_overlay(const std::string& image_mount, const std::string& target,
                        const ComposefsOptions& options) {
   std::optional<NewInterfaceFailure> failure = mount_overlay_new(image_mount, target, options);
   if (!failure) return {};
   if (!failure->try_old_interface) return std::move(failure->error);
-  unsigned long flags = MS_SILENT;
+  unsigned long flags = MS_SILENT | old_mount_flags(options.attributes);
   if (options.access == Access::kReadOnly) flags |= MS_RDONLY;
   std::string data;
   for (const char* separator : {"::", ":"}) {

@@ -30,6 +30,7 @@ struct ComposefsOptions {
   std::optional<verity::Digest> expected_digest;  ///< of the image; implies Verity::kRequired
   Verity verity = Verity::kRequired;
   Access access = Access::kReadOnly;
+  unsigned attributes = 0;      ///< MOUNT_ATTR_* besides RDONLY (mount_setattr(2))
   std::string upper_directory;  ///< with work_directory: a writable layer on top
   std::string work_directory;
   int user_namespace_fd = -1;        ///< ≥ 0: id-mapped to that user namespace

@@ -19,6 +19,7 @@
 
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
+#include "lib/tree/content_placement.h"
 
 namespace cfs::scan {
 namespace {
@@ -341,7 +342,7 @@ Result<> Scanner::read_regular(const Entry& entry) {
 
 Result<> Scanner::read_content(int fd, Found& found) {
   auto size_bytes = static_cast<uint64_t>(found.status.st_size);
-  if (size_bytes > kInlineBytes) {
+  if (tree::placement_of(size_bytes) == tree::Placement::kObject) {
     found.digest = CFS_TRY(batch_ != nullptr ? batch_->put_file(fd, found.status)
                                              : store::digest_file(fd, found.status))
                        .digest;
@@ -379,7 +380,7 @@ Result<> Scanner::read_by_name(const Entry& entry) {
 
 template <typename List, typename Get>
 Result<> Scanner::read_xattrs(Found& found, List list, Get get) {
-  if (options_.xattrs == Xattrs::kNone) return {};
+  if (options_.xattrs == Xattrs::kSkip) return {};
   // The kernel allocates, and may clear, as much as it is offered: a little first.
   char buffer[kXattrBytes];
   auto filled = [&buffer](auto call) {
@@ -392,9 +393,7 @@ Result<> Scanner::read_xattrs(Found& found, List list, Get get) {
   std::string keys(buffer, static_cast<size_t>(keys_size));
   for (size_t start = 0; start < keys.size(); start += std::strlen(keys.c_str() + start) + 1) {
     const char* key = keys.c_str() + start;
-    if (options_.xattrs == Xattrs::kUserOnly && !std::string_view(key).starts_with("user.")) {
-      continue;
-    }
+    if (options_.keep_xattr && !options_.keep_xattr(key)) continue;
     ssize_t size = filled([&](char* value, size_t room) { return get(key, value, room); });
     if (size < 0) {
       if (errno == ENODATA) return store::source_changed();

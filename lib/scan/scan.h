@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <string>
+#include <string_view>
 
 #include "lib/base/progress.h"
 #include "lib/base/result.h"
@@ -11,21 +13,20 @@
 
 namespace cfs::scan {
 
-/// Files up to this size are held in the image itself, as upstream does.
-/// FORMAT BREAK: another value gives other image digests (composefs-format.md §3.1).
-constexpr size_t kInlineBytes = 64;
-
 enum class HardLinks {
   kKeep,      ///< names of one inode become one; the first in tree order holds it
   kSeparate,  ///< each name is a file of its own, as upstream's mkcomposefs does
 };
-enum class Xattrs { kAll, kUserOnly, kNone };
+enum class Xattrs { kKeep, kSkip };
 enum class Devices { kKeep, kSkip };
 enum class Times { kKeep, kEpoch };
 
 struct ScanOptions {
   HardLinks hard_links = HardLinks::kKeep;
-  Xattrs xattrs = Xattrs::kAll;
+  Xattrs xattrs = Xattrs::kKeep;
+  /// Asked before a value is read, by several threads at once: what is left out need not be
+  /// readable. Empty: all are kept.
+  std::function<bool(std::string_view key)> keep_xattr = {};
   Devices devices = Devices::kKeep;  ///< block and character devices; whiteouts too
   Times times = Times::kKeep;
   unsigned threads = available_cpus();  ///< ≥ 1, fewer are used where descriptors are few
@@ -33,8 +34,8 @@ struct ScanOptions {
 };
 
 /// Reads the directory `path` (not a symlink to one) with all below it into a tree; other file
-/// systems mounted in it are entered. Contents of files larger than kInlineBytes go into `batch`,
-/// or are only hashed when it is null.
+/// systems mounted in it are entered. Contents that lie outside the image
+/// (tree::placement_of) go into `batch`, or are only hashed when it is null.
 ///
 /// Errors carry the path of the file they are about: kSourceChanged (a file or directory changed
 /// while it was read), kPermission, kInvalidInput (beyond a limit of tree::Tree), kInterrupted,

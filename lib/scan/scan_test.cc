@@ -6,9 +6,11 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <functional>
@@ -17,6 +19,18 @@
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/tree/dump.h"
+
+/// An attribute that is listed and cannot be read, as security.selinux for who may not see labels.
+constexpr const char* kUnreadableKey = "user.unreadable";
+
+/// Comes before the C library's, so that a test can have such an attribute on any file system.
+extern "C" ssize_t fgetxattr(int fd, const char* name, void* value, size_t size) noexcept {
+  if (std::string_view(name) == kUnreadableKey) {
+    errno = EACCES;
+    return -1;
+  }
+  return ::syscall(SYS_fgetxattr, fd, name, value, size);
+}
 
 namespace cfs::scan {
 namespace {
@@ -36,10 +50,7 @@ class ScanTest : public testing::Test {
   }
   static std::string dump(const tree::Tree& tree) {
     std::string text;
-    EXPECT_TRUE(tree::write_dump(tree, {}, [&](std::string_view piece) -> Result<> {
-      text += piece;
-      return {};
-    }));
+    EXPECT_TRUE(tree::write_dump(tree, {}, sink_to_string(text)));
     return text;
   }
 
@@ -51,6 +62,25 @@ class ScanTest : public testing::Test {
   }();
   UniqueFd root_ = open_at(AT_FDCWD, source_, O_RDONLY | O_DIRECTORY).value();
 };
+
+TEST_F(ScanTest, AnAttributeThatIsLeftOutNeedNotBeReadable) {
+  file("file", "content");
+  directory("directory");
+  for (const char* name : {"file", "directory"}) {
+    for (const char* key : {kUnreadableKey, "user.kept"}) {
+      ASSERT_EQ(::setxattr(absolute(name).c_str(), key, "x", 1, 0), 0);
+    }
+  }
+  Error error = scan().error();
+  EXPECT_EQ(error.code, ErrorCode::kPermission);
+  EXPECT_THAT(error.describe(), HasSubstr(kUnreadableKey));
+  tree::Tree tree =
+      scan({.keep_xattr = [](std::string_view key) { return key != kUnreadableKey; }}).value();
+  for (const char* path : {"/file", "/directory"}) {
+    ASSERT_EQ(tree.find(path)->xattrs().size(), 1U);
+    EXPECT_NE(tree.find(path)->xattr("user.kept"), nullptr);
+  }
+}
 
 TEST_F(ScanTest, TakesEveryKindOfFileWithItsAttributes) {
   directory("usr/lib");
@@ -124,10 +154,11 @@ TEST_F(ScanTest, OptionsLeaveThingsOut) {
   tree::Tree all = scan().value();
   EXPECT_NE(all.find("/file")->xattr("user.mine"), nullptr);
   EXPECT_NE(all.find("/file")->xattr("system.posix_acl_access"), nullptr);
-  tree::Tree user = scan({.xattrs = Xattrs::kUserOnly}).value();
+  tree::Tree user =
+      scan({.keep_xattr = [](std::string_view key) { return key.starts_with("user."); }}).value();
   EXPECT_NE(user.find("/file")->xattr("user.mine"), nullptr);
   EXPECT_EQ(user.find("/file")->xattr("system.posix_acl_access"), nullptr);
-  EXPECT_TRUE(scan({.xattrs = Xattrs::kNone})->find("/file")->xattrs().empty());
+  EXPECT_TRUE(scan({.xattrs = Xattrs::kSkip})->find("/file")->xattrs().empty());
 
   EXPECT_NE(all.find("/file")->attributes.mtime, tree::Timestamp{});
   tree::Tree epoch = scan({.times = Times::kEpoch}).value();

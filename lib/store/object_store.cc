@@ -9,15 +9,18 @@
 // to 0.90 s and the one syncfs 0.01 to 0.11 s. The price: syncfs also waits for what others are
 // writing to the same file system.
 //
+// The kernel leaves gigabytes in memory before it begins to write by itself, and the disk would
+// stand still until the syncfs. So the parts of large objects are handed to it as they come
+// (sync_file_range), and it works while the next ones are hashed. Small objects wait: all at once,
+// the kernel makes larger requests of them.
+//
 // fs-verity is enabled between the first sync and the rename: the kernel computes the tree from the
 // page cache, and after a power cut data that had not been written back would be zeros under a
 // valid tree.
 #include "lib/store/object_store.h"
 
 #include <linux/fs.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
-#include <sys/random.h>
 
 #include <algorithm>
 #include <atomic>
@@ -27,6 +30,9 @@
 #include "lib/base/check.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
+#include "lib/base/relative_path.h"
+#include "lib/base/work_directory.h"
+#include "lib/store/lock.h"
 #include "lib/store/verified_cache.h"
 #include "lib/verity/kernel.h"
 
@@ -36,7 +42,6 @@ namespace {
 constexpr char kPrivateDirectory[] = ".cfs";
 constexpr char kTemporaryDirectory[] = "tmp";  // in the private one
 constexpr size_t kFanOutDigits = 2;
-constexpr size_t kRandomNameDigits = 16;
 // Less the umask, unless the store's options say which mode. In what is our own, users who share
 // the store leave each other's files alone.
 constexpr mode_t kDirectoryMode = 0777;
@@ -60,17 +65,6 @@ StatIdentity identity_of(const struct stat& status) {
           .size_bytes = static_cast<uint64_t>(status.st_size),
           .mtime_ns = nanoseconds(status.st_mtim),
           .ctime_ns = nanoseconds(status.st_ctim)};
-}
-
-std::string random_name() {
-  std::array<std::byte, kRandomNameDigits / 2> bytes;
-  CFS_CHECK(::getentropy(bytes.data(), bytes.size()) == 0);
-  return to_hex(bytes);
-}
-
-bool is_random_name(const std::string& name) {
-  std::array<std::byte, kRandomNameDigits / 2> bytes;
-  return name.size() == kRandomNameDigits && from_hex(name, bytes);
 }
 
 /// A directory of the store's own, never by way of a symlink that somebody has put there.
@@ -99,11 +93,14 @@ Result<UniqueFd> make_own_directory(int dir_fd, const std::string& name,
   return open_own_directory(dir_fd, name);
 }
 
-/// Locks a directory for this process; false when another one has it.
-Result<bool> lock_directory(int dir_fd) {
-  if (::flock(dir_fd, LOCK_EX | LOCK_NB) == 0) return true;
-  if (errno == EWOULDBLOCK) return false;
-  return errno_error("cannot lock a temporary directory of the store");
+/// So much of an object is written before the disk is told to begin.
+constexpr uint64_t kWritebackBytes = 8 << 20;
+
+/// Makes the kernel begin to write a part of a file to the disk, without waiting for it. Where that
+/// is not possible, it begins later.
+void start_writeback(int fd, uint64_t offset, uint64_t size_bytes) {
+  (void)::sync_file_range(fd, static_cast<off64_t>(offset), static_cast<off64_t>(size_bytes),
+                          SYNC_FILE_RANGE_WRITE);
 }
 
 /// Copies `size_bytes` bytes of the regular file `from` to the empty file `to`: shared extents
@@ -113,12 +110,14 @@ Result<> copy_content(int from, int to, uint64_t size_bytes) {
   off_t from_offset = 0;
   while (static_cast<uint64_t>(from_offset) < size_bytes) {
     CFS_TRY(check_interrupted());
-    constexpr uint64_t kStepBytes = 16 << 20;
-    ssize_t count = ::copy_file_range(
-        from, &from_offset, to, nullptr,
-        static_cast<size_t>(std::min(kStepBytes, size_bytes - static_cast<uint64_t>(from_offset))),
-        0);
-    if (count > 0) continue;
+    auto done = static_cast<uint64_t>(from_offset);
+    ssize_t count =
+        ::copy_file_range(from, &from_offset, to, nullptr,
+                          static_cast<size_t>(std::min(kWritebackBytes, size_bytes - done)), 0);
+    if (count > 0) {
+      start_writeback(to, done, static_cast<uint64_t>(count));
+      continue;
+    }
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO)) {
       return errno_error("cannot copy");
@@ -189,7 +188,10 @@ class TemporaryObject {
 }  // namespace
 
 struct ObjectStore::State {
+  State(UniqueFd opened, FileLock lock) : directory(std::move(opened)), in_use(std::move(lock)) {}
+
   UniqueFd directory;
+  FileLock in_use;
   std::string path;
   StoreOptions options;
   uid_t user = ::geteuid();
@@ -329,8 +331,10 @@ ObjectStore::~ObjectStore() {
 Result<ObjectStore> ObjectStore::open(int dir_fd, const std::string& path,
                                       const StoreOptions& options) {
   CFS_TRY(make_directories(dir_fd, path, options.directory_mode.value_or(kDirectoryMode)));
-  auto state = std::make_unique<State>();
-  state->directory = CFS_TRY(open_at(dir_fd, path, O_RDONLY | O_DIRECTORY));
+  UniqueFd directory = CFS_TRY(open_at(dir_fd, path, O_RDONLY | O_DIRECTORY));
+  FileLock in_use =
+      CFS_TRY_WITH("while opening the store '" + path + "'", lock_for_use(directory.get()));
+  auto state = std::make_unique<State>(std::move(directory), std::move(in_use));
   state->path = options.shown_path.empty() ? path : options.shown_path;
   state->options = options;
   return ObjectStore(std::move(state));
@@ -365,10 +369,12 @@ Result<> ObjectStore::link_object(const verity::Digest& digest, int dir_fd,
                                   const std::string& path) const {
   UniqueFd object = CFS_TRY(open_object(digest));
   struct stat status = CFS_TRY(fstat_fd(object.get()));
-  std::string temporary = path + ".new-" + random_name();
   auto make = [&]() -> Result<> {
+    WorkDirectory work =
+        CFS_TRY(WorkDirectory::create(dir_fd, split_path(path).directory, kTemporaryPrefix));
+    constexpr const char* kName = "object";
     std::string by_number = "/proc/self/fd/" + std::to_string(object.get());
-    if (::linkat(AT_FDCWD, by_number.c_str(), dir_fd, temporary.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+    if (::linkat(AT_FDCWD, by_number.c_str(), work.fd(), kName, AT_SYMLINK_FOLLOW) == 0) {
       // One more link is a new ctime; the content is the one just proven.
       struct stat linked = CFS_TRY(fstat_fd(object.get()));
       StatIdentity before = identity_of(status);
@@ -376,22 +382,16 @@ Result<> ObjectStore::link_object(const verity::Digest& digest, int dir_fd,
       before.ctime_ns = after.ctime_ns;
       if (before == after) state_->cache_record(digest, linked);
     } else {
-      UniqueFd copy = CFS_TRY(open_at(dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL, 0600));
+      UniqueFd copy = CFS_TRY(open_at(work.fd(), kName, O_WRONLY | O_CREAT | O_EXCL, 0600));
       CFS_TRY(copy_content(object.get(), copy.get(), static_cast<uint64_t>(status.st_size)));
       if (::fchmod(copy.get(), state_->options.object_mode) != 0) {
         return errno_error("cannot chmod");
       }
     }
-    return rename_at(dir_fd, temporary, dir_fd, path);
+    return rename_at(work.fd(), kName, dir_fd, path);
   };
-  Result<> made = make();
-  if (!made) {
-    (void)remove_file(dir_fd, temporary);
-    return Error(std::move(made).error())
-        .with("while linking " + in_quotes(digest) + " to '" + path + "'");
-  }
-  // rename(2) does nothing when both names are the same file already.
-  return remove_file(dir_fd, temporary);
+  CFS_TRY_WITH("while linking " + in_quotes(digest) + " to '" + path + "'", make());
+  return {};
 }
 
 Result<std::vector<verity::Digest>> ObjectStore::list() const {
@@ -401,8 +401,8 @@ Result<std::vector<verity::Digest>> ObjectStore::list() const {
     Result<std::vector<std::string>> names = list_directory(state_->directory.get(), prefix);
     if (!names && names.error().sys_errno == ENOTDIR) continue;
     for (const std::string& name : CFS_TRY(std::move(names))) {
-      std::optional<verity::Digest> digest = verity::Digest::parse(prefix + name);
-      if (digest && digest->hex() == prefix + name) digests.push_back(*digest);
+      std::optional<verity::Digest> digest = verity::Digest::from_object_path(prefix + "/" + name);
+      if (digest) digests.push_back(*digest);
     }
   }
   return digests;
@@ -417,14 +417,10 @@ struct Batch::State {
   ObjectStore::State* store = nullptr;
   std::atomic<uint64_t> next_number{0};
 
-  std::mutex mutex;      ///< protects what follows
-  UniqueFd temporaries;  ///< the directory that temporary_directory is in, as temporary_name
-  UniqueFd temporary_directory;
-  std::string temporary_name;
+  std::mutex mutex;                          ///< protects what follows
+  std::optional<WorkDirectory> temporaries;  ///< made when the first object needs it
   std::unordered_map<verity::Digest, Pending> pending;
   bool committed = false;
-
-  ~State();
 
   /// Is the object in the batch, or good in the store?
   Result<bool> has(const verity::Digest& digest);
@@ -436,70 +432,39 @@ struct Batch::State {
   Result<FileDigest> add_stream(const Source& source, const HoleSource& holes,
                                 const verity::Digest* expected);
 
-  Result<> remove_stale();
-  Result<int> open_temporary_directory();
+  Result<> remove_stale() const;
+  Result<int> temporary_directory();
   Result<> publish(const verity::Digest& digest, const Pending& object, bool& verity_works);
   void record_published(bool verity_works);
 };
 
-Batch::State::~State() {
-  if (temporary_directory.valid()) (void)remove_tree(temporaries.get(), temporary_name);
-}
-
-/// Of the temporary directories of this user, those whose process is gone can be locked.
-Result<> Batch::State::remove_stale() {
-  auto list = [&]() -> Result<std::vector<std::string>> {
+Result<> Batch::State::remove_stale() const {
+  auto remove = [&]() -> Result<> {
     UniqueFd own = CFS_TRY(open_own_directory(store->directory.get(), kPrivateDirectory));
-    temporaries = CFS_TRY(open_own_directory(own.get(), kTemporaryDirectory));
-    return list_directory(temporaries.get(), ".");
+    UniqueFd parent = CFS_TRY(open_own_directory(own.get(), kTemporaryDirectory));
+    return TemporaryName::remove_stale(parent.get(), "");
   };
-  Result<std::vector<std::string>> names = list();
-  if (!names) {
-    bool is_fine = names.error().code == ErrorCode::kNotFound || names.error().sys_errno == EACCES;
-    if (is_fine) return {};
-    return std::move(names).error();
-  }
-  for (const std::string& name : *names) {
-    if (!is_random_name(name)) continue;
-    Result<struct stat> status = stat_at(temporaries.get(), name, AT_SYMLINK_NOFOLLOW);
-    if (!status || !S_ISDIR(status->st_mode) || status->st_uid != store->user) continue;
-    Result<UniqueFd> directory = open_own_directory(temporaries.get(), name);
-    if (!directory && directory.error().code == ErrorCode::kNotFound) continue;  // just removed
-    if (!directory) return std::move(directory).error();
-    if (!CFS_TRY(lock_directory(directory->get()))) continue;
-    CFS_TRY(remove_tree(temporaries.get(), name));
-  }
-  return {};
+  Result<> removed = remove();
+  if (removed || removed.error().code == ErrorCode::kNotFound) return {};
+  if (removed.error().sys_errno == EACCES) return {};  // another user's store
+  return removed;
 }
 
-Result<int> Batch::State::open_temporary_directory() {
+Result<int> Batch::State::temporary_directory() {
   std::lock_guard lock(mutex);
-  if (temporary_directory.valid()) return temporary_directory.get();
-  UniqueFd own =
-      CFS_TRY(make_own_directory(store->directory.get(), kPrivateDirectory, store->options));
-  temporaries = CFS_TRY(make_own_directory(own.get(), kTemporaryDirectory, store->options));
-  spread_on_disk(temporaries.get());
-  for (;;) {
-    std::string name = random_name();
-    CFS_TRY_WITH("while making a temporary directory in the store '" + store->path + "'",
-                 make_directories(temporaries.get(), name, 0700));
-    // Another process's remove_stale() may come between any two of these steps: then the directory
-    // is gone or locked, and a new name is tried.
-    Result<UniqueFd> opened = open_own_directory(temporaries.get(), name);
-    if (!opened && opened.error().code == ErrorCode::kNotFound) continue;
-    UniqueFd directory = CFS_TRY(std::move(opened));
-    if (!CFS_TRY(lock_directory(directory.get()))) continue;
-    struct stat ours = CFS_TRY(fstat_fd(directory.get()));
-    Result<struct stat> named = stat_at(temporaries.get(), name, AT_SYMLINK_NOFOLLOW);
-    if (!named || named->st_ino != ours.st_ino) continue;
-    temporary_name = std::move(name);
-    temporary_directory = std::move(directory);
-    return temporary_directory.get();
+  if (!temporaries) {
+    UniqueFd own =
+        CFS_TRY(make_own_directory(store->directory.get(), kPrivateDirectory, store->options));
+    UniqueFd parent = CFS_TRY(make_own_directory(own.get(), kTemporaryDirectory, store->options));
+    spread_on_disk(parent.get());
+    temporaries.emplace(CFS_TRY_WITH("in the store '" + store->path + "'",
+                                     WorkDirectory::create(parent.get(), ".", "")));
   }
+  return temporaries->fd();
 }
 
 Result<TemporaryObject> Batch::State::create_temporary() {
-  int directory = CFS_TRY(open_temporary_directory());
+  int directory = CFS_TRY(temporary_directory());
   return TemporaryObject::create(directory, next_number++, store->options.object_mode);
 }
 
@@ -539,6 +504,7 @@ Result<FileDigest> Batch::State::add_stream(const Source& source, const HoleSour
   std::span<std::byte> buffer = workspace.buffer();
   verity::MerkleHasher& hasher = workspace.hasher();
   std::optional<TemporaryObject> object;
+  uint64_t handed_over = 0;  // to the disk
   for (;;) {
     size_t used = 0;
     uint64_t hole = 0;
@@ -563,6 +529,10 @@ Result<FileDigest> Batch::State::add_stream(const Source& source, const HoleSour
     }
     if (!object) object.emplace(CFS_TRY(create_temporary()));
     CFS_TRY_WITH("while writing an object", write_full(object->fd(), piece));
+    if (uint64_t end = hasher.size_bytes(); end - handed_over >= kWritebackBytes) {
+      start_writeback(object->fd(), handed_over, end - handed_over);
+      handed_over = end;
+    }
     if (ended) break;
     if (hole > 0) {
       hasher.update_zeros(hole);
@@ -584,7 +554,7 @@ Result<> Batch::State::publish(const verity::Digest& digest, const Pending& obje
   std::string name = TemporaryObject::name_of(object.number);
   if (verity_works) {
     // The descriptor that wrote it is closed: a file open for writing cannot get fs-verity.
-    UniqueFd file = CFS_TRY(open_at(temporary_directory.get(), name, O_RDONLY));
+    UniqueFd file = CFS_TRY(open_at(temporaries->fd(), name, O_RDONLY));
     Result<> enabled = verity::enable(file.get());
     if (enabled) {
       if (CFS_TRY(verity::measure(file.get())) != digest) {
@@ -599,18 +569,15 @@ Result<> Batch::State::publish(const verity::Digest& digest, const Pending& obje
     }
   }
   std::string path = digest.object_path();
-  int failed =
-      ::renameat(temporary_directory.get(), name.c_str(), store->directory.get(), path.c_str());
+  int failed = ::renameat(temporaries->fd(), name.c_str(), store->directory.get(), path.c_str());
   if (failed != 0 && errno == ENOENT) {
     CFS_TRY(
         make_directory(store->directory.get(), path.substr(0, kFanOutDigits), store->options, 0));
-    failed =
-        ::renameat(temporary_directory.get(), name.c_str(), store->directory.get(), path.c_str());
+    failed = ::renameat(temporaries->fd(), name.c_str(), store->directory.get(), path.c_str());
   }
   if (failed != 0 && errno == EISDIR) {  // somebody has put a directory in the object's place
     CFS_TRY(remove_tree(store->directory.get(), path));
-    failed =
-        ::renameat(temporary_directory.get(), name.c_str(), store->directory.get(), path.c_str());
+    failed = ::renameat(temporaries->fd(), name.c_str(), store->directory.get(), path.c_str());
   }
   if (failed != 0) return errno_error("cannot rename an object into place");
   return {};

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
+#include "lib/base/byte_stream.h"
 #include "lib/base/result.h"
 #include "lib/base/unique_fd.h"
 #include "lib/store/file_digest.h"
@@ -38,7 +37,8 @@ class Batch;
 /// Besides the objects it holds `.cfs/` (docs/FORMATS.md): temporary files and, where there is no
 /// fs-verity, a hint which objects have been hashed already.
 ///
-/// Thread-safe; several processes may use one store at once.
+/// Thread-safe; several processes may use one store at once. As long as one has it open, nobody
+/// removes objects (lock.h).
 /// Trust: whatever lies in the directory is untrusted until its digest has been checked.
 class ObjectStore {
  public:
@@ -95,8 +95,7 @@ class Batch {
   Batch& operator=(Batch&&) noexcept;
   ~Batch();
 
-  /// Fills the buffer, at least one byte; 0 = end.
-  using Source = std::function<Result<size_t>(std::span<std::byte>)>;
+  using Source = ByteSource;
 
   /// Asked before each call of a Source: how many zeros come next, which the source then leaves
   /// out; 0 = none, or too few to be worth it.

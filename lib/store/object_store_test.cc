@@ -36,7 +36,7 @@ std::string content_number(int number, size_t size_bytes) {
 }
 
 /// A source that yields `content` in pieces of at most `piece_bytes`.
-Batch::Source source_of(std::string content, size_t piece_bytes = 100'000) {
+ByteSource source_of(std::string content, size_t piece_bytes = 100'000) {
   return [content = std::move(content), piece_bytes,
           offset = size_t{0}](std::span<std::byte> buffer) mutable -> Result<size_t> {
     size_t count = std::min({buffer.size(), piece_bytes, content.size() - offset});
@@ -804,7 +804,7 @@ TEST_F(ObjectStoreTest, CtrlCRemovesTheTemporaryFiles) {
         CFS_TRY(batch.put_bytes(as_bytes(content_number(i, 5000))));
         // An endless stream: the signal must be seen inside one object too.
         if (i == 20) {
-          (void)::write(ready[1], "x", 1);
+          if (::write(ready[1], "x", 1) != 1) ::_exit(4);
           CFS_TRY(batch.put_stream([](std::span<std::byte>) -> Result<size_t> {
             ::usleep(100);
             return 1;

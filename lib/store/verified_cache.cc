@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/store/verified_cache.h"
 
-#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 
+#include "lib/base/file_lock.h"
 #include "lib/base/io.h"
 #include "lib/verity/merkle.h"
 
@@ -88,10 +88,9 @@ std::vector<VerifiedCache::Entry> VerifiedCache::read_entries(int fd) {
 VerifiedCache VerifiedCache::load(int directory_fd) {
   VerifiedCache cache;
   Result<UniqueFd> fd = open_at(directory_fd, file_name(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-  // Where there are no locks, a file that is being written is an empty cache.
   if (!fd || !is_ours(fd->get())) return cache;
-  (void)::flock(fd->get(), LOCK_SH);
-  cache.entries_ = read_entries(fd->get());
+  Result<FileLock> lock = FileLock::take(std::move(*fd), LockMode::kShared);
+  if (lock) cache.entries_ = read_entries(lock->fd());
   return cache;
 }
 
@@ -114,10 +113,11 @@ void VerifiedCache::record(const verity::Digest& digest, const StatIdentity& ide
 }
 
 Result<> VerifiedCache::save(int directory_fd) {
-  UniqueFd file = CFS_TRY(open_to_save(directory_fd));
   // Two processes that save at once keep each other's entries. Nobody else can hold this lock.
-  if (::flock(file.get(), LOCK_EX) != 0) return errno_error("cannot lock the store's cache");
-  std::vector<Entry> merged = read_entries(file.get());
+  FileLock file =
+      CFS_TRY_WITH("while saving the store's cache",
+                   FileLock::take(CFS_TRY(open_to_save(directory_fd)), LockMode::kExclusive));
+  std::vector<Entry> merged = read_entries(file.fd());
   std::erase_if(merged, [this](const Entry& entry) {
     return recorded_.contains(*verity::Digest::from_bytes(entry.digest));
   });
@@ -143,9 +143,9 @@ Result<> VerifiedCache::save(int directory_fd) {
   verity::Sha256Digest hash = verity::sha256(raw);
   std::copy(hash.bytes().begin(), hash.bytes().end(), header.entries_hash);
 
-  CFS_TRY(pwrite_full(file.get(), std::as_bytes(std::span(&header, 1)), 0));
-  CFS_TRY(pwrite_full(file.get(), raw, sizeof(header)));
-  if (::ftruncate(file.get(), static_cast<off_t>(sizeof(header) + raw.size())) != 0) {
+  CFS_TRY(pwrite_full(file.fd(), std::as_bytes(std::span(&header, 1)), 0));
+  CFS_TRY(pwrite_full(file.fd(), raw, sizeof(header)));
+  if (::ftruncate(file.fd(), static_cast<off_t>(sizeof(header) + raw.size())) != 0) {
     return errno_error("cannot truncate the store's cache");
   }
   entries_ = std::move(merged);

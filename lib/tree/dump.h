@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <functional>
 #include <string>
 #include <string_view>
 #include <unordered_set>
 
+#include "lib/base/byte_stream.h"
 #include "lib/tree/tree.h"
 
 namespace cfs::tree {
@@ -28,9 +28,6 @@ enum class DumpRules {
 /// The same from memory.
 [[nodiscard]] Result<Tree> parse_dump(std::string_view text, DumpRules rules = DumpRules::kUsual);
 
-/// Receives pieces of output in order.
-using TextSink = std::function<Result<>(std::string_view)>;
-
 struct DumpOptions {
   /// Only these names directly below the root, and the root itself; empty: everything.
   std::span<const std::string> top_level;
@@ -41,6 +38,6 @@ struct DumpOptions {
 
 /// Writes the tree as a dump: depth-first, names sorted, a line an entry.
 [[nodiscard]] Result<> write_dump(const Tree& tree, const DumpOptions& options,
-                                  const TextSink& sink);
+                                  const ByteSink& sink);
 
 }  // namespace cfs::tree

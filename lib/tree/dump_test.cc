@@ -13,10 +13,7 @@ constexpr std::string_view kRoot = "/ 4096 40755 2 0 0 0 0.0 - - -\n";
 
 std::string dumped(const Tree& tree, std::vector<std::string> top_level = {}) {
   std::string text;
-  EXPECT_TRUE(write_dump(tree, {.top_level = top_level}, [&](std::string_view piece) -> Result<> {
-    text += piece;
-    return {};
-  }));
+  EXPECT_TRUE(write_dump(tree, {.top_level = top_level}, sink_to_string(text)));
   return text;
 }
 

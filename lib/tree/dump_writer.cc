@@ -58,7 +58,7 @@ void append_number(std::string& out, T value, int base = 10) {
 
 class DumpWriter {
  public:
-  DumpWriter(const DumpOptions& options, const TextSink& sink) : options_(options), sink_(sink) {}
+  DumpWriter(const DumpOptions& options, const ByteSink& sink) : options_(options), sink_(sink) {}
 
   Result<> add(const Node& entry, std::string_view path) {
     const Node& node = entry.inode();
@@ -109,7 +109,7 @@ class DumpWriter {
   }
 
   Result<> flush() {
-    CFS_TRY(sink_(out_));
+    CFS_TRY(sink_(as_bytes(out_)));
     out_.clear();
     return {};
   }
@@ -142,14 +142,14 @@ class DumpWriter {
   }
 
   const DumpOptions& options_;
-  const TextSink& sink_;
+  const ByteSink& sink_;
   std::string out_;
   std::unordered_map<const Node*, std::string> stand_ins_;
 };
 
 }  // namespace
 
-Result<> write_dump(const Tree& tree, const DumpOptions& options, const TextSink& sink) {
+Result<> write_dump(const Tree& tree, const DumpOptions& options, const ByteSink& sink) {
   DumpWriter writer(options, sink);
   CFS_TRY(writer.add(tree.root(), "/"));
   // The path grows and shrinks with the walk instead of being made anew for each node.

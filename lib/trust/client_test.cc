@@ -38,7 +38,7 @@ class ClientTest : public ::testing::Test {
                       UnixTime now = FakeRepository::kNow) {
     Result<Verified<Targets>> targets = update(now);
     ASSERT_FALSE(targets);
-    EXPECT_EQ(error_name(targets.error().code), error_name(code)) << targets.error().describe();
+    EXPECT_EQ(targets.error().code, code) << targets.error().describe();
     EXPECT_THAT(targets.error().describe(), HasSubstr(message));
   }
 

@@ -58,6 +58,15 @@ class BasicDigest {
     return {path.data(), path.size()};
   }
 
+  /// From an object path, exactly as object_path() makes it; nothing else is accepted.
+  [[nodiscard]] static std::optional<BasicDigest> from_object_path(std::string_view path) {
+    if (path.size() != 2 * kSize + 1 || path[2] != '/') return std::nullopt;
+    std::string hex = std::string(path.substr(0, 2)) + std::string(path.substr(3));
+    std::optional<BasicDigest> digest = parse(hex);
+    if (digest && digest->hex() != hex) return std::nullopt;  // upper case
+    return digest;
+  }
+
   auto operator<=>(const BasicDigest&) const = default;
 
  private:

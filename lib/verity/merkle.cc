@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/verity/merkle.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
-#include <memory>
 
 #include "lib/base/check.h"
 #include "lib/base/io.h"
@@ -30,36 +27,7 @@ struct Descriptor {
 };
 static_assert(sizeof(Descriptor) == 256 && alignof(Descriptor) == 1);
 
-/// The algorithm is fetched once, a context is kept for each thread: EVP_Digest with a looked-up
-/// name costs more than the hashing of a 4 KiB block.
-const EVP_MD* sha256_algorithm() {
-  static const EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
-  CFS_CHECK(algorithm != nullptr);
-  return algorithm;
-}
-
-EVP_MD_CTX* thread_context() {
-  struct Deleter {
-    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
-  };
-  thread_local std::unique_ptr<EVP_MD_CTX, Deleter> context(EVP_MD_CTX_new());
-  CFS_CHECK(context != nullptr);
-  return context.get();
-}
-
 }  // namespace
-
-Sha256Digest sha256(Bytes data) {
-  EVP_MD_CTX* context = thread_context();
-  Sha256Digest digest;
-  bool done =
-      EVP_DigestInit_ex(context, sha256_algorithm(), nullptr) == 1 &&
-      EVP_DigestUpdate(context, data.data(), data.size()) == 1 &&
-      EVP_DigestFinal_ex(context, reinterpret_cast<unsigned char*>(digest.mutable_bytes().data()),
-                         nullptr) == 1;
-  CFS_CHECK(done);
-  return digest;
-}
 
 std::array<std::byte, 256> make_descriptor(uint64_t data_size_bytes,
                                            const Sha256Digest& root_hash) {

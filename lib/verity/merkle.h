@@ -6,14 +6,24 @@
 
 #include "lib/base/result.h"
 #include "lib/verity/digest.h"
+#include "lib/verity/sha256.h"
 
 namespace cfs::verity {
 
 constexpr size_t kBlockSize = 4096;
 constexpr size_t kHashesPerBlock = kBlockSize / Sha256Digest::kSize;
 
-/// SHA-256 of `data`.
-[[nodiscard]] Sha256Digest sha256(Bytes data);
+/// Blocks of the Merkle tree of `data_size_bytes` bytes: none for up to one block of data.
+/// Spec: fsverity.rst, "Merkle tree".
+[[nodiscard]] constexpr uint64_t tree_blocks(uint64_t data_size_bytes) {
+  uint64_t total = 0;
+  uint64_t level = data_size_bytes / kBlockSize + (data_size_bytes % kBlockSize == 0 ? 0 : 1);
+  while (level > 1) {
+    level = (level + kHashesPerBlock - 1) / kHashesPerBlock;
+    total += level;
+  }
+  return total;
+}
 
 /// What a file system stores beside the content of a file that has fs-verity.
 struct Metadata {

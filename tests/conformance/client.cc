@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The TUF client of devices as the program that the tuf-conformance suite drives (README.md says
 // how). Exit status 0 or 1, as the suite's protocol wants.
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
 #include "lib/base/atomic_file.h"
 #include "lib/base/io.h"
-#include "lib/base/report.h"
+#include "lib/command/command_line.h"
+#include "lib/command/program.h"
 #include "lib/net/http_client.h"
 #include "lib/release/layout.h"
 #include "lib/trust/client.h"
@@ -102,7 +102,7 @@ Result<> refresh_and_download(const Arguments& arguments) {
   return {};
 }
 
-Result<> run(int argc, char** argv) {
+Result<int> run(const std::vector<std::string>& words, const Io& io) {
   Arguments arguments;
   CLI::App app("The TUF client of cfs for the tuf-conformance suite.", "cfs-tuf-client");
   app.require_subcommand(1);
@@ -115,17 +115,14 @@ Result<> run(int argc, char** argv) {
   init_command->add_option("ROOT", arguments.root)->required();
   app.add_subcommand("refresh");
   app.add_subcommand("download");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return make_error(ErrorCode::kUsage, error.what());
-  }
-  return init_command->parsed() ? init(arguments) : refresh_and_download(arguments);
+  if (CFS_TRY(command::parse(app, words, io)) == command::Parsed::kHelpPrinted) return 0;
+  CFS_TRY(init_command->parsed() ? init(arguments) : refresh_and_download(arguments));
+  return 0;
 }
 
 }  // namespace
 }  // namespace cfs
 
 int main(int argc, char** argv) {
-  return cfs::finish_program("cfs-tuf-client", cfs::run(argc, argv)) == 0 ? 0 : 1;
+  return cfs::run_program("cfs-tuf-client", cfs::run, argc, argv) == 0 ? 0 : 1;
 }

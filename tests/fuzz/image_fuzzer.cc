@@ -14,10 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Result<erofs::ImageInfo> info = erofs::write_image(image->tree, versions, -1);
   if (!info) return 0;
   std::string text;
-  Result<> dumped = tree::write_dump(image->tree, {}, [&](std::string_view piece) -> Result<> {
-    text += piece;
-    return {};
-  });
+  Result<> dumped = tree::write_dump(image->tree, {}, sink_to_string(text));
   Result<tree::Tree> tree = tree::parse_dump(text);
   // A node's attributes may be longer as dump text than a line of it may be.
   if (!tree && tree.error().message.find("65535") != std::string::npos) return 0;

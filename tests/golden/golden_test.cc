@@ -50,11 +50,8 @@ std::string written(const tree::Tree& tree, const erofs::VersionRange& versions,
 
 std::string dumped(const erofs::Image& image) {
   std::string text;
-  EXPECT_TRUE(tree::write_dump(image.tree, {.shared_xattrs = &image.shared_xattrs},
-                               [&](std::string_view piece) -> Result<> {
-                                 text += piece;
-                                 return {};
-                               }));
+  EXPECT_TRUE(
+      tree::write_dump(image.tree, {.shared_xattrs = &image.shared_xattrs}, sink_to_string(text)));
   return text;
 }
 

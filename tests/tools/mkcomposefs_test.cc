@@ -362,7 +362,7 @@ std::string error_in_child(const std::function<void()>& prepare,
     prepare();
     Outcome outcome = mkcomposefs(arguments, input);
     (void)write_full(ends[1],
-                     as_bytes(outcome.result ? "none" : error_name(outcome.result.error().code)));
+                     as_bytes(outcome.result ? "none" : outcome.result.error().describe()));
     ::_exit(0);
   }
   ::close(ends[1]);

@@ -2,36 +2,26 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "lib/base/io.h"
-#include "tools/output.h"
+#include "lib/command/captured_io.h"
+#include "lib/command/program.h"
 
 namespace cfs::tools {
 
 /// What a command run inside the test's process did.
 struct Outcome {
-  Result<> result;
+  Result<int> result;
   std::string output;
 };
 
-using Command = std::function<Result<>(const std::vector<std::string>&, const CommandIo&)>;
-
-inline Outcome run(const Command& command, const std::vector<std::string>& arguments,
+inline Outcome run(const CommandFunction& command, const std::vector<std::string>& arguments,
                    const std::string& input = "") {
-  UniqueFd in(::memfd_create("in", MFD_CLOEXEC));
-  UniqueFd out(::memfd_create("out", MFD_CLOEXEC));
-  EXPECT_TRUE(write_full(in.get(), as_bytes(input)));
-  EXPECT_EQ(::lseek(in.get(), 0, SEEK_SET), 0);
-  Outcome outcome;
-  outcome.result = command(arguments, {.in_fd = in.get(), .out_fd = out.get()});
-  EXPECT_EQ(::lseek(out.get(), 0, SEEK_SET), 0);
-  outcome.output = read_fd(out.get(), 64 << 20).value();
-  return outcome;
+  command::CapturedIo io(input);
+  Result<int> result = command(arguments, io.io());
+  return {std::move(result), io.output()};
 }
 
 /// A directory to work in, with the files most tests want.

@@ -69,6 +69,20 @@ grep ' /disk/mnt overlay ' /proc/mounts | grep -q verity=require || fail "no ver
 [ "$(ls -A /tmp | grep -c composefs)" = 0 ] || fail "the temporary directory is left"
 umount mnt || fail umount
 
+step "a line of fstab mounts"
+options=ro,nofail,_netdev,noauto,x-systemd.device-timeout=5,nodev,nosuid,noatime,basedir=/disk/objects,verity,
+mkdir -p /etc
+echo "/disk/rootfs.cfs /disk/mnt composefs $options 0 0" >/etc/fstab
+mount -f -v -n /disk/mnt || fail "mount -f"
+grep ' /disk/mnt ' /proc/mounts && fail "mount -f mounted"
+mount /disk/mnt || fail "mount with a line of fstab"
+same "$(cat mnt/one | md5sum)" "$(cat rootfs/one | md5sum)"
+for option in ro nosuid nodev noatime verity=require; do
+  grep ' /disk/mnt overlay ' /proc/mounts | grep -qw "$option" || fail "no $option in /proc/mounts"
+done
+umount mnt || fail umount
+rm /etc/fstab
+
 step "files of up to 64 bytes are in the image"
 mkdir small
 printf '%064d' 0 >small/sixty-four

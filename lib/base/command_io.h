@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "lib/base/result.h"
+
+namespace cfs {
+
+/// Where a command reads and where its results go, so that tests run it in their own process. What
+/// it is doing meanwhile (lib/base/progress.h) goes to standard error.
+struct Io {
+  int in_fd = 0;
+  int out_fd = 1;
+};
+
+/// Writes a result to `io.out_fd`, at once. Errors: kIo (a closed pipe), kNoSpace, kInterrupted.
+[[nodiscard]] Result<> print(const Io& io, std::string_view text);
+
+/// Text for a descriptor, collected into large writes. Nothing arrives without flush().
+class TextOutput {
+ public:
+  explicit TextOutput(int fd) : fd_(fd) {}
+  [[nodiscard]] Result<> write(std::string_view text);
+  [[nodiscard]] Result<> flush();
+
+ private:
+  int fd_;
+  std::string buffer_;
+};
+
+}  // namespace cfs

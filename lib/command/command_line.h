@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command lines of cfs-build, cfs-sign and cfs-deploy: one way to say what is wrong.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "lib/base/command_io.h"
+#include "lib/base/result.h"
+
+namespace cfs::command {
+
+enum class Parsed {
+  kCommand,      ///< do what `app` was told
+  kHelpPrinted,  ///< there is nothing left to do
+};
+
+/// Parses `arguments`, without the program's name, into what `app` was made with. `app` has the
+/// program's name and, if it has commands, requires one (CLI::App::require_subcommand).
+///
+/// Help is a result and goes to `io`; it is that of the innermost command named, and begins with
+/// its usage with all words: "Usage: cfs-sign release add [OPTIONS] …".
+/// Errors: kUsage; the message says which word is wrong, the hint which one is near and how to get
+/// help.
+[[nodiscard]] Result<Parsed> parse(CLI::App& app, const std::vector<std::string>& arguments,
+                                   const Io& io);
+
+}  // namespace cfs::command

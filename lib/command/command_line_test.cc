@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lib/command/command_line.h"
+
+#include <gtest/gtest.h>
+
+#include "lib/command/captured_io.h"
+
+namespace cfs::command {
+namespace {
+
+/// `tool`, with the commands update and `release add`.
+struct Tool {
+  Tool() {
+    app.require_subcommand(1);
+    CLI::App* update = app.add_subcommand("update", "Fetch.");
+    update->add_option("--url", url, "Where")->required();
+    update->add_flag("--check", check, "Only look");
+    CLI::App* release = app.add_subcommand("release", "Work on releases.");
+    release->require_subcommand(1);
+    release->add_subcommand("add", "Add one.")->add_option("REPO", repository, "R")->required();
+  }
+  Result<Parsed> run(const std::vector<std::string>& arguments) {
+    return parse(app, arguments, io.io());
+  }
+
+  CLI::App app{"A tool.", "tool"};
+  CapturedIo io;
+  std::string url;
+  std::string repository;
+  bool check = false;
+};
+
+void expect_usage(const std::vector<std::string>& arguments, const std::string& message,
+                  const std::string& hint) {
+  Tool tool;
+  Result<Parsed> parsed = tool.run(arguments);
+  ASSERT_FALSE(parsed);
+  EXPECT_EQ(parsed.error().code, ErrorCode::kUsage);
+  EXPECT_EQ(parsed.error().describe(), message);
+  EXPECT_EQ(parsed.error().hint, hint);
+  EXPECT_EQ(tool.io.output(), "");
+}
+
+TEST(CommandLine, FillsInWhatWasGiven) {
+  Tool tool;
+  EXPECT_EQ(tool.run({"update", "--url", "x", "--check"}).value(), Parsed::kCommand);
+  EXPECT_EQ(tool.url, "x");
+  EXPECT_TRUE(tool.check);
+  Tool other;
+  EXPECT_EQ(other.run({"release", "add", "repo"}).value(), Parsed::kCommand);
+  EXPECT_EQ(other.repository, "repo");
+}
+
+TEST(CommandLine, AnUnknownCommandSaysWhichAndWhatIsNear) {
+  expect_usage({"upgrade"}, "unknown command 'upgrade'",
+               "did you mean 'update'? see 'tool --help'");
+  expect_usage({"release", "ad"}, "unknown command 'ad'",
+               "did you mean 'add'? see 'tool release --help'");
+  expect_usage({"frobnicate"}, "unknown command 'frobnicate'", "see 'tool --help'");
+}
+
+TEST(CommandLine, AMissingCommandSaysWhichThereAre) {
+  expect_usage({}, "no command is given", "commands: update, release; see 'tool --help'");
+  expect_usage({"release"}, "no command is given", "commands: add; see 'tool release --help'");
+}
+
+TEST(CommandLine, AnUnknownOptionSaysWhichAndWhatIsNear) {
+  expect_usage({"update", "--url=x", "--chek"}, "unknown option '--chek'",
+               "did you mean '--check'? see 'tool update --help'");
+  expect_usage({"update", "--ulr=x", "--url", "y"}, "unknown option '--ulr'",
+               "did you mean '--url'? see 'tool update --help'");
+  expect_usage({"update", "--ulr", "y"}, "unknown option '--ulr'",
+               "did you mean '--url'? see 'tool update --help'");
+  expect_usage({"update", "--url", "x", "more"}, "unexpected argument 'more'",
+               "see 'tool update --help'");
+}
+
+TEST(CommandLine, OtherMistakesNameTheCommandsHelp) {
+  expect_usage({"update"}, "--url is required", "see 'tool update --help'");
+  expect_usage({"release", "add"}, "REPO is required", "see 'tool release add --help'");
+}
+
+TEST(CommandLine, HelpIsAResultAndHasAllWordsOfTheCommand) {
+  for (const auto& [arguments, usage] :
+       std::vector<std::pair<std::vector<std::string>, std::string>>{
+           {{"--help"}, "Usage: tool [OPTIONS] SUBCOMMAND\n"},
+           {{"-h"}, "Usage: tool [OPTIONS] SUBCOMMAND\n"},
+           {{"update", "--help"}, "Usage: tool update [OPTIONS]\n"},
+           {{"release", "--help"}, "Usage: tool release [OPTIONS] SUBCOMMAND\n"},
+           {{"release", "add", "-h"}, "Usage: tool release add [OPTIONS] REPO\n"}}) {
+    Tool tool;
+    EXPECT_EQ(tool.run(arguments).value(), Parsed::kHelpPrinted);
+    EXPECT_NE(tool.io.output().find(usage), std::string::npos) << tool.io.output();
+  }
+  Tool tool;
+  ASSERT_TRUE(tool.run({"--help"}));
+  EXPECT_NE(tool.io.output().find("--version"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace cfs::command
