@@ -6,6 +6,7 @@
 
 #include "deployer/command.h"
 #include "deployer/fetch/plan.h"
+#include "deployer/sysroot/deployment.h"
 #include "deployer/sysroot/sysroot.h"
 #include "lib/boot/boot_loader.h"
 
