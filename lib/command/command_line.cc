@@ -81,7 +81,7 @@ std::optional<Error> unknown_option(const CLI::App& app,
 
 Result<Parsed> parse(CLI::App& app, const std::vector<std::string>& arguments, const Io& io) {
   // For the help text; run_program() answers it, for every program alike.
-  app.add_flag("--version", "Print the version and exit");
+  app.add_flag("--version")->description("Print the version and exit");
   const CLI::App* innermost = &app;
   CFS_TRY(find_command(app, arguments, innermost));
   try {
