@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "builder/boot/kernel.h"
@@ -23,6 +23,7 @@
 #include "lib/base/progress.h"
 #include "lib/erofs/writer.h"
 #include "lib/store/object_store.h"
+#include "lib/tree/objects.h"
 
 namespace cfs::builder {
 namespace {
@@ -66,23 +67,13 @@ Result<> assemble(const Manifest& manifest, const SourceContext& context, Rootfs
   return {};
 }
 
-/// Digest and size of every object that the tree refers to.
-std::map<verity::Digest, uint64_t> objects_of(const tree::Tree& tree) {
-  std::map<verity::Digest, uint64_t> objects;
-  Result<> done = tree.for_each([&](const tree::Node& node) -> Result<> {
-    const tree::Node& inode = node.inode();
-    if (inode.is_external()) objects.emplace(*inode.digest(), inode.size_bytes);
-    return {};
-  });
-  CFS_CHECK(done.has_value());
-  return objects;
-}
-
 /// Removes from the build's own store what rules, normalisation and the kernel left unused.
-Result<> prune(const store::ObjectStore& store, const std::map<verity::Digest, uint64_t>& needed,
+Result<> prune(const store::ObjectStore& store, const std::vector<tree::ObjectReference>& needed,
                const verity::Digest& image) {
+  std::set<verity::Digest> kept{image};
+  for (const tree::ObjectReference& object : needed) kept.insert(object.digest);
   for (const verity::Digest& digest : CFS_TRY(store.list())) {
-    if (digest == image || needed.count(digest) > 0) continue;
+    if (kept.contains(digest)) continue;
     CFS_TRY(remove_file(store.directory_fd(), digest.object_path()));
   }
   return {};
@@ -106,7 +97,7 @@ Result<erofs::ImageInfo> write_image(Rootfs& rootfs, const Output& output) {
 }
 
 release::ReleaseDescription describe(const Manifest& manifest, const erofs::ImageInfo& image,
-                                     const std::map<verity::Digest, uint64_t>& objects) {
+                                     const std::vector<tree::ObjectReference>& objects) {
   release::ReleaseDescription description;
   description.name = manifest.name;
   description.version = manifest.version;
@@ -116,9 +107,9 @@ release::ReleaseDescription describe(const Manifest& manifest, const erofs::Imag
   description.compatible = manifest.compatible;
   description.created = static_cast<uint64_t>(manifest.source_date_epoch);
   description.image = {.digest = image.digest, .size_bytes = image.size_bytes};
-  for (const auto& [digest, size_bytes] : objects) {
-    ++description.objects.count;
-    description.objects.size_bytes += size_bytes;
+  description.objects.count = objects.size();
+  for (const tree::ObjectReference& object : objects) {
+    description.objects.size_bytes += object.size_bytes;
   }
   return description;
 }
@@ -173,7 +164,7 @@ Result<release::ReleaseDescription> build(const Manifest& manifest, const BuildO
   settle(rootfs.tree, manifest.source_date_epoch);
 
   erofs::ImageInfo image = CFS_TRY(write_image(rootfs, output));
-  std::map<verity::Digest, uint64_t> objects = objects_of(rootfs.tree);
+  std::vector<tree::ObjectReference> objects = CFS_TRY(tree::objects_of(rootfs.tree));
   release::ReleaseDescription description = describe(manifest, image, objects);
   if (kernel) {
     CFS_TRY(write_boot_files(manifest, programs, *kernel, rootfs, output, description));

@@ -15,7 +15,7 @@ Result<store::Batch*> Contents::batch() {
   return &*batch_;
 }
 
-Result<> Contents::put(tree::Tree& tree, tree::Node& file, const store::Batch::Source& source,
+Result<> Contents::put(tree::Tree& tree, tree::Node& file, const ByteSource& source,
                        const store::Batch::HoleSource& holes) {
   // One byte more than what fits inline tells small files from large ones.
   std::array<std::byte, tree::kInlineBytes + 1> head;

@@ -19,7 +19,7 @@ class Contents {
   explicit Contents(store::ObjectStore& store) : store_(store) {}
 
   /// Reads `source` to its end into `file`; `holes` as in Batch::put_stream().
-  [[nodiscard]] Result<> put(tree::Tree& tree, tree::Node& file, const store::Batch::Source& source,
+  [[nodiscard]] Result<> put(tree::Tree& tree, tree::Node& file, const ByteSource& source,
                              const store::Batch::HoleSource& holes = {});
   [[nodiscard]] Result<> put_text(tree::Tree& tree, tree::Node& file, std::string_view text);
 

@@ -32,7 +32,6 @@
 #include "deployer/activate.h"
 
 #include <algorithm>
-#include <set>
 
 #include "deployer/fetch/repository.h"
 #include "lib/base/interrupt.h"
@@ -40,6 +39,7 @@
 #include "lib/boot/uki.h"
 #include "lib/erofs/reader.h"
 #include "lib/sysroot/layout.h"
+#include "lib/tree/objects.h"
 
 namespace cfs::deployer {
 
@@ -47,21 +47,18 @@ Result<> check_image_is_complete(Sysroot& sysroot, const verity::Digest& image_d
   UniqueFd file =
       CFS_TRY_WITH("while opening the image", sysroot.objects().open_object(image_digest));
   erofs::Image image = CFS_TRY_WITH("while reading the image", erofs::read_image_file(file.get()));
-  std::set<verity::Digest> needed;
-  CFS_TRY(image.tree.for_each([&](const tree::Node& node) -> Result<> {
-    if (node.is_link() || !node.is_external()) return {};
-    if (node.digest() == nullptr || !node.payload_is_digest()) {
-      return make_error(ErrorCode::kCorrupt, "the image gives no digest for '" + node.path() + "'");
-    }
-    needed.insert(*node.digest());
-    return {};
-  }));
-  Progress progress("checking every object", needed.size(), Progress::Unit::kItems);
-  for (const verity::Digest& digest : needed) {
+  Result<std::vector<tree::ObjectReference>> needed = tree::objects_of(image.tree);
+  if (!needed) {
+    Error error = std::move(needed).error().with("while reading the image");
+    error.code = ErrorCode::kCorrupt;
+    return error;
+  }
+  Progress progress("checking every object", needed->size(), Progress::Unit::kItems);
+  for (const tree::ObjectReference& object : *needed) {
     CFS_TRY(check_interrupted());
     progress.add(1);
     CFS_TRY_WITH("while checking the objects of image " + image_digest.hex(),
-                 sysroot.objects().open_object(digest));
+                 sysroot.objects().open_object(object.digest));
   }
   return {};
 }

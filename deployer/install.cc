@@ -48,7 +48,7 @@ Result<std::optional<mode_t>> check_is_free(const std::string& path) {
   }
   if (S_ISBLK(there->st_mode)) {
     return refuse(ErrorCode::kInvalidInput, "is a block device")
-        .with_hint("make a file and copy it: `dd if=FILE of=" + path + " bs=4M conv=fsync`");
+        .with_hint("make a file and copy it: 'dd if=FILE of=" + path + " bs=4M conv=fsync'");
   }
   if (S_ISDIR(there->st_mode)) {
     return refuse(ErrorCode::kInvalidInput, "is a directory").with_hint("add the file's name");

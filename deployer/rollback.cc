@@ -19,7 +19,7 @@ Result<Deployment> roll_back(Sysroot& sysroot, boot::BootLoader& loader,
       gives_up_update ? references.booted : references.previous;
   if (!target || target->state != DeploymentState::kGood) {
     return make_error(ErrorCode::kNotFound, "there is no earlier good deployment to go back to")
-        .with_hint("`cfs-deploy status` shows what is installed");
+        .with_hint("'cfs-deploy status' shows what is installed");
   }
   CFS_TRY(check_image_is_complete(sysroot, target->digest));
   if (!CFS_TRY(has_whole_entry(loader, *target))) {

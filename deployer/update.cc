@@ -62,7 +62,7 @@ Result<> refuse_older(const Inventory& inventory, const trust::Verified<trust::T
                                                 named(deployment.version, deployment.epoch))
         .with_hint(
             "to withdraw a release publish its predecessor again with a higher epoch; on this "
-            "device alone use `cfs-deploy rollback`");
+            "device alone use 'cfs-deploy rollback'");
   }
   return {};
 }

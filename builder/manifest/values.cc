@@ -8,12 +8,12 @@
 #include <filesystem>
 
 #include "builder/manifest/image_path.h"
-#include "builder/manifest/nearest_word.h"
+#include "lib/base/nearest_word.h"
+#include "lib/base/relative_path.h"
 
 namespace cfs::builder {
 namespace {
 
-constexpr size_t kMaxNameBytes = 255;
 constexpr uint32_t kMaxMode = 07777;
 constexpr size_t kMinModeDigits = 3;
 constexpr uint32_t kNoId = std::numeric_limits<uint32_t>::max();  // "no change" to chown(2)

@@ -8,8 +8,8 @@
 #include <charconv>
 
 #include "builder/manifest/error_list.h"
-#include "builder/manifest/nearest_word.h"
 #include "builder/manifest/open_yaml.h"
+#include "lib/base/nearest_word.h"
 
 namespace cfs::builder {
 

@@ -11,9 +11,9 @@
 #include <thread>
 
 #include "builder/manifest/error_list.h"
-#include "builder/manifest/nearest_word.h"
 #include "builder/sources/install_log.h"
 #include "builder/sources/tar.h"
+#include "lib/base/nearest_word.h"
 
 namespace cfs::builder {
 namespace {

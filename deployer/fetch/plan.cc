@@ -7,14 +7,11 @@
 #include "lib/verity/merkle.h"
 
 namespace cfs::deployer {
+
 uint64_t disk_usage_bytes(uint64_t size_bytes) {
-  uint64_t blocks = align_up(size_bytes, verity::kBlockSize) / verity::kBlockSize;
-  uint64_t total = blocks + 1;
-  while (blocks > 1) {
-    blocks = (blocks + verity::kHashesPerBlock - 1) / verity::kHashesPerBlock;
-    total += blocks;
-  }
-  return total * verity::kBlockSize;
+  constexpr uint64_t kDescriptorBlocks = 1;
+  return align_up(size_bytes, verity::kBlockSize) +
+         (verity::tree_blocks(size_bytes) + kDescriptorBlocks) * verity::kBlockSize;
 }
 
 Result<Plan> make_plan(const trust::Verified<transport::Manifest>& manifest,

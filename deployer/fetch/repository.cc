@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/fetch/repository.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 #include <memory>
 
@@ -12,6 +10,7 @@
 #include "lib/release/layout.h"
 #include "lib/sysroot/layout.h"
 #include "lib/transport/encoding.h"
+#include "lib/verity/sha256.h"
 
 namespace cfs::deployer {
 namespace {
@@ -21,24 +20,6 @@ constexpr unsigned kParallelDownloads = 8;
 constexpr uint64_t kGroupBytes = 64 << 20;
 constexpr size_t kGroupObjects = 4096;
 constexpr size_t kBufferBytes = 256 << 10;
-
-/// SHA-256 of a stream.
-class Sha256 {
- public:
-  Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
-    EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr);
-  }
-  void update(Bytes data) { EVP_DigestUpdate(context_.get(), data.data(), data.size()); }
-  verity::Sha256Digest finish() {
-    verity::Sha256Digest digest;
-    EVP_DigestFinal_ex(context_.get(),
-                       reinterpret_cast<unsigned char*>(digest.mutable_bytes().data()), nullptr);
-    return digest;
-  }
-
- private:
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
-};
 
 /// What signed metadata names must be there: a repository without it is broken or half-uploaded.
 Error missing_is_a_network_error(Error error) {
@@ -125,7 +106,7 @@ Result<> Repository::fetch_file(const release::ReleaseFile& file, const Director
     const std::string source = release::target_path(file.sha256, file.name);
     net::Download download = CFS_TRY(client_.get(url_.join(source), file.size_bytes));
     AtomicFile out = CFS_TRY(directory.create_file(path, sysroot::mode_of(path, false)));
-    Sha256 sha256;
+    verity::Sha256Hasher sha256;
     std::vector<std::byte> buffer(kBufferBytes);
     while (size_t count = CFS_TRY(download.read(buffer))) {
       Bytes piece = Bytes(buffer).first(count);
@@ -158,7 +139,7 @@ Result<bool> file_is_there(const release::ReleaseFile& file, const Directory& di
 }
 
 Result<verity::Sha256Digest> sha256_of_file(int fd) {
-  Sha256 sha256;
+  verity::Sha256Hasher sha256;
   std::vector<std::byte> buffer(kBufferBytes);
   while (size_t count = CFS_TRY(read_full(fd, buffer))) {
     CFS_TRY(check_interrupted());

@@ -46,9 +46,9 @@ Result<> prove_verity(const Directory& cfs, const std::string& path) {
   if (error.code == ErrorCode::kUnsupported) {
     error.code = ErrorCode::kNoVerity;
     error.hint =
-        "a device needs fs-verity: make its file system with `mkfs.ext4 -b 4096 -O verity`, or add "
-        "it with `tune2fs -O verity`; for a disk image made on a machine without it use "
-        "`cfs-deploy install --disk`";
+        "a device needs fs-verity: make its file system with 'mkfs.ext4 -b 4096 -O verity', or add "
+        "it with 'tune2fs -O verity'; for a disk image made on a machine without it use "
+        "'cfs-deploy install --disk'";
   }
   return error;
 }
@@ -128,7 +128,7 @@ Result<Directory> open_top(const std::string& path, Access access) {
   Directory writable = CFS_TRY(Directory::open(mounted->get(), "."));
   if (CFS_TRY(is_read_only(writable))) {
     return make_error(ErrorCode::kPermission, "the file system of '" + path + "' is read-only")
-        .with_hint("the kernel log may say why; `mount -o remount,rw` makes it writable");
+        .with_hint("the kernel log may say why; 'mount -o remount,rw' makes it writable");
   }
   return writable;
 }
@@ -192,7 +192,7 @@ Result<Sysroot> Sysroot::create(const Environment& environment, const std::strin
     bool is_sysroot = std::find(there->begin(), there->end(), sysroot::kMeta) != there->end();
     if (is_sysroot) {
       return make_error(ErrorCode::kExists, "'" + path + "/cfs' is a sysroot already")
-          .with_hint("use `cfs-deploy update`");
+          .with_hint("use 'cfs-deploy update'");
     }
     return make_error(ErrorCode::kExists, "'" + path + "/cfs' is there and is not a sysroot")
         .with_hint("move it away, or choose another directory with --sysroot");
@@ -235,7 +235,7 @@ Result<Sysroot> Sysroot::open(const Environment& environment, const std::string&
   Result<> meta = opened ? check_meta(*opened) : Result<>(Error(opened.error()));
   if (!meta && meta.error().code == ErrorCode::kNotFound) {
     return make_error(ErrorCode::kNotFound, "'" + path + "' holds no cfs sysroot")
-        .with_hint("make one with `cfs-deploy init`");
+        .with_hint("make one with 'cfs-deploy init'");
   }
   if (!meta) {
     Error error = std::move(meta).error().with("while opening sysroot '" + path + "'");

@@ -8,6 +8,7 @@
 
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
+#include "lib/base/relative_path.h"
 #include "lib/base/subprocess.h"
 #include "lib/disk/content.h"
 #include "lib/disk/host_program.h"

@@ -27,6 +27,7 @@
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/base/little_endian.h"
+#include "lib/base/relative_path.h"
 #include "lib/disk/content.h"
 #include "lib/disk/ext4_layout.h"
 #include "lib/verity/merkle.h"
@@ -139,16 +140,6 @@ Result<> check(const RootEntry& entry) {
     if (!is_known_xattr(key)) return bad("ext4 has no xattr '" + key + "'");
   }
   return {};
-}
-
-/// Blocks of the Merkle tree of a file.
-uint64_t tree_blocks(uint64_t size_bytes) {
-  uint64_t total = 0;
-  for (uint64_t level = (size_bytes + kBlockBytes - 1) / kBlockBytes; level > 1;) {
-    level = (level + verity::kHashesPerBlock - 1) / verity::kHashesPerBlock;
-    total += level;
-  }
-  return total;
 }
 
 /// A content, read from its start in pieces.
@@ -392,7 +383,7 @@ Result<> Ext4Writer::State::write_file(const RootEntry& entry, ext2_ino_t number
                "'" + entry.path + "' is too large");
   CFS_TRY(allocate(number, inode, 0, data_blocks));
   if (entry.verity) {
-    CFS_TRY(allocate(number, inode, metadata_block, tree_blocks(size_bytes) + 1));
+    CFS_TRY(allocate(number, inode, metadata_block, verity::tree_blocks(size_bytes) + 1));
     inode.i_flags |= kVerityFlag;
   }
   std::vector<Run> runs = CFS_TRY(runs_of(number, inode));
@@ -427,7 +418,7 @@ Result<> Ext4Writer::State::write_file(const RootEntry& entry, ext2_ino_t number
                                                       "' has the digest " + metadata.digest.hex() +
                                                       ", not " + entry.verity->hex());
   }
-  CFS_CHECK(metadata.tree.size() == tree_blocks(size_bytes) * kBlockBytes);
+  CFS_CHECK(metadata.tree.size() == verity::tree_blocks(size_bytes) * kBlockBytes);
   std::vector<std::byte>& blocks = metadata.tree;
   size_t descriptor_offset = blocks.size();
   blocks.resize(blocks.size() + kBlockBytes);

@@ -14,20 +14,13 @@
 namespace cfs::disk {
 namespace {
 
-constexpr size_t kMaxNameBytes = 255;
-
 /// The digest that a path of an object store stands for: "…/ab/<62 hex>".
-std::optional<verity::Digest> digest_of_path(const std::string& path) {
-  constexpr size_t kTailBytes = 2 + 1 + 62;
+std::optional<verity::Digest> digest_of_path(std::string_view path) {
+  constexpr size_t kTailBytes = std::tuple_size_v<verity::Digest::ObjectPath>;
   if (path.size() < kTailBytes) return std::nullopt;
-  std::string tail = path.substr(path.size() - kTailBytes);
-  if (tail[2] != '/' || (path.size() > kTailBytes && path[path.size() - kTailBytes - 1] != '/')) {
-    return std::nullopt;
-  }
-  tail.erase(2, 1);
-  std::optional<verity::Digest> digest = verity::Digest::parse(tail);
-  if (digest && digest->hex() != tail) return std::nullopt;  // upper case is not an object's name
-  return digest;
+  std::string_view head = path.substr(0, path.size() - kTailBytes);
+  if (!head.empty() && !head.ends_with('/')) return std::nullopt;
+  return verity::Digest::from_object_path(path.substr(head.size()));
 }
 
 Result<std::string> read_link(int dir_fd, const std::string& path) {
@@ -70,16 +63,6 @@ struct Walk {
 };
 
 }  // namespace
-
-bool is_plain_path(const std::string& path) {
-  for (size_t start = 0; start <= path.size();) {
-    size_t end = std::min(path.find('/', start), path.size());
-    std::string name = path.substr(start, end - start);
-    if (name.empty() || name == "." || name == ".." || name.size() > kMaxNameBytes) return false;
-    start = end + 1;
-  }
-  return path.find('\0') == std::string::npos;
-}
 
 Result<uint64_t> size_of(const Content& content) {
   if (const auto* text = std::get_if<std::string>(&content)) return uint64_t{text->size()};

@@ -50,13 +50,7 @@ uint64_t group_overhead_blocks(uint64_t groups) {
 
 uint64_t file_blocks(uint64_t size_bytes, bool has_verity) {
   uint64_t blocks = divide_up(size_bytes, kBlockBytes);
-  if (has_verity) {
-    for (uint64_t level = blocks; level > 1;) {
-      level = divide_up(level, verity::kHashesPerBlock);
-      blocks += level;
-    }
-    ++blocks;  // the descriptor
-  }
+  if (has_verity) blocks += verity::tree_blocks(size_bytes) + 1;  // and the descriptor
   // An extent holds at most 32,768 blocks; four are in the inode, 340 in a block of their own.
   return blocks + divide_up(blocks, kBlocksPerGroup * 4) - (blocks == 0 ? 0 : 1) +
          (blocks > kBlocksPerGroup / 2 ? 1 : 0);

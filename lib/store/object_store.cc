@@ -429,7 +429,7 @@ struct Batch::State {
   Result<> adopt(const verity::Digest& digest, TemporaryObject object);
   Result<> add_bytes(const verity::Digest& digest, Bytes content);
   /// put_stream and put_expected. `expected` may be null.
-  Result<FileDigest> add_stream(const Source& source, const HoleSource& holes,
+  Result<FileDigest> add_stream(const ByteSource& source, const HoleSource& holes,
                                 const verity::Digest* expected);
 
   Result<> remove_stale() const;
@@ -492,7 +492,7 @@ Result<> Batch::State::add_bytes(const verity::Digest& digest, Bytes content) {
   return adopt(digest, std::move(object));
 }
 
-Result<FileDigest> Batch::State::add_stream(const Source& source, const HoleSource& holes,
+Result<FileDigest> Batch::State::add_stream(const ByteSource& source, const HoleSource& holes,
                                             const verity::Digest* expected) {
   auto check_expected = [&](const verity::Digest& found) -> Result<> {
     if (expected == nullptr || *expected == found) return {};
@@ -611,7 +611,7 @@ Result<Batch> ObjectStore::begin() {
   return Batch(std::move(state));
 }
 
-Result<FileDigest> Batch::put_stream(const Source& source, const HoleSource& holes) {
+Result<FileDigest> Batch::put_stream(const ByteSource& source, const HoleSource& holes) {
   return state_->add_stream(source, holes, nullptr);
 }
 
@@ -622,7 +622,7 @@ Result<FileDigest> Batch::put_bytes(Bytes content) {
   return result;
 }
 
-Result<> Batch::put_expected(const verity::Digest& expected, const Source& source) {
+Result<> Batch::put_expected(const verity::Digest& expected, const ByteSource& source) {
   if (CFS_TRY(state_->has(expected))) return {};
   CFS_TRY(state_->add_stream(source, {}, &expected));
   return {};

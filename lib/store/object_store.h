@@ -95,15 +95,14 @@ class Batch {
   Batch& operator=(Batch&&) noexcept;
   ~Batch();
 
-  using Source = ByteSource;
-
-  /// Asked before each call of a Source: how many zeros come next, which the source then leaves
+  /// Asked before each call of the source: how many zeros come next, which the source then leaves
   /// out; 0 = none, or too few to be worth it.
   using HoleSource = std::function<uint64_t()>;
 
   /// Adds what `source` yields; the digest is of the bytes that were stored. The zeros of `holes`
   /// are neither written nor hashed one by one.
-  [[nodiscard]] Result<FileDigest> put_stream(const Source& source, const HoleSource& holes = {});
+  [[nodiscard]] Result<FileDigest> put_stream(const ByteSource& source,
+                                              const HoleSource& holes = {});
 
   /// Adds `content`.
   [[nodiscard]] Result<FileDigest> put_bytes(Bytes content);
@@ -116,7 +115,7 @@ class Batch {
 
   /// Adds an object that must have the digest `expected` (fetched data). kDigestMismatch otherwise.
   /// `source` is not read when the object is there already.
-  [[nodiscard]] Result<> put_expected(const verity::Digest& expected, const Source& source);
+  [[nodiscard]] Result<> put_expected(const verity::Digest& expected, const ByteSource& source);
 
   /// Makes all objects durable and gives them their names. Call once; nothing may be put later.
   /// Errors: kUnsupported (policy kRequired and the file system has no fs-verity).
