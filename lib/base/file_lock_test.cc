@@ -36,8 +36,10 @@ TEST_F(FileLockTest, ExclusiveExcludesAndSharedShares) {
 }
 
 TEST_F(FileLockTest, ADirectoryCanBeLocked) {
+  const std::string path = directory_.path() + "/directory";
+  ASSERT_TRUE(make_directories(AT_FDCWD, path));
   auto open_directory = [&] {
-    return std::move(open_at(AT_FDCWD, directory_.path(), O_RDONLY | O_DIRECTORY).value());
+    return std::move(open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY).value());
   };
   FileLock lock = FileLock::try_take(open_directory(), LockMode::kExclusive).value();
   EXPECT_FALSE(FileLock::try_take(open_directory(), LockMode::kExclusive));

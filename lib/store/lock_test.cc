@@ -17,11 +17,18 @@ namespace {
 class StoreLockTest : public testing::Test {
  protected:
   Result<ObjectStore> open_store() const {
-    return ObjectStore::open(AT_FDCWD, directory_.path(), {.verity = VerityPolicy::kOffline});
+    return ObjectStore::open(fd_.get(), ".", {.verity = VerityPolicy::kOffline});
   }
 
   TemporaryDirectory directory_ = TemporaryDirectory::create().value();
-  UniqueFd fd_ = open_at(AT_FDCWD, directory_.path(), O_RDONLY | O_DIRECTORY).value();
+  UniqueFd fd_ = make_directory();
+
+ private:
+  [[nodiscard]] UniqueFd make_directory() const {
+    const std::string path = directory_.path() + "/store";
+    EXPECT_TRUE(make_directories(AT_FDCWD, path));
+    return std::move(open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY).value());
+  }
 };
 
 TEST_F(StoreLockTest, NothingIsRemovedWhileAStoreIsOpen) {
