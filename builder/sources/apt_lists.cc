@@ -93,6 +93,9 @@ Result<AptLists> AptLists::fetch(const AptQuery& query, std::string& transcript)
       "Dir::State::Lists=" + path + "/lists",
       "Dir::State::Status=" + path + "/status",
       "Dir::Cache=" + path + "/cache",
+      // Containers' settings turn these off, and then every command reads all lists again.
+      "Dir::Cache::PkgCache=pkgcache.bin",
+      "Dir::Cache::SrcPkgCache=srcpkgcache.bin",
       "APT::Architecture=" + query.arch,
       "APT::Architectures=" + query.arch,
       "APT::Sandbox::User=",

@@ -154,7 +154,8 @@ class Debian : public Source {
     if (!imported && imported.error().code != ErrorCode::kCorrupt) return imported;
     // A child that died leaves a cut-off archive; then its own words are the reason.
     Result<> ended = child.wait();
-    if (!ended && ended.error().message.find("No space left on device") != std::string::npos) {
+    bool disk_is_full = child.error_output().find("No space left on device") != std::string::npos;
+    if (!ended && disk_is_full) {
       Error error = std::move(ended).error();
       error.code = ErrorCode::kNoSpace;
       return std::move(error).with_hint(
@@ -167,6 +168,7 @@ class Debian : public Source {
 
  private:
   Result<> check_packages(const AptQuery& query, std::string& transcript) const {
+    if (settings_.packages.empty()) return {};
     Progress progress("asking apt for the packages of " + settings_.suite, 0);
     Result<AptLists> lists = AptLists::fetch(query, transcript);
     if (!lists) {

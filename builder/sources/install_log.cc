@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "lib/base/progress.h"
@@ -67,16 +68,16 @@ void InstallLog::read(std::string_view line) {
 }
 
 std::string InstallLog::describe() const {
+  // One package may be installed twice: usr-is-merged is there from the start.
+  auto count = [&](uint64_t done) {
+    return fmt::format("{}: {} of {}", step_, done, std::max(done, packages_.total));
+  };
   if (step_ == kDownloading) {
-    return fmt::format("{}: {} of {}, {} of {}", step_, packages_.done, packages_.total,
-                       format_bytes(bytes_.done), format_bytes(bytes_.total));
+    return fmt::format("{}, {} of {}", count(packages_.done), format_bytes(bytes_.done),
+                       format_bytes(std::max(bytes_.done, bytes_.total)));
   }
-  if (step_ == kUnpacking) {
-    return fmt::format("{}: {} of {}", step_, unpacked_, packages_.total);
-  }
-  if (step_ == kConfiguring) {
-    return fmt::format("{}: {} of {}", step_, configured_, packages_.total);
-  }
+  if (step_ == kUnpacking) return count(unpacked_);
+  if (step_ == kConfiguring) return count(configured_);
   return step_;
 }
 

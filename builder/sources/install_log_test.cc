@@ -34,6 +34,8 @@ TEST(InstallLog, TellsWhatMmdebstrapDoes) {
       {"0 upgraded, 3 newly installed, 0 to remove and 0 not upgraded.",
        "installing remaining packages inside the chroot"},
       {"Need to get 5616 B of archives.", "downloading packages: 2 of 63, 2.8 MB of 22.2 MB"},
+      {"Get:1 http://deb.test/debian bookworm/main amd64 y all 1 [22.2 MB]",
+       "downloading packages: 3 of 63, 25.0 MB of 25.0 MB"},
       {"I: creating tarball...", "creating tarball"},
       {"I: done", "creating tarball"},
   };

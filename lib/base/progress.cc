@@ -45,6 +45,7 @@ Progress::~Progress() {
 }
 
 void Progress::add(uint64_t amount) {
+  if (amount == 0) return;
   int64_t none = -1;
   int64_t now_ms = milliseconds(Clock::now() - start_);
   counting_since_ms_.compare_exchange_strong(none, now_ms);
