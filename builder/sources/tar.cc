@@ -37,7 +37,6 @@ constexpr size_t kReadBytes = 256 << 10;
 constexpr int kPollMilliseconds = 200;
 constexpr size_t kReadAheadPieces = 8;
 constexpr size_t kMaxQueuedFileBytes = 1 << 20;
-constexpr size_t kMaxQueuedBytes = 32 << 20;
 constexpr std::string_view kAccessAcl = "system.posix_acl_access";
 constexpr std::string_view kDefaultAcl = "system.posix_acl_default";
 
@@ -146,44 +145,34 @@ class ReadAhead {
   std::thread thread_;  // last: starts when all else is there
 };
 
-/// Stores the contents of files in other threads.
+/// Stores the contents of files in other threads, several at a time: handing over costs as much as
+/// storing a small file.
 class ContentWriter {
  public:
+  struct File {
+    tree::Node* node = nullptr;
+    std::string doing;  ///< for messages
+    std::unique_ptr<std::byte[]> content;
+    size_t size_bytes = 0;
+  };
+
   explicit ContentWriter(tree::Tree& tree) : tree_(tree), pool_(available_cpus()) {}
 
-  /// Stores `content` for `node`, which finish() will tell. `doing` is for messages.
-  /// Errors: also those of earlier files.
-  Result<> put(store::Batch& batch, tree::Node& node, std::shared_ptr<std::byte[]> content,
-               size_t size_bytes, std::string doing) {
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] { return failed_ || queued_bytes_ < kMaxQueuedBytes; });
-      if (failed_) {
-        lock.unlock();
-        return finish();
-      }
-      queued_bytes_ += size_bytes;
-    }
+  /// Stores the content of `file`; finish() tells its node. Errors: also those of earlier files.
+  Result<> put(store::Batch& batch, File file) {
+    bytes_ += file.size_bytes;
+    files_.push_back(std::move(file));
     has_pending_ = true;
-    pool_.submit([this, &batch, &node, content = std::move(content), size_bytes,
-                  doing = std::move(doing)]() -> Result<> {
-      Result<store::FileDigest> stored = batch.put_bytes({content.get(), size_bytes});
-      std::lock_guard lock(mutex_);
-      queued_bytes_ -= size_bytes;
-      failed_ = failed_ || !stored;
-      changed_.notify_all();
-      if (!stored) return Error(std::move(stored).error()).with(doing);
-      stored_.emplace_back(&node, *stored);
-      return {};
-    });
-    return {};
+    if (bytes_ < kGroupBytes && files_.size() < kGroupFiles) return {};
+    return hand_over(batch);
   }
 
   /// Are there nodes that do not know their content yet?
   [[nodiscard]] bool has_pending() const { return has_pending_; }
 
   /// Waits until everything is stored and tells the nodes.
-  Result<> finish() {
+  Result<> finish(store::Batch& batch) {
+    if (!files_.empty()) CFS_TRY(hand_over(batch));
     CFS_TRY(pool_.finish());
     for (const auto& [node, stored] : stored_) {
       tree_.set_object(*node, stored.digest, stored.size_bytes);
@@ -194,13 +183,60 @@ class ContentWriter {
   }
 
  private:
+  static constexpr size_t kGroupBytes = 512 << 10;
+  static constexpr size_t kGroupFiles = 64;
+  static constexpr size_t kMaxQueuedBytes = 32 << 20;
+
+  Result<> hand_over(store::Batch& batch) {
+    size_t bytes = std::exchange(bytes_, 0);
+    // A std::function must be copyable.
+    auto files = std::make_shared<std::vector<File>>(std::exchange(files_, {}));
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return failed_ || queued_bytes_ < kMaxQueuedBytes; });
+      queued_bytes_ += bytes;
+      if (failed_) {
+        lock.unlock();
+        return pool_.finish();
+      }
+    }
+    pool_.submit([this, &batch, files, bytes]() -> Result<> {
+      Result<> done = store_all(batch, *files);
+      {
+        std::lock_guard lock(mutex_);
+        queued_bytes_ -= bytes;
+        failed_ = failed_ || !done;
+      }
+      changed_.notify_one();
+      return done;
+    });
+    return {};
+  }
+
+  /// Runs in the pool.
+  Result<> store_all(store::Batch& batch, std::vector<File>& files) {
+    std::vector<std::pair<tree::Node*, store::FileDigest>> stored;
+    for (File& file : files) {
+      Bytes content(file.content.get(), file.size_bytes);
+      stored.emplace_back(file.node, CFS_TRY_WITH(file.doing, batch.put_bytes(content)));
+      file.content.reset();
+    }
+    std::lock_guard lock(mutex_);
+    stored_.insert(stored_.end(), stored.begin(), stored.end());
+    return {};
+  }
+
   tree::Tree& tree_;
+  std::vector<File> files_;  ///< not handed over yet
+  size_t bytes_ = 0;         ///< of these
   bool has_pending_ = false;
+
   std::mutex mutex_;  ///< protects what follows
   std::condition_variable changed_;
   size_t queued_bytes_ = 0;
   bool failed_ = false;
   std::vector<std::pair<tree::Node*, store::FileDigest>> stored_;
+
   ThreadPool pool_;  // last: its threads use all else
 };
 
@@ -244,7 +280,7 @@ class Import {
 
   Result<> run() {
     while (const TarEntry* entry = CFS_TRY(reader_.next())) CFS_TRY(add(*entry));
-    return writer_.finish();
+    return finish_contents();
   }
 
  private:
@@ -276,7 +312,7 @@ class Import {
     }
     if (writer_.has_pending()) {
       tree::Node* old = CFS_TRY_WITH(reading(), merger_.find(*path));
-      if (old != nullptr && !old->is_directory()) CFS_TRY(writer_.finish());
+      if (old != nullptr && !old->is_directory()) CFS_TRY(finish_contents());
     }
     if (entry.type == TarEntry::Type::kHardLink) {
       std::optional<std::string> target = CFS_TRY(place(entry.link_target));
@@ -306,16 +342,24 @@ class Import {
     return add_acls(entry, *node);
   }
 
+  /// Afterwards every node knows its content.
+  Result<> finish_contents() {
+    if (!writer_.has_pending()) return {};
+    store::Batch* batch = CFS_TRY_WITH(reading(), contents_.batch());
+    return writer_.finish(*batch);
+  }
+
   Result<> add_content(const TarEntry& entry, const std::string& path, tree::Node& node) {
     std::string doing = "while storing '/" + path + "' of " + name_;
     if (entry.size_bytes > kInlineLimitBytes && entry.size_bytes <= kMaxQueuedFileBytes) {
       auto size = static_cast<size_t>(entry.size_bytes);
-      auto content = std::make_shared_for_overwrite<std::byte[]>(size);
+      ContentWriter::File file{&node, std::move(doing),
+                               std::make_unique_for_overwrite<std::byte[]>(size), size};
       for (size_t used = 0; used < size;) {
-        used += CFS_TRY(reader_.read({content.get() + used, size - used}));
+        used += CFS_TRY(reader_.read({file.content.get() + used, size - used}));
       }
-      store::Batch* batch = CFS_TRY_WITH(doing, contents_.batch());
-      return writer_.put(*batch, node, std::move(content), size, std::move(doing));
+      store::Batch* batch = CFS_TRY_WITH(reading(), contents_.batch());
+      return writer_.put(*batch, std::move(file));
     }
     auto read = [&](std::span<std::byte> buffer) { return reader_.read(buffer); };
     auto skip_hole = [&] { return reader_.skip_hole(); };
