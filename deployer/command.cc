@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/command.h"
 
-#include <CLI/CLI.hpp>
-#include <algorithm>
-
 #include "deployer/init.h"
 #include "deployer/install.h"
 #include "deployer/rollback.h"
 #include "deployer/status.h"
 #include "deployer/update.h"
 #include "lib/base/interrupt.h"
+#include "lib/command/command_line.h"
 
 namespace cfs::deployer {
 namespace {
@@ -41,7 +39,8 @@ Error explained(Error error) {
 
 std::span<const CommandRow> commands() { return kCommands; }
 
-Result<int> run(std::vector<std::string> arguments, const Environment& environment) {
+Result<int> run(const std::vector<std::string>& arguments, const Io& io,
+                const Environment& environment) {
   CLI::App app("Installs signed releases on this device, or into a disk image.", "cfs-deploy");
   app.require_subcommand(1);
   app.footer(
@@ -52,21 +51,17 @@ Result<int> run(std::vector<std::string> arguments, const Environment& environme
     CLI::App* command = app.add_subcommand(row.name, row.summary);
     declared.emplace_back(command, row.declare(*command));
   }
-  try {
-    std::reverse(arguments.begin(), arguments.end());  // CLI11's order for vectors
-    app.parse(arguments);
-  } catch (const CLI::CallForHelp&) {
-    CLI::App* asked = &app;
-    for (CLI::App* command : app.get_subcommands()) asked = command;
-    environment.print(asked->help());
-    return 0;
-  } catch (const CLI::Error& error) {
-    return make_error(ErrorCode::kUsage, error.what()).with_hint("see `cfs-deploy --help`");
-  }
+  if (CFS_TRY(command::parse(app, arguments, io)) == command::Parsed::kHelpPrinted) return 0;
+  Result<> printed;
+  Environment here = environment;
+  here.print = [&](std::string_view text) {
+    if (printed) printed = print(io, text);
+  };
   for (const auto& [command, run_command] : declared) {
     if (!command->parsed()) continue;
-    Result<int> status = run_command(environment);
+    Result<int> status = run_command(here);
     if (!status) return explained(std::move(status).error());
+    CFS_TRY(std::move(printed));
     return status;
   }
   return make_error(ErrorCode::kInternal, "no command was parsed");

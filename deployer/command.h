@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "deployer/environment.h"
+#include "lib/base/command_io.h"
 
 namespace CLI {
 class App;
@@ -28,7 +29,9 @@ struct CommandRow {
 
 [[nodiscard]] std::span<const CommandRow> commands();
 
-/// The command `cfs-deploy`. `arguments` without the program's name. Exit status as RunCommand.
-[[nodiscard]] Result<int> run(std::vector<std::string> arguments, const Environment& environment);
+/// The command `cfs-deploy` (CommandFunction of lib/command/program.h) in `environment`, whose
+/// `print` is replaced by one to `io`.
+[[nodiscard]] Result<int> run(const std::vector<std::string>& arguments, const Io& io,
+                              const Environment& environment);
 
 }  // namespace cfs::deployer

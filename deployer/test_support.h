@@ -21,6 +21,7 @@
 #include "deployer/fake_release.h"
 #include "lib/base/io.h"
 #include "lib/boot/systemd_boot.h"
+#include "lib/command/captured_io.h"
 #include "lib/mount/self_test.h"
 #include "lib/net/fake_server.h"
 
@@ -54,7 +55,6 @@ inline FakeRelease second_release() {
 class DeviceTest : public ::testing::Test {
  protected:
   DeviceTest() {
-    environment_.print = [this](std::string_view text) { output_ += text; };
     // The file system below the tests may have no fs-verity.
     environment_.verity = store::VerityPolicy::kIfSupported;
     environment_.network.first_backoff = std::chrono::milliseconds(1);
@@ -89,9 +89,11 @@ class DeviceTest : public ::testing::Test {
     return offered_;
   }
 
-  Result<int> run_command(std::vector<std::string> arguments) {
-    output_.clear();
-    return run(std::move(arguments), environment_);
+  Result<int> run_command(const std::vector<std::string>& arguments) {
+    command::CapturedIo io;
+    Result<int> status = run(arguments, io.io(), environment_);
+    output_ = io.output();
+    return status;
   }
   Result<int> init() {
     return run_command({"init", "--sysroot", path("sysroot"), "--url", server_.url(), "--root",
