@@ -29,8 +29,8 @@ struct CommandRow {
 
 [[nodiscard]] std::span<const CommandRow> commands();
 
-/// The command `cfs-deploy` (CommandFunction of lib/command/program.h). Exit status as RunCommand.
-/// `environment.print` is replaced by one to `io`.
+/// The command `cfs-deploy` (CommandFunction of lib/command/program.h) in `environment`, whose
+/// `print` is replaced by one to `io`.
 [[nodiscard]] Result<int> run(const std::vector<std::string>& arguments, const Io& io,
                               const Environment& environment);
 

@@ -39,6 +39,12 @@ TEST_F(CommandTest, Usage) {
   EXPECT_THAT(output_, HasSubstr("--check"));
 }
 
+TEST_F(CommandTest, AnUnknownWordIsToldWhatIsNear) {
+  Result<int> result = run_command({"upgrade"});
+  expect_exit(result, 2, "upgrade");
+  EXPECT_THAT(result.error().hint, HasSubstr("update"));
+}
+
 std::set<std::string> options_in(const std::string& text) {
   std::set<std::string> options;
   const std::regex option("--[a-z][a-z-]*");

@@ -89,7 +89,7 @@ class DeviceTest : public ::testing::Test {
     return offered_;
   }
 
-  Result<int> run_command(std::vector<std::string> arguments) {
+  Result<int> run_command(const std::vector<std::string>& arguments) {
     command::CapturedIo io;
     Result<int> status = run(arguments, io.io(), environment_);
     output_ = io.output();
