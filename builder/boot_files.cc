@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include "builder/boot/initramfs.h"
 #include "builder/manifest/kernel_options.h"
 #include "lib/base/io.h"
 #include "lib/boot/pe.h"
@@ -36,6 +37,7 @@ Result<BootPrograms> read_boot_programs(const std::string& mount_root_path,
   BootPrograms programs;
   programs.mount_root = CFS_TRY_WITH("while reading the program '" + mount_root_path + "'",
                                      read_file(AT_FDCWD, mount_root_path, kMaxMountRootBytes));
+  CFS_TRY(check_static_program(programs.mount_root, mount_root_path));
   std::string doing = "while reading the EFI stub '" + efi_stub_path + "'";
   programs.efi_stub = CFS_TRY_WITH(doing, boot::read_efi_program(efi_stub_path));
   // What make_uki() will do with it, while it costs nothing to find out that it cannot be done.
@@ -43,12 +45,15 @@ Result<BootPrograms> read_boot_programs(const std::string& mount_root_path,
   return programs;
 }
 
-Result<> write_boot_files(const Manifest& manifest, const BootPrograms& programs,
-                          const KernelImage& kernel, Rootfs& rootfs, const Output& output,
-                          release::ReleaseDescription& description) {
-  std::string initramfs =
-      CFS_TRY(make_initramfs(rootfs.tree, rootfs.contents, kernel.version,
-                             manifest.kernel->initramfs_modules, programs.mount_root));
+Result<std::vector<std::string>> write_boot_files(const Manifest& manifest,
+                                                  const BootPrograms& programs,
+                                                  const KernelImage& kernel, Rootfs& rootfs,
+                                                  const Output& output,
+                                                  release::ReleaseDescription& description) {
+  Initramfs initramfs = CFS_TRY(make_initramfs(rootfs.tree, rootfs.contents, kernel,
+                                               {.modules = manifest.kernel->initramfs_modules,
+                                                .drivers = manifest.kernel->initramfs_drivers},
+                                               programs.mount_root));
   std::string command_line =
       CFS_TRY(kernel_command_line(manifest.kernel->command_line, description.image.digest));
   std::string os_release_text = CFS_TRY(os_release(manifest, rootfs));
@@ -57,16 +62,16 @@ Result<> write_boot_files(const Manifest& manifest, const BootPrograms& programs
                                                        .cmdline = command_line,
                                                        .uname = kernel.version,
                                                        .kernel = as_bytes(kernel.image),
-                                                       .initrd = as_bytes(initramfs)}));
+                                                       .initrd = as_bytes(initramfs.archive)}));
   std::string uki_name = boot_file_name(manifest);
   CFS_TRY(output.write("vmlinuz", as_bytes(kernel.image)));
-  CFS_TRY(output.write("initramfs", as_bytes(initramfs)));
+  CFS_TRY(output.write("initramfs", as_bytes(initramfs.archive)));
   CFS_TRY(output.write("cmdline", as_bytes(command_line + "\n")));
   CFS_TRY(output.write(uki_name, uki));
   description.kernel = {.version = kernel.version, .cmdline = command_line};
   description.files.push_back(release::ReleaseFile{
       .name = uki_name, .role = "uki", .sha256 = verity::sha256(uki), .size_bytes = uki.size()});
-  return {};
+  return std::move(initramfs.warnings);
 }
 
 }  // namespace cfs::builder

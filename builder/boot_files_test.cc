@@ -14,17 +14,22 @@ using testing::HasSubstr;
 
 TEST(BootPrograms, WhatCannotBeUsedIsNamed) {
   Workbench bench;
-  bench.write("init", "#!init");
+  bench.write("init", static_program("init"));
+  bench.write("script", "#!init");
   bench.write("text", "not a program");
-  for (const auto& [init, stub] :
-       {std::pair("none", "text"), {"init", "none"}, {"init", "text"}, {"init", "."}, {".", "."}}) {
+  for (const auto& [init, stub] : {std::pair("none", "text"),
+                                   {"init", "none"},
+                                   {"init", "text"},
+                                   {"init", "."},
+                                   {".", "."},
+                                   {"script", boot::kSystemdStubPath}}) {
     Result<BootPrograms> refused = read_boot_programs(bench.path(init), bench.path(stub));
     ASSERT_FALSE(refused) << init << " " << stub;
     bool is_init = std::string(init) != "init";
     EXPECT_THAT(refused.error().describe(), HasSubstr(bench.path(is_init ? init : stub)));
   }
   BootPrograms programs = must(read_boot_programs(bench.path("init"), boot::kSystemdStubPath));
-  EXPECT_EQ(programs.mount_root, "#!init");
+  EXPECT_EQ(programs.mount_root, static_program("init"));
 }
 
 }  // namespace

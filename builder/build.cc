@@ -130,7 +130,7 @@ Result<> check_store_is_outside(const std::string& store, const std::string& out
 
 }  // namespace
 
-Result<release::ReleaseDescription> build(const Manifest& manifest, const BuildOptions& options) {
+Result<BuildResult> build(const Manifest& manifest, const BuildOptions& options) {
   // All that can be found out at once is, before the minutes of work begin.
   SourceContext context{.arch = manifest.arch,
                         .source_date_epoch = manifest.source_date_epoch,
@@ -160,21 +160,24 @@ Result<release::ReleaseDescription> build(const Manifest& manifest, const BuildO
 
   CFS_TRY(assemble(manifest, context, rootfs));
   std::optional<KernelImage> kernel;
-  if (manifest.kernel) kernel = CFS_TRY(take_kernel(rootfs.tree, rootfs.contents));
+  if (manifest.kernel) {
+    kernel = CFS_TRY(take_kernel(rootfs.tree, manifest.source_date_epoch, rootfs.contents));
+  }
   settle(rootfs.tree, manifest.source_date_epoch);
 
   erofs::ImageInfo image = CFS_TRY(write_image(rootfs, output));
   std::vector<tree::ObjectReference> objects = CFS_TRY(tree::objects_of(rootfs.tree));
-  release::ReleaseDescription description = describe(manifest, image, objects);
+  BuildResult result{.release = describe(manifest, image, objects), .warnings = {}};
   if (kernel) {
-    CFS_TRY(write_boot_files(manifest, programs, *kernel, rootfs, output, description));
+    result.warnings =
+        CFS_TRY(write_boot_files(manifest, programs, *kernel, rootfs, output, result.release));
   }
   CFS_TRY(output.write("packages.json", as_bytes(CFS_TRY(package_list(rootfs)))));
-  CFS_TRY(
-      output.write("release.json", as_bytes(CFS_TRY(release::serialise_description(description)))));
+  CFS_TRY(output.write("release.json",
+                       as_bytes(CFS_TRY(release::serialise_description(result.release)))));
   if (own_store) CFS_TRY(prune(store, objects, image.digest));
   CFS_TRY(output.publish());
-  return description;
+  return result;
 }
 
 }  // namespace cfs::builder

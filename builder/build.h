@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "builder/manifest/manifest.h"
 #include "builder/sources/source.h"
@@ -18,12 +19,16 @@ struct BuildOptions {
   Verbosity verbosity = Verbosity::kProgress;
 };
 
+struct BuildResult {
+  release::ReleaseDescription release;
+  std::vector<std::string> warnings;  ///< for people; nothing that makes the output wrong
+};
+
 /// Builds `manifest`: sources, normalisation, rules; then the kernel leaves the tree, the image is
 /// written, and initramfs and UKI are made around its digest. The output directory appears whole
 /// under its name, or not at all (docs/FORMATS.md, "Build output").
 /// Errors: kExists (the output is something else), kInvalidInput (sources or rules that do not fit
 /// the image), those of the sources and of the store; kInterrupted.
-[[nodiscard]] Result<release::ReleaseDescription> build(const Manifest& manifest,
-                                                        const BuildOptions& options);
+[[nodiscard]] Result<BuildResult> build(const Manifest& manifest, const BuildOptions& options);
 
 }  // namespace cfs::builder

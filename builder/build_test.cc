@@ -36,7 +36,7 @@ struct Project : Workbench {
     tar.add("./", {.type = '5', .mode = 0755});
     tar.add("boot/vmlinuz-6.12-x", {}, "MZ" + std::string(5000, 'k'));
     tar.add(modules + "modules.dep", {}, "kernel/erofs.ko:\n");
-    tar.add(modules + "modules.builtin", {});
+    tar.add(modules + "modules.builtin", {}, "kernel/overlay.ko\nkernel/virtio_blk.ko\n");
     tar.add(modules + "kernel/erofs.ko", {}, std::string(300, 'm'));
     tar.add("usr/lib/os-release", {}, "PRETTY_NAME=\"Test OS\"\nID=test\n");
     tar.add("usr/bin/tool", {.mode = 04755}, std::string(9000, 't'));
@@ -50,7 +50,7 @@ struct Project : Workbench {
     write("base.tar", tar.finish());
     must(make_directories(AT_FDCWD, path("site/etc")));
     write("site/etc/motd", "hello\n");
-    write("mount-root", "#!mount-root");
+    write("mount-root", static_program("mount-root"));
     write("m.yaml", manifest("1"));
   }
   static std::string manifest(const std::string& version) {
@@ -112,7 +112,8 @@ TEST(Build, MakesEverythingThatTheFormatSays) {
   EXPECT_EQ(back.tree.find("/etc/machine-id")->size_bytes, 0U);
 
   // The UKI pins the image and consists of the files beside it.
-  std::string command_line = "quiet composefs.digest=" + release.image.digest.hex();
+  std::string command_line =
+      "quiet systemd.gpt_auto=0 composefs.digest=" + release.image.digest.hex();
   EXPECT_EQ(project.read("out/cmdline"), command_line + "\n");
   std::string uki = project.read("out/test_1.efi");
   boot::UkiInfo info = must(boot::read_uki(as_bytes(uki)));

@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 
 #include "builder/build.h"
@@ -27,7 +28,11 @@ Result<int> build_command(const std::string& manifest_path, BuildOptions options
     if (failure) return errno_error("cannot find out where cfs-build is", failure.value());
     options.mount_root = CFS_TRY(find_mount_root(executable.string()));
   }
-  release::ReleaseDescription release = CFS_TRY(build(manifest, options));
+  BuildResult result = CFS_TRY(build(manifest, options));
+  for (const std::string& warning : result.warnings) {
+    (void)std::fputs(("cfs-build: warning: " + warning + "\n").c_str(), stderr);
+  }
+  const release::ReleaseDescription& release = result.release;
   std::string text;
   text += fmt::format("{} {} (epoch {})\n", release.name, release.version, release.epoch);
   text += fmt::format("image    {} {}\n", release.image.digest.hex(),

@@ -2,10 +2,12 @@
 // Fixtures for the builder's tests.
 #pragma once
 
+#include <elf.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <cstring>
 #include <map>
 #include <optional>
 #include <ostream>
@@ -41,6 +43,18 @@ inline std::string dump_of(const tree::Tree& tree) {
   std::string text;
   must(tree::write_dump(tree, {}, sink_to_string(text)));
   return text;
+}
+
+/// The smallest ELF program that needs no loader, with `text` behind it.
+inline std::string static_program(const std::string& text) {
+  Elf64_Ehdr elf = {};
+  std::memcpy(elf.e_ident, ELFMAG, SELFMAG);
+  elf.e_ident[EI_CLASS] = ELFCLASS64;
+  elf.e_type = ET_EXEC;
+  elf.e_phentsize = sizeof(Elf64_Phdr);
+  std::string program(sizeof(elf), '\0');
+  std::memcpy(program.data(), &elf, sizeof(elf));
+  return program + text;
 }
 
 /// A tree and a store for one test.

@@ -6,6 +6,7 @@
 
 #include <limits.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include "lib/mount/composefs_mount.h"
 #include "lib/mount/fs_context.h"
 #include "lib/mount/self_test.h"
+#include "lib/sysroot/layout.h"
 
 namespace cfs::initramfs {
 namespace {
@@ -20,30 +22,22 @@ namespace {
 using mount::Backing;
 using mount::FsContext;
 
+constexpr uint64_t kNoPrivileges = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 constexpr char kRunDirectory[] = "/run/cfs";
 constexpr char kImageMount[] = "/run/cfs/image";
 constexpr char kRoot[] = "/run/cfs/root";
 constexpr char kEtcUpper[] = "/run/cfs/etc/upper";
 constexpr char kEtcWork[] = "/run/cfs/etc/work";
 
-// cfs/images/<digest> must be the link that the deployer makes: what is not listed there cannot be
-// booted even if an object has the right digest.
-Result<UniqueFd> open_image(int sysroot_fd, const verity::Digest& digest) {
-  std::string name = "cfs/images/" + digest.hex();
-  UniqueFd images = CFS_TRY(open_beneath(sysroot_fd, "cfs/images", O_PATH | O_DIRECTORY));
-  char target[PATH_MAX];
-  ssize_t size = ::readlinkat(images.get(), digest.hex().c_str(), target, sizeof(target));
-  if (size < 0) return errno_error("cannot read the link '" + name + "'");
-  if (std::string_view(target, static_cast<size_t>(size)) != "../objects/" + digest.object_path()) {
-    return make_error(ErrorCode::kCorrupt, "'" + name + "' does not point to its object");
-  }
-  return open_regular_beneath(sysroot_fd, "cfs/objects/" + digest.object_path());
+// "cfs/" and a path of lib/sysroot/layout.h.
+std::string below_sysroot(const std::string& path) {
+  return std::string(sysroot::kSysrootDirectory) + "/" + path;
 }
 
 Result<Backing> mount_root(int image_fd, const std::string& target,
                            const kernel_cmdline::BootOptions& options, Backing backing) {
   mount::ComposefsOptions mount_options;
-  mount_options.object_directories = {target + "/cfs/objects"};
+  mount_options.object_directories = {target + "/" + below_sysroot(sysroot::kObjects)};
   mount_options.expected_digest = options.digest;
   mount_options.source = "cfs:" + options.digest.hex();
   mount_options.staging_directory = kImageMount;
@@ -91,8 +85,27 @@ Result<> bind_directory(int sysroot_fd, const std::string& from, const std::stri
                         uint64_t attributes) {
   UniqueFd source = CFS_TRY(open_beneath(sysroot_fd, from, O_PATH | O_DIRECTORY));
   UniqueFd bound = CFS_TRY(mount::clone_mount(source.get()));
-  CFS_TRY(mount::set_mount_attributes(bound.get(), attributes, MOUNT_ATTR_RDONLY));
+  CFS_TRY(mount::set_mount_attributes(bound.get(), attributes, MOUNT_ATTR_RDONLY & ~attributes));
   return mount::attach(bound.get(), to);
+}
+
+// Anybody may write to /var/tmp. In memory, of bounded size and number of files, it cannot fill the
+// file system that updates and services need. `root_fd`: the root, with /var mounted.
+Result<> mount_var_tmp(int root_fd) {
+  constexpr mode_t kMode = 01777;
+  UniqueFd var = CFS_TRY(open_at(root_fd, "var", O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  if (::mkdirat(var.get(), "tmp", kMode) != 0 && errno != EEXIST) {
+    return errno_error("cannot make /var/tmp");
+  }
+  UniqueFd place =
+      CFS_TRY_WITH("in /var", open_at(var.get(), "tmp", O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  FsContext context = CFS_TRY(FsContext::open("tmpfs"));
+  CFS_TRY(context.set_string("source", "cfs:var-tmp"));
+  CFS_TRY(context.set_string("mode", "1777"));
+  CFS_TRY(context.set_string("size", "25%"));
+  CFS_TRY(context.create());
+  UniqueFd mounted = CFS_TRY(context.mount(kNoPrivileges));
+  return mount::attach_to(mounted.get(), place.get());
 }
 
 Result<> make_writable(const std::string& target) {
@@ -144,8 +157,23 @@ void warn_unless(const Result<>& result) {
 
 }  // namespace
 
+// What is not listed among the images cannot be booted even if an object has the right digest.
+Result<UniqueFd> open_pinned_image(int sysroot_fd, const verity::Digest& digest) {
+  UniqueFd top =
+      CFS_TRY(open_beneath(sysroot_fd, sysroot::kSysrootDirectory, O_PATH | O_DIRECTORY));
+  UniqueFd images = CFS_TRY(open_beneath(top.get(), sysroot::kImages, O_PATH | O_DIRECTORY));
+  std::string name = "'" + below_sysroot(sysroot::image_path(digest)) + "'";
+  char target[PATH_MAX];
+  ssize_t size = ::readlinkat(images.get(), digest.hex().c_str(), target, sizeof(target));
+  if (size < 0) return errno_error("cannot read the link " + name);
+  if (std::string_view(target, static_cast<size_t>(size)) != sysroot::image_target(digest)) {
+    return make_error(ErrorCode::kCorrupt, name + " does not point to its object");
+  }
+  return open_regular_beneath(top.get(), sysroot::object_path(digest));
+}
+
 Result<> compose_root(const std::string& target, const kernel_cmdline::BootOptions& options,
-                      Stage& stage) {
+                      const std::function<void()>& load_loop, Stage& stage) {
   stage = Stage::kSetup;
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     return errno_error("cannot make the mounts private");
@@ -156,8 +184,8 @@ Result<> compose_root(const std::string& target, const kernel_cmdline::BootOptio
   }
 
   stage = Stage::kImage;
-  UniqueFd sysroot = CFS_TRY(open_at(AT_FDCWD, target, O_PATH | O_DIRECTORY));
-  UniqueFd image = CFS_TRY(open_image(sysroot.get(), options.digest));
+  UniqueFd top = CFS_TRY(open_at(AT_FDCWD, target, O_PATH | O_DIRECTORY));
+  UniqueFd image = CFS_TRY(open_pinned_image(top.get(), options.digest));
   // Measured here for the sake of the failure's name; mount_composefs() does not trust that.
   CFS_TRY(mount::check_image_digest(image.get(), options.digest));
 
@@ -165,7 +193,12 @@ Result<> compose_root(const std::string& target, const kernel_cmdline::BootOptio
   UniqueFd root;
   for (;;) {
     stage = Stage::kMount;
-    backing = CFS_TRY(mount_root(image.get(), target, options, backing));
+    Result<Backing> mounted = mount_root(image.get(), target, options, backing);
+    if (!mounted && mounted.error().code == ErrorCode::kUnsupported) {
+      load_loop();
+      mounted = mount_root(image.get(), target, options, backing);
+    }
+    backing = CFS_TRY(std::move(mounted));
     root = CFS_TRY(open_at(AT_FDCWD, kRoot, O_RDONLY | O_DIRECTORY));
     stage = Stage::kSelfTest;
     CFS_TRY(mount::check_verity_required(root.get()));
@@ -190,12 +223,15 @@ Result<> compose_root(const std::string& target, const kernel_cmdline::BootOptio
   }
 
   stage = Stage::kState;
-  mount::MountInfo disk = CFS_TRY(mount::mount_of(sysroot.get()));
+  mount::MountInfo disk = CFS_TRY(mount::mount_of(top.get()));
   warn_unless(make_writable(target));
+  bool is_restricted = options.var == kernel_cmdline::VarMode::kRestricted;
   CFS_TRY_WITH("while mounting /var",
-               bind_directory(sysroot.get(), "cfs/state/var", std::string(kRoot) + "/var", 0));
-  warn_unless(bind_directory(sysroot.get(), ".", std::string(kRoot) + "/sysroot",
-                             MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV));
+               bind_directory(top.get(), below_sysroot(sysroot::kVar),
+                              std::string(kRoot) + "/var", is_restricted ? kNoPrivileges : 0));
+  if (is_restricted) warn_unless(mount_var_tmp(root.get()));
+  warn_unless(bind_directory(top.get(), ".", std::string(kRoot) + "/sysroot",
+                             kNoPrivileges | MOUNT_ATTR_RDONLY));
   CFS_TRY(write_booted(options, backing, disk.source));
   warn_unless(write_volatile_root(disk.source));
 

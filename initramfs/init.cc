@@ -5,40 +5,16 @@
 #include <unistd.h>
 
 #include "initramfs/compose_root.h"
+#include "initramfs/find_root.h"
 #include "initramfs/modules.h"
-#include "initramfs/root_device.h"
 #include "lib/base/io.h"
 #include "lib/mount/fs_context.h"
 
 namespace cfs::initramfs {
 namespace {
 
-constexpr char kModuleList[] = "/usr/lib/cfs/modules";
+constexpr char kModules[] = "/usr/lib/cfs/modules";
 constexpr char kSysroot[] = "/sysroot";
-constexpr size_t kModuleListLimitBytes = 64 << 10;
-
-// A driver may find nothing to drive; what is really missing shows in the step that needs it.
-Result<> load_modules() {
-  std::string list = CFS_TRY(read_file(AT_FDCWD, kModuleList, kModuleListLimitBytes));
-  for (const std::string& path : parse_module_list(list)) {
-    Result<> loaded = load_module(path);
-    if (!loaded) log_warning(loaded.error().describe());
-  }
-  return {};
-}
-
-// Read-only until the root is verified; compose_root() makes it writable.
-Result<> mount_root_device(const kernel_cmdline::BootOptions& options) {
-  kernel_cmdline::RootSpec spec = CFS_TRY(kernel_cmdline::parse_root_spec(options.root));
-  RootDevice device = CFS_TRY(wait_for_root_device(spec, options.root_delay_seconds));
-  mount::FsContext context = CFS_TRY(mount::FsContext::open(device.type));
-  CFS_TRY(context.set_string("source", device.path));
-  CFS_TRY(context.set_flag("ro"));
-  CFS_TRY_WITH("while mounting '" + device.path + "'", context.create());
-  UniqueFd mounted = CFS_TRY(context.mount(0));
-  CFS_TRY(make_directories(AT_FDCWD, kSysroot));
-  return mount::attach(mounted.get(), kSysroot);
-}
 
 // Frees the memory of the initramfs: removes what lies on the file system `device`, below `fd`.
 Result<> remove_initramfs(int fd, dev_t device) {
@@ -82,10 +58,19 @@ Result<> run(const kernel_cmdline::CommandLine& command_line, char** arguments, 
     log_warning("unknown option '" + name + "' on the kernel command line");
   }
   stage = Stage::kSetup;
-  CFS_TRY(load_modules());
-  stage = Stage::kDevice;
-  CFS_TRY(mount_root_device(options));
-  CFS_TRY(compose_root(kSysroot, options, stage));
+  ModuleLoader modules = CFS_TRY(ModuleLoader::open(kModules, "/sys"));
+  // fs-verity keeps the SHA-256 that it finds when it is first used, so the fastest comes first.
+  modules.load_for_processor();
+  modules.load_always();
+  (void)modules.load_for_devices(Drivers::kQuick);
+  // The disk may need time to appear, which these use.
+  (void)modules.load_for("fs-overlay");
+  (void)modules.load_for("fs-erofs");
+  FoundRoot found = CFS_TRY(find_root(options, modules, stage));
+  CFS_TRY(make_directories(AT_FDCWD, kSysroot));
+  CFS_TRY(mount::attach(found.mount.get(), kSysroot));
+  CFS_TRY(compose_root(
+      kSysroot, options, [&] { (void)modules.load_for("devname:loop-control"); }, stage));
   log_notice("root is " + options.digest.hex());
   stage = Stage::kHandOver;
   return switch_root(options.init, arguments);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // cfs-mount-root: mounts the root file system whose digest is pinned on the kernel command line.
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -38,7 +40,17 @@ cfs::Result<> run_as_init(char** arguments, Stage& stage) {
 cfs::Result<> run_on_mounted_root(const std::string& target, Stage& stage) {
   auto command_line = CFS_TRY(read_command_line(stage));
   BootOptions options = CFS_TRY(cfs::kernel_cmdline::parse_boot_options(command_line));
-  return cfs::initramfs::compose_root(target, options, stage);
+  // An initramfs made by other tools has its own way to load modules.
+  return cfs::initramfs::compose_root(
+      target, options, [] {}, stage);
+}
+
+/// Is this an initramfs in which no root was composed yet? Anywhere else a failure must not be
+/// answered by a reboot.
+bool is_initramfs() {
+  struct statfs root = {};
+  return ::statfs("/", &root) == 0 && (root.f_type == RAMFS_MAGIC || root.f_type == TMPFS_MAGIC) &&
+         !cfs::stat_at(AT_FDCWD, "/run/cfs/booted.json", 0);
 }
 
 }  // namespace
@@ -55,6 +67,13 @@ int main(int argc, char** argv) {
         "Mounts over DIRECTORY, where the file system with cfs/ is mounted, the root pinned by\n"
         "composefs.digest= on the kernel command line. When that fails the machine reboots.\n"
         "As process 1 of an initramfs it finds and mounts that file system itself.\n",
+        stderr);
+    return 2;
+  }
+  if (!is_initramfs()) {
+    (void)std::fputs(
+        "cfs-mount-root: error: this is not an initramfs that has yet to mount its root\n"
+        "hint: it runs while the machine boots; `cfs-deploy status` tells what is booted\n",
         stderr);
     return 2;
   }

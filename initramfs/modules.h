@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,11 +11,62 @@
 
 namespace cfs::initramfs {
 
-/// The paths in a module list: one a line, in load order; empty lines and lines that begin with `#`
-/// say nothing.
-[[nodiscard]] std::vector<std::string> parse_module_list(std::string_view text);
+/// Does `text` match `pattern`, in which `*` stands for any characters, `?` for one, and `[a-z]`
+/// for one of a set? Spec: fnmatch(3) without flags, as modules.alias is meant.
+[[nodiscard]] bool matches_alias(std::string_view pattern, std::string_view text);
 
-/// Loads the uncompressed module at `path`. Already loaded is success. Spec: finit_module(2).
-[[nodiscard]] Result<> load_module(const std::string& path);
+/// Which drivers to load. Some take long to find out what is behind a controller (an AHCI port
+/// without a disk, a USB hub), and most machines have such controllers and boot from something
+/// else.
+enum class Drivers {
+  kQuick,  ///< without those that the index calls late
+  kAll,
+};
+
+/// What the initramfs can load: its module index (initramfs/README.md, "The module index").
+struct ModuleIndex {
+  std::vector<std::string> always;                           ///< files, in load order
+  std::map<std::string, std::vector<std::string>> orders;    ///< module → files, in load order
+  std::vector<std::pair<std::string, std::string>> aliases;  ///< pattern, module
+  std::set<std::string> late;                                ///< modules
+
+  /// The modules that `alias` asks for.
+  [[nodiscard]] std::vector<std::string> modules_for(std::string_view alias) const;
+  /// May a device on the bus `bus` ask for anything? There are buses with thousands of devices.
+  [[nodiscard]] bool asks_on_bus(std::string_view bus) const;
+};
+
+/// Lines that say nothing are skipped.
+[[nodiscard]] ModuleIndex parse_module_index(std::string_view text);
+
+/// Loads modules of the built-in initramfs. A module that cannot be loaded is a line in the
+/// kernel's log: what is really missing shows in the step that needs it.
+class ModuleLoader {
+ public:
+  /// `directory`: where the index and the modules lie; `sys`: /sys. Errors: no index.
+  [[nodiscard]] static Result<ModuleLoader> open(std::string directory, std::string sys);
+
+  /// Loads what the index says is needed at every boot.
+  void load_always();
+  /// Loads what `alias` asks for: the modalias of a device, "fs-ext4", "devname:loop-control".
+  /// Returns whether anything was loaded.
+  bool load_for(const std::string& alias, Drivers drivers = Drivers::kAll);
+  /// Loads the modules for the processor's features.
+  void load_for_processor();
+  /// Loads the modules for the devices that are there, as far as that was not done before. Returns
+  /// whether anything was loaded: it may make more devices appear.
+  bool load_for_devices(Drivers drivers);
+
+ private:
+  ModuleLoader(std::string directory, std::string sys, ModuleIndex index)
+      : directory_(std::move(directory)), sys_(std::move(sys)), index_(std::move(index)) {}
+  bool load_file(const std::string& name);
+
+  std::string directory_;
+  std::string sys_;
+  ModuleIndex index_;
+  std::set<std::string> loaded_;             // files, loaded or tried
+  std::map<std::string, Drivers> answered_;  // aliases
+};
 
 }  // namespace cfs::initramfs

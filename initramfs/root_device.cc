@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "initramfs/root_device.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstring>
+#include <map>
 #include <utility>
 #include <vector>
 
+#include "initramfs/uevent.h"
 #include "lib/base/hex.h"
 #include "lib/base/io.h"
 #include "lib/base/little_endian.h"
@@ -17,8 +17,7 @@
 namespace cfs::initramfs {
 namespace {
 
-constexpr size_t kUeventLimitBytes = 16 << 10;
-constexpr long kPollNanoseconds = 50'000'000;
+constexpr size_t kAttributeLimitBytes = 16 << 10;
 
 // ext4: the superblock is at 1024.
 constexpr size_t kExtMagicOffset = 1024 + 0x38;
@@ -84,17 +83,6 @@ std::string label_text(Bytes raw) {
   return std::string(text.substr(0, text.find('\0')));
 }
 
-// The value of `KEY=` in a uevent file (one variable a line).
-std::string uevent_value(std::string_view uevent, const std::string& key) {
-  std::string prefix = key + "=";
-  while (!uevent.empty()) {
-    std::string_view line = uevent.substr(0, uevent.find('\n'));
-    if (line.substr(0, prefix.size()) == prefix) return std::string(line.substr(prefix.size()));
-    uevent.remove_prefix(std::min(uevent.size(), line.size() + 1));
-  }
-  return "";
-}
-
 // nullopt: nothing to be read there, or nothing we know.
 std::optional<Superblock> read_superblock(const std::string& path) {
   Result<UniqueFd> fd = open_at(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
@@ -105,31 +93,38 @@ std::optional<Superblock> read_superblock(const std::string& path) {
   return identify_superblock(Bytes(start).first(*count));
 }
 
-// The kernel's uevents of 6.12 have a partition's number and name but not its id, so the table on
-// the disk it is part of is read. "": not a partition.
-std::string read_partition_uuid(const std::string& sys_path, std::string_view uevent,
-                                const std::string& dev) {
-  size_t number = number_or(uevent_value(uevent, "PARTN"), 0);
-  if (number == 0) return "";
-  std::string disk = sys_path + "/..";  // the directory of a partition lies in that of its disk
-  Result<std::string> disk_uevent = read_file(AT_FDCWD, disk + "/uevent", kUeventLimitBytes);
-  Result<std::string> block_bytes =
-      read_file(AT_FDCWD, disk + "/queue/logical_block_size", kUeventLimitBytes);
-  if (!disk_uevent || !block_bytes) return "";
-  Result<UniqueFd> fd =
-      open_at(AT_FDCWD, dev + "/" + uevent_value(*disk_uevent, "DEVNAME"), O_RDONLY | O_NONBLOCK);
-  if (!fd) return "";
-  std::vector<std::byte> start(kPartitionTableBytes);
-  Result<size_t> count = pread_full(fd->get(), start, 0);
-  if (!count) return "";
-  return partition_uuid(Bytes(start).first(*count), number_or(*block_bytes, 512), number);
+std::string read_attribute(const std::string& path) {
+  Result<std::string> text = read_file(AT_FDCWD, path, kAttributeLimitBytes);
+  return text ? *std::move(text) : std::string();
 }
 
-double now_seconds() {
-  timespec now = {};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
-}
+// Partition tables, read once a look.
+class Disks {
+ public:
+  explicit Disks(const std::string& dev) : dev_(dev) {}
+
+  // The kernel's uevents of 6.12 have a partition's number and name but not its id, so the table on
+  // the disk is read. `sys_path`: the disk's directory in /sys.
+  std::string partition_uuid_on(const std::string& disk, const std::string& sys_path,
+                                size_t number) {
+    auto [found, is_new] = starts_.try_emplace(disk);
+    if (is_new) found->second = read_start(disk);
+    size_t block_bytes = number_or(read_attribute(sys_path + "/queue/logical_block_size"), 512);
+    return partition_uuid(found->second, block_bytes, number);
+  }
+
+ private:
+  std::vector<std::byte> read_start(const std::string& disk) const {
+    Result<UniqueFd> fd = open_at(AT_FDCWD, dev_ + "/" + disk, O_RDONLY | O_NONBLOCK);
+    if (!fd) return {};
+    std::vector<std::byte> start(kPartitionTableBytes);
+    Result<size_t> count = pread_full(fd->get(), start, 0);
+    start.resize(count ? *count : 0);
+    return start;
+  }
+  std::string dev_;
+  std::map<std::string, std::vector<std::byte>> starts_;
+};
 
 }  // namespace
 
@@ -179,44 +174,58 @@ std::string partition_uuid(Bytes start, size_t block_bytes, size_t number) {
   return "";
 }
 
-Result<std::optional<RootDevice>> find_root_device(const kernel_cmdline::RootSpec& spec,
-                                                   const std::string& block_class,
-                                                   const std::string& dev) {
-  using Kind = kernel_cmdline::RootSpec::Kind;
+Result<std::vector<BlockDevice>> list_block_devices(const std::string& block_class,
+                                                    const std::string& dev) {
+  std::vector<BlockDevice> devices;
+  Disks disks(dev);
   for (const std::string& name : CFS_TRY(list_directory(AT_FDCWD, block_class))) {
-    Result<std::string> uevent =
-        read_file(AT_FDCWD, block_class + "/" + name + "/uevent", kUeventLimitBytes);
-    if (!uevent) continue;  // just unplugged
-    std::string path = dev + "/" + uevent_value(*uevent, "DEVNAME");
-    if (spec.kind == Kind::kPath && path != spec.value) continue;
-    if (spec.kind == Kind::kPartLabel && uevent_value(*uevent, "PARTNAME") != spec.value) continue;
-    if (spec.kind == Kind::kPartUuid &&
-        read_partition_uuid(block_class + "/" + name, *uevent, dev) != spec.value) {
-      continue;
+    std::string sys_path = block_class + "/" + name;
+    std::string uevent = read_attribute(sys_path + "/uevent");
+    if (uevent.empty() || read_attribute(sys_path + "/size") == "0\n") continue;
+    BlockDevice device;
+    device.disk = uevent_value(uevent, "DEVNAME");
+    device.path = dev + "/" + device.disk;
+    size_t number = number_or(uevent_value(uevent, "PARTN"), 0);
+    if (number > 0) {
+      std::string disk_path = sys_path + "/..";  // a partition's directory lies in its disk's
+      device.disk = uevent_value(read_attribute(disk_path + "/uevent"), "DEVNAME");
+      device.partition_label = uevent_value(uevent, "PARTNAME");
+      device.partition_uuid = disks.partition_uuid_on(device.disk, disk_path, number);
     }
-    std::optional<Superblock> superblock = read_superblock(path);
-    if (!superblock) continue;
-    if (spec.kind == Kind::kLabel && superblock->label != spec.value) continue;
-    if (spec.kind == Kind::kUuid && superblock->uuid != spec.value) continue;
-    return std::optional<RootDevice>(RootDevice{path, superblock->type});
+    device.superblock = read_superblock(device.path);
+    devices.push_back(std::move(device));
   }
-  return std::optional<RootDevice>();
+  return devices;
 }
 
-Result<RootDevice> wait_for_root_device(const kernel_cmdline::RootSpec& spec,
-                                        unsigned timeout_seconds) {
-  double deadline = now_seconds() + timeout_seconds;
-  for (;;) {
-    std::optional<RootDevice> device = CFS_TRY(find_root_device(spec, "/sys/class/block", "/dev"));
-    if (device) return *std::move(device);
-    if (now_seconds() >= deadline) {
-      return make_error(ErrorCode::kNotFound, "no ext4 or btrfs file system '" + spec.value +
-                                                  "' appeared within " +
-                                                  std::to_string(timeout_seconds) + " s");
-    }
-    timespec pause = {.tv_sec = 0, .tv_nsec = kPollNanoseconds};
-    (void)::nanosleep(&pause, nullptr);
+bool is_meant(const kernel_cmdline::RootSpec& spec, const BlockDevice& device) {
+  using Kind = kernel_cmdline::RootSpec::Kind;
+  if (!device.superblock) return false;
+  switch (spec.kind) {
+    case Kind::kPath:
+      return device.path == spec.value;
+    case Kind::kLabel:
+      return device.superblock->label == spec.value;
+    case Kind::kUuid:
+      return device.superblock->uuid == spec.value;
+    case Kind::kPartLabel:
+      return device.partition_label == spec.value;
+    case Kind::kPartUuid:
+      return device.partition_uuid == spec.value;
   }
+  return false;
+}
+
+std::string describe_devices(const std::vector<BlockDevice>& devices) {
+  std::string text;
+  for (const BlockDevice& device : devices) {
+    if (!text.empty()) text += ", ";
+    text += device.path;
+    if (device.superblock) {
+      text += " (" + device.superblock->type + " '" + device.superblock->label + "')";
+    }
+  }
+  return text.empty() ? "none" : text;
 }
 
 }  // namespace cfs::initramfs

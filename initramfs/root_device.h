@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "lib/base/bytes.h"
 #include "lib/base/result.h"
@@ -33,18 +34,24 @@ inline constexpr size_t kPartitionTableBytes = 256 << 10;
 /// Spec: UEFI 2.10, §5.3 "GUID Partition Table"; MBR: as the kernel makes it, disk id and number.
 [[nodiscard]] std::string partition_uuid(Bytes start_of_disk, size_t block_bytes, size_t number);
 
-struct RootDevice {
-  std::string path;  ///< /dev/vda2
-  std::string type;  ///< "ext4"
+/// A disk or partition that holds something.
+struct BlockDevice {
+  std::string path;             ///< /dev/vda2
+  std::string disk;             ///< name of the disk that it is or is part of: "vda"
+  std::string partition_label;  ///< "": none, or not a partition
+  std::string partition_uuid;   ///< lower case
+  std::optional<Superblock> superblock;
 };
 
-/// Looks at all block devices once. `block_class` and `dev` are /sys/class/block and /dev. nullopt:
-/// not there (yet).
-[[nodiscard]] Result<std::optional<RootDevice>> find_root_device(
-    const kernel_cmdline::RootSpec& spec, const std::string& block_class, const std::string& dev);
+/// Looks at all block devices once. `block_class` and `dev` are /sys/class/block and /dev. Devices
+/// without a medium are left out.
+[[nodiscard]] Result<std::vector<BlockDevice>> list_block_devices(const std::string& block_class,
+                                                                  const std::string& dev);
 
-/// find_root_device() again and again until it is there. kNotFound after `timeout_seconds`.
-[[nodiscard]] Result<RootDevice> wait_for_root_device(const kernel_cmdline::RootSpec& spec,
-                                                      unsigned timeout_seconds);
+/// Does `root=` mean this device? Never one without a file system that we know.
+[[nodiscard]] bool is_meant(const kernel_cmdline::RootSpec& spec, const BlockDevice& device);
+
+/// "/dev/sda, /dev/sda1 (ext4 'data')", or "none".
+[[nodiscard]] std::string describe_devices(const std::vector<BlockDevice>& devices);
 
 }  // namespace cfs::initramfs

@@ -12,6 +12,11 @@ Result<std::string> kernel_command_line(const std::vector<std::string>& options,
                                         const verity::Digest& image) {
   std::string line;
   for (const std::string& option : options) line += option + ' ';
+  // The partitions of a disk that somebody adds are not for us to mount
+  // (docs/decisions/022-what-var-and-added-disks-may-do.md).
+  if (!kernel_cmdline::CommandLine::parse(line).last("systemd.gpt_auto")) {
+    line += "systemd.gpt_auto=0 ";
+  }
   line += "composefs.digest=" + image.hex();
   if (!std::all_of(line.begin(), line.end(), [](char c) { return c >= ' ' && c <= '~'; })) {
     return make_error(ErrorCode::kInvalidInput, "the kernel command line must be printable ASCII");

@@ -14,8 +14,15 @@ using testing::HasSubstr;
 TEST(KernelOptions, TheDigestComesLast) {
   verity::Digest digest;
   EXPECT_EQ(kernel_command_line({"quiet", "panic=10"}, digest).value(),
-            "quiet panic=10 composefs.digest=" + digest.hex());
-  EXPECT_EQ(kernel_command_line({}, digest).value(), "composefs.digest=" + digest.hex());
+            "quiet panic=10 systemd.gpt_auto=0 composefs.digest=" + digest.hex());
+  EXPECT_EQ(kernel_command_line({}, digest).value(),
+            "systemd.gpt_auto=0 composefs.digest=" + digest.hex());
+}
+
+TEST(KernelOptions, ForeignPartitionsAreMountedOnRequestOnly) {
+  verity::Digest digest;
+  EXPECT_EQ(kernel_command_line({"systemd.gpt_auto=1"}, digest).value(),
+            "systemd.gpt_auto=1 composefs.digest=" + digest.hex());
 }
 
 TEST(KernelOptions, WhatHidesTheDigestIsRefused) {

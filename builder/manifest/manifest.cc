@@ -175,17 +175,11 @@ void read_rule(const YamlValue& value, std::vector<FileRule>& rules) {
 
 Result<std::string> read_kernel_option(const YamlValue& value) {
   std::string option = CFS_TRY(value.string());
-  if (option.empty() || option.find_first_of(" \t\n\0", 0, 4) != std::string::npos) {
-    return value.error(fmt::format("bad kernel option '{}'", option))
-        .with_hint("one option a list item, without spaces");
-  }
+  Result<> one = kernel_cmdline::check_one_option(option);
+  if (!one) return value.error(one.error().message).with_hint(one.error().hint);
   if (!kernel_cmdline::CommandLine::parse(option).names_with_prefix("composefs.digest").empty()) {
     return value.error(fmt::format("'{}' cannot be set by hand", option))
         .with_hint("the builder appends composefs.digest itself");
-  }
-  if (!std::all_of(option.begin(), option.end(), [](char c) { return c > ' ' && c <= '~'; })) {
-    return value.error(fmt::format("bad kernel option '{}'", option))
-        .with_hint("printable ASCII only");
   }
   return option;
 }
@@ -210,10 +204,13 @@ void read_kernel(const YamlValue& value, std::span<const SourceKind> kinds, Mani
                                          fmt::join(installers, " or "))));
   }
   if (auto found = map.find("initramfs")) {
-    YamlMap initramfs = found->map({"modules"});
-    (void)initramfs.require("modules");
+    YamlMap initramfs = found->map({"modules", "drivers"});
     initramfs.read_list("modules", kernel.initramfs_modules,
                         WordReader{kLettersAndDigits, "_-", 100});
+    if (initramfs.has("drivers")) {
+      initramfs.read_list("drivers", kernel.initramfs_drivers.emplace(),
+                          ChoiceReader{kDriverGroups});
+    }
   }
   std::optional<YamlValue> options = map.find("cmdline");
   if (!options) return;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -56,10 +57,15 @@ struct WantedPackage {
   std::string place;  ///< YamlValue::place(), for errors found later
 };
 
+/// Disk drivers of the initramfs, by the machines that need them.
+inline constexpr std::array<std::string_view, 8> kDriverGroups = {
+    "virtio", "nvme", "ahci", "scsi", "mmc", "usb", "xen", "hyperv"};
+
 struct Kernel {
   /// Installed by the first source that can; none: a source brings a kernel.
   std::optional<WantedPackage> package;
-  std::vector<std::string> initramfs_modules;
+  std::vector<std::string> initramfs_modules;  ///< besides those that mounting and drivers need
+  std::optional<std::vector<std::string>> initramfs_drivers;  ///< of kDriverGroups; none: all
   std::vector<std::string> command_line;
 };
 

@@ -225,7 +225,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"PackageWithoutDebian", with("kernel: {package: linux}\n"),
                 "m.yaml:4:9: kernel: 'package' needs a debian source to be installed from", ""},
         BadCase{"OptionWithSpace", with("kernel: {cmdline: ['a b']}\n"),
-                "m.yaml:4:20: kernel.cmdline[0]: bad kernel option 'a b'", "one option"},
+                "m.yaml:4:20: kernel.cmdline[0]: bad kernel option 'a b': it is more than one "
+                "option",
+                "one option"},
         BadCase{"DigestByHand", with("kernel: {cmdline: [composefs.digest=00]}\n"),
                 "m.yaml:4:20: kernel.cmdline[0]: 'composefs.digest=00' cannot be set by hand",
                 "appends"},
@@ -243,20 +245,31 @@ INSTANTIATE_TEST_SUITE_P(
                     ".efi' has 129 characters, 128 are allowed",
                 "shorten"},
         BadCase{"OptionNotAscii", with("kernel: {cmdline: [a, 'x=\xc3\xa9']}\n"),
-                "m.yaml:4:23: kernel.cmdline[1]: bad kernel option 'x=\xc3\xa9'",
-                "printable ASCII"},
+                "m.yaml:4:23: kernel.cmdline[1]: bad kernel option 'x=\xc3\xa9': it is not "
+                "printable ASCII",
+                "one option"},
         BadCase{"OptionWithControlCharacter", with("kernel: {cmdline: [\"a\\x01\"]}\n"),
-                "m.yaml:4:20: kernel.cmdline[0]: bad kernel option 'a\x01'", "printable ASCII"},
-        BadCase{"OptionsTooLong", with("kernel: {cmdline: [" + repeat("x", 1966) + "]}\n"),
+                "m.yaml:4:20: kernel.cmdline[0]: bad kernel option 'a?': it is not "
+                "printable ASCII",
+                "one option"},
+        BadCase{"OptionsTooLong", with("kernel: {cmdline: [" + repeat("x", 1947) + "]}\n"),
                 "m.yaml:4:19: kernel.cmdline: the kernel command line has 2048 bytes, and the "
                 "kernel reads 2047",
                 "'composefs.digest=' comes after"},
         BadCase{"OptionsAreForInit", with("kernel: {cmdline: [a, --]}\n"),
-                "m.yaml:4:19: kernel.cmdline: no 'composefs.digest=' on the kernel command line",
+                "m.yaml:4:23: kernel.cmdline[1]: bad kernel option '--': what follows is for init "
+                "and not for the kernel",
                 "must be seen by the kernel"},
         BadCase{"UnpairedQuote", with("kernel: {cmdline: ['a=\"b']}\n"),
-                "m.yaml:4:19: kernel.cmdline: no 'composefs.digest=' on the kernel command line",
-                "must be seen by the kernel"},
+                "m.yaml:4:20: kernel.cmdline[0]: bad kernel option 'a=\"b': a double quote is left "
+                "open",
+                "all that follows"},
+        BadCase{"RootThatNoDiskHas", with("kernel: {cmdline: ['root=PARTLABEL=\"x\"']}\n"),
+                "m.yaml:4:19: kernel.cmdline: 'root=PARTLABEL=\"x\"' has quotes that the kernel "
+                "leaves in the value",
+                "whole option"},
+        BadCase{"UnknownDriverGroup", with("kernel: {initramfs: {drivers: [nvmee]}}\n"),
+                "m.yaml:4:32: kernel.initramfs.drivers[0]: bad value 'nvmee'", "'nvme'"},
         BadCase{"QuotedDigestByHand", with("kernel: {cmdline: ['\"composefs.digest=00\"']}\n"),
                 "m.yaml:4:20: kernel.cmdline[0]: '\"composefs.digest=00\"' cannot be set by hand",
                 "appends"},
@@ -353,7 +366,7 @@ TEST(Manifest, TextIsTakenAsWritten) {
 TEST(Manifest, TheLongestThatFits) {
   Result<Manifest> manifest =
       parse("cfs: 1\nimage: {name: " + repeat("n", 62) + ", version: " + repeat("v", 61) +
-            ", epoch: 1}\n" + kSources + "kernel: {cmdline: [" + repeat("x", 1965) + "]}\n");
+            ", epoch: 1}\n" + kSources + "kernel: {cmdline: [" + repeat("x", 1946) + "]}\n");
   EXPECT_TRUE(manifest) << manifest.error().describe();
 }
 

@@ -5,6 +5,7 @@
 
 #include "lib/base/io.h"
 #include "lib/boot/uki.h"
+#include "lib/kernel_cmdline/command_line.h"
 
 namespace cfs::deployer {
 namespace {
@@ -38,7 +39,7 @@ Result<std::optional<Running>> running_system(const Environment& environment,
   std::string text =
       CFS_TRY(read_file(AT_FDCWD, environment.kernel_command_line, kMaxProcCommandLineBytes));
   while (text.ends_with('\n')) text.pop_back();
-  Result<verity::Digest> digest = boot::pinned_digest(text);
+  Result<verity::Digest> digest = kernel_cmdline::pinned_digest(text);
   if (!digest && digest.error().code == ErrorCode::kNotFound) return std::nullopt;
   if (!digest) {
     return Error(std::move(digest).error())

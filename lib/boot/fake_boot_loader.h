@@ -9,6 +9,7 @@
 #include "lib/base/io.h"
 #include "lib/boot/boot_loader.h"
 #include "lib/boot/uki.h"
+#include "lib/kernel_cmdline/command_line.h"
 
 namespace cfs::boot {
 
@@ -19,7 +20,8 @@ class FakeBootLoader : public BootLoader {
     for (const auto& [key, stored] : stored_) {
       BootEntry entry{.id = stored.id, .digest = {}, .tries = stored.tries};
       if (Result<UkiInfo> info = read_uki(as_bytes(stored.content))) {
-        if (Result<verity::Digest> digest = pinned_digest(info->cmdline)) entry.digest = *digest;
+        if (Result<verity::Digest> digest = kernel_cmdline::pinned_digest(info->cmdline))
+          entry.digest = *digest;
       }
       entries.push_back(std::move(entry));
     }

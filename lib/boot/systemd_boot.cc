@@ -12,6 +12,7 @@
 #include "lib/boot/efi_variables.h"
 #include "lib/boot/fat_publish.h"
 #include "lib/boot/uki.h"
+#include "lib/kernel_cmdline/command_line.h"
 
 namespace cfs::boot {
 namespace {
@@ -50,7 +51,7 @@ std::string file_path(std::string_view id, const std::optional<Tries>& tries) {
 std::optional<verity::Digest> pinned_image(int fd) {
   Result<UkiInfo> info = read_uki(fd);
   if (!info) return std::nullopt;
-  Result<verity::Digest> digest = pinned_digest(info->cmdline);
+  Result<verity::Digest> digest = kernel_cmdline::pinned_digest(info->cmdline);
   return digest ? std::optional(*digest) : std::nullopt;
 }
 

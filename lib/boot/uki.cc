@@ -165,13 +165,4 @@ Result<> check_boots_image(const UkiInfo& uki, const verity::Digest& digest) {
   return {};
 }
 
-Result<verity::Digest> pinned_digest(std::string_view cmdline) {
-  std::optional<std::string> value =
-      CFS_TRY(kernel_cmdline::CommandLine::parse(cmdline).only("composefs.digest"));
-  if (!value) {
-    return make_error(ErrorCode::kNotFound, "no 'composefs.digest=' on the kernel command line");
-  }
-  return kernel_cmdline::parse_pinned_digest(*value);
-}
-
 }  // namespace cfs::boot

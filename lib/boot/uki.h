@@ -56,9 +56,4 @@ struct UkiInfo {
 /// a release and those who make it boot. Errors: kCorrupt.
 [[nodiscard]] Result<> check_boots_image(const UkiInfo& uki, const verity::Digest& digest);
 
-/// The image digest that a kernel command line pins: `composefs.digest=[v1-sha256-12:]<64 hex>`,
-/// read as cfs-mount-root reads it. Errors: kNotFound (none); kInvalidInput (not a digest, or two
-/// different ones).
-[[nodiscard]] Result<verity::Digest> pinned_digest(std::string_view cmdline);
-
 }  // namespace cfs::boot

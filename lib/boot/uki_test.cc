@@ -145,22 +145,5 @@ TEST(Uki, BootsTheImageItPins) {
   EXPECT_EQ(check_boots_image(hidden, digest).error().code, ErrorCode::kCorrupt);
 }
 
-TEST(PinnedDigest, FindsExactlyOne) {
-  EXPECT_EQ(pinned_digest(kCmdline)->hex(), kHex);
-  EXPECT_EQ(pinned_digest("composefs.digest=v1-sha256-12:" + kHex + " ro")->hex(), kHex);
-  EXPECT_EQ(pinned_digest(kCmdline + " " + kCmdline)->hex(), kHex);
-  const std::string other(64, 'b');
-  for (const std::string& bad :
-       {std::string("composefs.digest="), "composefs.digest " + kHex, "composefs.digest=?" + kHex,
-        "composefs.digest=" + kHex.substr(1), "composefs.digest=v2-sha512-12:" + kHex,
-        kCmdline + " composefs.digest=" + other}) {
-    EXPECT_EQ(pinned_digest(bad).error().code, ErrorCode::kInvalidInput) << bad;
-  }
-  for (const std::string& none :
-       {std::string(), "xcomposefs.digest=" + kHex, "init=/x -- composefs.digest=" + kHex}) {
-    EXPECT_EQ(pinned_digest(none).error().code, ErrorCode::kNotFound) << none;
-  }
-}
-
 }  // namespace
 }  // namespace cfs::boot

@@ -11,8 +11,10 @@ namespace {
 
 constexpr unsigned kMaxRootDelaySeconds = 86400;
 
+constexpr const char* kOldPin = "composefs";  // how composefs-rs once named it
 constexpr const char* kDigest = "composefs.digest";
 constexpr const char* kOnFailure = "cfs.on_failure";
+constexpr const char* kVar = "cfs.var";
 constexpr const char* kVerify = "cfs.verify";
 
 /// Every option that begins with `cfs.` or `composefs.` and means something.
@@ -23,6 +25,7 @@ struct PolicyOption {
 constexpr PolicyOption kPolicyOptions[] = {
     {kDigest, {}},
     {kOnFailure, {"reboot", "poweroff", "halt"}},
+    {kVar, {"restricted", "plain"}},
     {kVerify, {"boot", "full"}},
 };
 
@@ -49,6 +52,7 @@ Result<> check_values(const CommandLine& command_line) {
 
 std::vector<std::string> unknown_options(const CommandLine& command_line) {
   std::vector<std::string> unknown;
+  if (command_line.last(kOldPin)) unknown.emplace_back(kOldPin);
   for (const char* prefix : {"cfs.", "composefs."}) {
     for (std::string& name : command_line.names_with_prefix(prefix)) {
       if (std::none_of(std::begin(kPolicyOptions), std::end(kPolicyOptions),
@@ -72,12 +76,17 @@ std::string lower_case(std::string text) {
 Result<BootOptions> parse_boot_options(const CommandLine& command_line) {
   CFS_TRY(check_values(command_line));
   BootOptions options;
-  std::optional<std::string> digest = command_line.last(kDigest);
+  Result<verity::Digest> digest = pinned_digest(command_line);
   if (!digest) {
-    return make_error(ErrorCode::kInvalidInput,
-                      "no 'composefs.digest=' on the kernel command line");
+    Error error = std::move(digest).error();
+    if (error.code == ErrorCode::kNotFound) {
+      error.code = ErrorCode::kInvalidInput;
+      return error;
+    }
+    return std::move(error).with("in 'composefs.digest='");
   }
-  options.digest = CFS_TRY_WITH("in 'composefs.digest='", parse_pinned_digest(*digest));
+  options.digest = *digest;
+  if (command_line.last(kVar) == "plain") options.var = VarMode::kPlain;
   if (command_line.last(kVerify) == "full") options.verify = VerifyLevel::kFull;
   options.unknown = unknown_options(command_line);
   options.root = command_line.last("root").value_or(options.root);
@@ -119,6 +128,15 @@ FailureAction parse_failure_action(const CommandLine& command_line) {
 
 Result<RootSpec> parse_root_spec(const std::string& text) {
   using Kind = RootSpec::Kind;
+  if (text.find('"') != std::string::npos) {
+    return make_error(ErrorCode::kInvalidInput,
+                      "'root=" + text + "' has quotes that the kernel leaves in the value")
+        .with_hint("quote the whole option, as in \"root=LABEL=my root\", or nothing");
+  }
+  if (text == "/dev/nfs" || text == "/dev/cifs") {
+    return make_error(ErrorCode::kInvalidInput,
+                      "'root=" + text + "' stands for a network file system, not for a disk");
+  }
   if (text.substr(0, 5) == "/dev/") return RootSpec{Kind::kPath, text};
   for (auto [prefix, kind] : {std::pair<std::string_view, Kind>{"LABEL=", Kind::kLabel},
                               {"UUID=", Kind::kUuid},

@@ -21,14 +21,21 @@ enum class VerifyLevel {
   kFull,  ///< also: every file's object is there and has the digest the image names
 };
 
+/// How /var is mounted.
+enum class VarMode {
+  kRestricted,  ///< nosuid, nodev, and /var/tmp in memory, of bounded size
+  kPlain,       ///< as it is, which containers need
+};
+
 /// What the kernel command line asks for.
 struct BootOptions {
   verity::Digest digest;
   std::string root = "LABEL=cfs";
   unsigned root_delay_seconds = 30;  ///< how long to wait for the root device at most
   VerifyLevel verify = VerifyLevel::kBoot;
+  VarMode var = VarMode::kRestricted;
   std::string init = "/sbin/init";
-  std::vector<std::string> unknown;  ///< `cfs.` and `composefs.` options that mean nothing here
+  std::vector<std::string> unknown;  ///< `cfs.`, `composefs.`, `composefs`: what means nothing here
 };
 
 /// What the boot obeys. kInvalidInput: the pinned digest is missing or malformed, an option of ours
@@ -37,8 +44,8 @@ struct BootOptions {
 
 /// As parse_boot_options(), for those who write a command line into something new (cfs-build,
 /// cfs-sign): `text` must also be short enough for the kernel, `root=` must be of a form that the
-/// built-in initramfs knows, and `cfs.` and `composefs.` options of unknown name, which a boot only
-/// warns about, are refused. Errors: kInvalidInput.
+/// built-in initramfs knows, and options of ours of unknown name (BootOptions::unknown), which a
+/// boot only warns about, are refused. Errors: kInvalidInput.
 [[nodiscard]] Result<BootOptions> check_new_command_line(std::string_view text);
 
 /// `cfs.on_failure`. Never fails, because it decides what happens to failures: whatever cannot be
@@ -52,7 +59,9 @@ struct RootSpec {
   std::string value;
 };
 
-/// kInvalidInput unless LABEL=, UUID=, PARTLABEL=, PARTUUID= or /dev/….
+/// kInvalidInput unless LABEL=, UUID=, PARTLABEL=, PARTUUID= or /dev/…, and a name that a device
+/// can have: `root=LABEL="x"`, of which the kernel leaves the quotes in the value, names none, nor
+/// do the kernel's words for network file systems.
 [[nodiscard]] Result<RootSpec> parse_root_spec(const std::string& text);
 
 /// COMMAND_LINE_SIZE of x86, less the NUL: the kernel cuts off what is longer, silently.

@@ -25,16 +25,19 @@ TEST(BootOptionsTest, Defaults) {
   EXPECT_EQ(options->root_delay_seconds, 30U);
   EXPECT_EQ(options->verify, VerifyLevel::kBoot);
   EXPECT_EQ(options->init, "/sbin/init");
+  EXPECT_EQ(options->var, VarMode::kRestricted);
 }
 
 TEST(BootOptionsTest, Everything) {
-  Result<BootOptions> options = options_of(
-      kPin + "root=/dev/a root=/dev/b rootdelay=2 cfs.verify=full init=/bin/x cfs.new=1 quiet");
+  Result<BootOptions> options = options_of(kPin +
+                                           "root=/dev/a root=/dev/b rootdelay=2 cfs.verify=full "
+                                           "init=/bin/x cfs.new=1 cfs.var=plain quiet");
   ASSERT_TRUE(options);
   EXPECT_EQ(options->root, "/dev/b");
   EXPECT_EQ(options->root_delay_seconds, 2U);
   EXPECT_EQ(options->verify, VerifyLevel::kFull);
   EXPECT_EQ(options->init, "/bin/x");
+  EXPECT_EQ(options->var, VarMode::kPlain);
   EXPECT_THAT(options->unknown, ElementsAre("cfs.new"));
 }
 
@@ -44,7 +47,8 @@ TEST(BootOptionsTest, RefusesWhatCouldLoosenThePolicy) {
         "composefs.digest=?" + kHex, kPin + "composefs.digest=" + std::string(64, '8'),
         kPin + "composefs.digest=", kPin + "cfs.verify=none",
         kPin + "cfs.verify=boot cfs.verify=full", kPin + "cfs.on_failure=shell",
-        kPin + "rootdelay=-1", kPin + "rootdelay=1x"}) {
+        kPin + "rootdelay=-1", kPin + "cfs.var=open", kPin + "cfs.var=plain cfs.var=restricted",
+        kPin + "rootdelay=1x"}) {
     Result<BootOptions> options = options_of(text);
     ASSERT_FALSE(options) << text;
     EXPECT_EQ(options.error().code, ErrorCode::kInvalidInput) << text;
@@ -56,6 +60,7 @@ TEST(BootOptionsTest, AllNamesOfOursThatMeanNothingAreReported) {
   EXPECT_THAT(
       options_of(kPin + "cfs.verfy=full composefs.diegst=1 cfs.on-failure=halt -- cfs.x")->unknown,
       ElementsAre("cfs.verfy", "composefs.diegst"));
+  EXPECT_THAT(options_of(kPin + "composefs=1")->unknown, ElementsAre("composefs"));
 }
 
 TEST(NewCommandLine, IsOneThatBootsAndMeansSomething) {
@@ -102,7 +107,8 @@ TEST(RootSpecTest, Kinds) {
   check("UUID=AB-cd", Kind::kUuid, "ab-cd");
   check("PARTLABEL=cfs", Kind::kPartLabel, "cfs");
   check("PARTUUID=AB", Kind::kPartUuid, "ab");
-  for (const char* bad : {"", "vda", "LABEL=", "8:1", "ZFS=x", "label=x"}) {
+  for (const char* bad : {"", "vda", "LABEL=", "8:1", "ZFS=x", "label=x", "PARTLABEL=\"x\"",
+                          "LABEL=a\"b", "\"LABEL=x\"", "/dev/nfs", "/dev/cifs"}) {
     EXPECT_FALSE(parse_root_spec(bad)) << bad;
   }
 }

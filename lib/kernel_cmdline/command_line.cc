@@ -9,6 +9,8 @@ namespace {
 // The kernel's isspace(): ASCII white space, and 0xa0 of its Latin-1 table.
 bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r') || c == '\xa0'; }
 
+bool is_control(char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }
+
 bool same_name(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [](char x, char y) { return (x == '-' ? '_' : x) == (y == '-' ? '_' : y); });
@@ -16,42 +18,87 @@ bool same_name(std::string_view a, std::string_view b) {
 
 constexpr std::string_view kDigestPrefix = "v1-sha256-12:";
 
+/// One option as next_option() finds it.
+struct RawOption {
+  std::string_view name;
+  std::string_view value;
+  size_t end = 0;             ///< where the rest of the line begins
+  bool is_closed = true;      ///< no quote is left open
+  bool is_separator = false;  ///< the lone `--`
+};
+
+/// The option that begins at text[i], which is not white space.
+RawOption next_option(std::string_view text, size_t i) {
+  bool quoted = text[i] == '"';
+  if (quoted) ++i;
+  bool in_quotes = quoted;
+  size_t begin = i;
+  size_t equals = std::string_view::npos;
+  for (; i < text.size() && (in_quotes || !is_space(text[i])); ++i) {
+    // A leading '=' does not end a name: the kernel uses 0 for "none seen".
+    if (text[i] == '=' && equals == std::string_view::npos && i > begin) equals = i - begin;
+    if (text[i] == '"') in_quotes = !in_quotes;
+  }
+  std::string_view word = text.substr(begin, i - begin);
+  RawOption option{.name = {}, .value = {}, .end = i, .is_closed = !in_quotes};
+  if (equals == std::string_view::npos) {
+    if (quoted && word.ends_with('"')) word.remove_suffix(1);
+    option.name = word;
+    option.is_separator = word == "--";
+    return option;
+  }
+  option.name = word.substr(0, equals);
+  option.value = word.substr(equals + 1);
+  bool value_quoted = option.value.starts_with('"');
+  if (value_quoted) option.value.remove_prefix(1);
+  if ((value_quoted || quoted) && option.value.ends_with('"')) option.value.remove_suffix(1);
+  return option;
+}
+
 }  // namespace
 
 CommandLine CommandLine::parse(std::string_view text) {
   CommandLine result;
-  size_t i = 0;
-  for (;;) {
+  for (size_t i = 0;;) {
     while (i < text.size() && is_space(text[i])) ++i;
     if (i == text.size()) break;
-    bool quoted = text[i] == '"';
-    if (quoted) ++i;
-    bool in_quotes = quoted;
-    size_t begin = i;
-    size_t equals = std::string_view::npos;
-    for (; i < text.size() && (in_quotes || !is_space(text[i])); ++i) {
-      // A leading '=' does not end a name: the kernel uses 0 for "none seen".
-      if (text[i] == '=' && equals == std::string_view::npos && i > begin) equals = i - begin;
-      if (text[i] == '"') in_quotes = !in_quotes;
-    }
-    std::string_view word = text.substr(begin, i - begin);
-    bool ends_with_quote = !word.empty() && word.back() == '"';
-    Option option;
-    if (equals == std::string_view::npos) {
-      if (quoted && ends_with_quote) word.remove_suffix(1);
-      if (word == "--") break;
-      option.name = word;
-    } else {
-      option.name = word.substr(0, equals);
-      std::string_view value = word.substr(equals + 1);
-      bool value_quoted = !value.empty() && value.front() == '"';
-      if (value_quoted) value.remove_prefix(1);
-      if ((value_quoted || quoted) && !value.empty() && value.back() == '"') value.remove_suffix(1);
-      option.value = value;
-    }
-    result.options_.push_back(std::move(option));
+    RawOption option = next_option(text, i);
+    if (option.is_separator) break;
+    i = option.end;
+    result.options_.push_back({std::string(option.name), std::string(option.value)});
   }
   return result;
+}
+
+Result<> check_one_option(std::string_view text) {
+  auto refuse = [&](const char* why, const char* hint) {
+    std::string shown(text);  // on one line
+    std::replace_if(shown.begin(), shown.end(), is_control, '?');
+    return make_error(ErrorCode::kInvalidInput, "bad kernel option '" + shown + "': " + why)
+        .with_hint(hint);
+  };
+  if (text.empty()) return refuse("it is empty", "one option a list item");
+  if (!std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; })) {
+    return refuse("it is not printable ASCII", "one option a list item, on one line");
+  }
+  if (is_space(text.front())) {
+    return refuse("it begins with a blank", "one option a list item, without blanks around it");
+  }
+  RawOption option = next_option(text, 0);
+  if (!option.is_closed) {
+    return refuse("a double quote is left open",
+                  "the kernel would take all that follows for its value");
+  }
+  if (option.end != text.size()) {
+    return refuse("it is more than one option",
+                  "one option a list item; double quotes keep blanks in a value: "
+                  "'dyndbg=\"file drivers/usb/* +p\"'");
+  }
+  if (option.is_separator) {
+    return refuse("what follows is for init and not for the kernel",
+                  "cfs's own option comes last and must be seen by the kernel");
+  }
+  return {};
 }
 
 std::optional<std::string> CommandLine::last(std::string_view name) const {
@@ -84,6 +131,18 @@ std::vector<std::string> CommandLine::names_with_prefix(std::string_view prefix)
     }
   }
   return names;
+}
+
+Result<verity::Digest> pinned_digest(const CommandLine& command_line) {
+  std::optional<std::string> value = CFS_TRY(command_line.only("composefs.digest"));
+  if (!value) {
+    return make_error(ErrorCode::kNotFound, "no 'composefs.digest=' on the kernel command line");
+  }
+  return parse_pinned_digest(*value);
+}
+
+Result<verity::Digest> pinned_digest(std::string_view text) {
+  return pinned_digest(CommandLine::parse(text));
 }
 
 Result<verity::Digest> parse_pinned_digest(std::string_view value) {

@@ -37,6 +37,16 @@ class CommandLine {
   std::vector<Option> options_;
 };
 
+/// kInvalidInput unless `text` is one option and nothing else, so that it can be put into a line
+/// without changing what its neighbours mean: no white space outside of quotes, quotes closed, not
+/// the lone `--`, printable ASCII. The hint says how it is to be written.
+[[nodiscard]] Result<> check_one_option(std::string_view text);
+
+/// The image digest that the kernel command line `text` pins, read as cfs-mount-root reads it.
+/// Errors: kNotFound (no `composefs.digest=`); kInvalidInput (not a digest, or two different ones).
+[[nodiscard]] Result<verity::Digest> pinned_digest(std::string_view text);
+[[nodiscard]] Result<verity::Digest> pinned_digest(const CommandLine& command_line);
+
 /// The value of `composefs.digest=` and of the mount option `digest=`: 64 hex digits, on the kernel
 /// command line optionally after "v1-sha256-12:". kInvalidInput for anything else, and for nothing.
 [[nodiscard]] Result<verity::Digest> parse_pinned_digest(std::string_view value);

@@ -76,5 +76,63 @@ TEST(PinnedDigest, OnlyWholeSha256Digests) {
   EXPECT_EQ(parse_pinned_digest("").error().message, "the digest is empty");
 }
 
+TEST(PinnedDigest, FindsExactlyOne) {
+  const std::string pin = "quiet composefs.digest=" + kHex;
+  EXPECT_EQ(pinned_digest(pin)->hex(), kHex);
+  EXPECT_EQ(pinned_digest("composefs.digest=v1-sha256-12:" + kHex + " ro")->hex(), kHex);
+  EXPECT_EQ(pinned_digest(pin + " " + pin)->hex(), kHex);
+  EXPECT_EQ(pinned_digest("\"composefs.digest=" + kHex + "\" a")->hex(), kHex);
+  const std::string other(64, 'b');
+  for (const std::string& bad :
+       {std::string("composefs.digest="), "composefs.digest " + kHex, "composefs.digest=?" + kHex,
+        "composefs.digest=" + kHex.substr(1), "composefs.digest=v2-sha512-12:" + kHex,
+        pin + " composefs.digest=" + other}) {
+    EXPECT_EQ(pinned_digest(bad).error().code, ErrorCode::kInvalidInput) << bad;
+  }
+  for (const std::string& none :
+       {std::string(), "xcomposefs.digest=" + kHex, "init=/x -- composefs.digest=" + kHex}) {
+    EXPECT_EQ(pinned_digest(none).error().code, ErrorCode::kNotFound) << none;
+  }
+}
+
+TEST(OneOption, AsPeopleWriteThem) {
+  for (const char* good :
+       {"quiet", "console=ttyS0", R"(dyndbg="file drivers/usb/* +p")", R"("root=LABEL=my root")",
+        R"(root="PARTLABEL=Arch Linux")", "1", "a=b=c", R"(a="")", R"(x=a"b c"d)", "=x", "---"}) {
+    EXPECT_TRUE(check_one_option(good)) << good;
+  }
+  for (const char* bad :
+       {"", " ", "quiet splash", " quiet", "quiet ", "a\nb", "a\tb", "caf\xc3\xa9", "a=\x7f",
+        R"(foo="unterminated)", R"(")", R"(a"b c)", "--", R"("--")", R"("a b" c)",
+        "init=/bin/sh -- -c foo", R"(dyndbg="file a" b)"}) {
+    Result<> one = check_one_option(bad);
+    ASSERT_FALSE(one) << bad;
+    EXPECT_EQ(one.error().code, ErrorCode::kInvalidInput) << bad;
+    EXPECT_FALSE(one.error().hint.empty()) << bad;
+  }
+}
+
+// An option that passes is read the same alone and between others, and leaves those alone.
+TEST(OneOption, DoesNotChangeItsNeighbours) {
+  constexpr std::string_view kAlphabet = "ab=\" -";
+  uint64_t total = 1;
+  for (int length = 1; length <= 6; ++length) {
+    total *= kAlphabet.size();
+    for (uint64_t number = 0; number < total; ++number) {
+      std::string text;
+      for (uint64_t rest = number; text.size() < static_cast<size_t>(length);
+           rest /= kAlphabet.size()) {
+        text += kAlphabet[rest % kAlphabet.size()];
+      }
+      if (!check_one_option(text)) continue;
+      CommandLine alone = CommandLine::parse(text);
+      CommandLine line = CommandLine::parse("first=1 " + text + " last=2");
+      ASSERT_EQ(line.names_with_prefix("").size(), 3U) << text;
+      ASSERT_EQ(line.names_with_prefix("")[1], alone.names_with_prefix("")[0]) << text;
+      ASSERT_EQ(line.last("last"), "2") << text;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace cfs::kernel_cmdline

@@ -96,6 +96,14 @@ Result<> attach(int mount_fd, const std::string& target) {
   return {};
 }
 
+Result<> attach_to(int mount_fd, int directory_fd) {
+  if (::move_mount(mount_fd, "", directory_fd, "",
+                   MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0) {
+    return errno_error("cannot mount on an open directory");
+  }
+  return {};
+}
+
 Result<> move_mount_to(const std::string& from, const std::string& to) {
   if (::move_mount(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), 0) != 0) {
     return errno_error("cannot move the mount " + quoted(from) + " to " + quoted(to));

@@ -38,6 +38,9 @@ class FsContext {
 /// Attaches the detached mount `mount_fd` at `target`.
 [[nodiscard]] Result<> attach(int mount_fd, const std::string& target);
 
+/// Attaches the detached mount `mount_fd` on the directory `directory_fd`.
+[[nodiscard]] Result<> attach_to(int mount_fd, int directory_fd);
+
 /// Moves the mount at `from` to `to`.
 [[nodiscard]] Result<> move_mount_to(const std::string& from, const std::string& to);
 

@@ -7,6 +7,7 @@
 
 #include "lib/json/canonical.h"
 #include "lib/json/reader.h"
+#include "lib/kernel_cmdline/command_line.h"
 #include "lib/transport/manifest.h"
 
 namespace cfs::release {
@@ -56,17 +57,10 @@ Result<std::string> read_line(const json::Reader& reader, size_t max_bytes) {
 
 Result<> check_pinned_digest(const json::Reader& cmdline, std::string_view text,
                              const verity::Digest& image) {
-  constexpr std::string_view kOption = "composefs.digest=";
-  constexpr std::string_view kAlgorithm = "v1-sha256-12:";
-  while (!text.empty()) {
-    size_t end = std::min(text.find(' '), text.size());
-    std::string_view word = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (!word.starts_with(kOption)) continue;
-    word.remove_prefix(kOption.size());
-    if (word.starts_with(kAlgorithm)) word.remove_prefix(kAlgorithm.size());
-    if (word != image.hex()) return cmdline.refuse("pins another image than this release's");
-  }
+  Result<verity::Digest> pinned = kernel_cmdline::pinned_digest(text);
+  if (!pinned && pinned.error().code == ErrorCode::kNotFound) return {};
+  if (!pinned) return cmdline.refuse("pins no image: " + pinned.error().message);
+  if (*pinned != image) return cmdline.refuse("pins another image than this release's");
   return {};
 }
 

@@ -136,6 +136,9 @@ TEST(DescriptionTest, EveryFieldIsChecked) {
       {"kernel.cmdline", "a\tb"},
       {"kernel.cmdline", "composefs.digest=" + std::string(64, 'b')},
       {"kernel.cmdline", "x composefs.digest=v1-sha256-12:" + std::string(64, 'b')},
+      {"kernel.cmdline", "\"composefs.digest=" + std::string(64, 'b') + "\""},
+      {"kernel.cmdline",
+       "composefs.digest=" + std::string(64, 'a') + " composefs.digest=" + std::string(64, 'b')},
       {"kernel.cmdline", "composefs.digest="},
       {"files", json::Value::Object{}},
       {"files", json::Value::Array(65, file)},
@@ -161,6 +164,8 @@ TEST(DescriptionTest, EveryFieldIsChecked) {
   EXPECT_TRUE(parse_description(with("files", json::Value::Array{file})));
   EXPECT_TRUE(parse_description(
       with("kernel.cmdline", "composefs.digest=v1-sha256-12:" + std::string(64, 'a') + " quiet")));
+  EXPECT_TRUE(parse_description(with(
+      "kernel.cmdline", "composefs.digest=" + std::string(64, 'A') + " -- composefs.digest=x")));
 }
 
 TEST(DescriptionTest, SchemaAndSize) {

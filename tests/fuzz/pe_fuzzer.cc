@@ -5,6 +5,7 @@
 
 #include "lib/boot/pe.h"
 #include "lib/boot/uki.h"
+#include "lib/kernel_cmdline/command_line.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace cfs;
@@ -12,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   constexpr std::string_view kCmdline = "composefs.digest=";
   Bytes file = std::as_bytes(std::span(data, size));
   Result<UkiInfo> info = read_uki(file);
-  if (info) (void)pinned_digest(info->cmdline);
+  if (info) (void)kernel_cmdline::pinned_digest(info->cmdline);
 
   const NewSection sections[] = {{".linux", as_bytes("MZ")}, {".cmdline", as_bytes(kCmdline)}};
   Result<std::vector<std::byte>> extended = append_sections(file, sections);

@@ -27,7 +27,8 @@ files:
   - {path: /etc/localtime, symlink: ../x}
   - {path: /srv, directory: true}
   - {match: "/usr/**", exclude: true, optional: true}
-kernel: {package: linux-image-amd64, initramfs: {modules: [erofs]}, cmdline: [quiet, "cfs.verify=full"]}
+kernel: {package: linux-image-amd64, initramfs: {modules: [i6300esb], drivers: [virtio, nvme]},
+         cmdline: [quiet, "cfs.verify=full", 'dyndbg="file drivers/usb/* +p"', '"root=LABEL=my root"']}
 reproducible: {source_date_epoch: 0, normalize: [logs]}
 allow: [extensions-from-var]
 """)
@@ -57,6 +58,8 @@ MISTAKES = [
     (["files", 2, "directory"], False),
     (["files", 3, "owner"], "0:0"),
     (["kernel", "cmdline"], ["a b"]),
+    (["kernel", "cmdline"], ['a="b']),
+    (["kernel", "initramfs", "drivers"], ["floppy"]),
     (["kernel", "cmdline"], ["composefs.digest=00"]),
     (["kernel", "initramfs", "module"], []),
     (["reproducible", "normalize"], ["logs", "logs"]),

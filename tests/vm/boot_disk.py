@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes the disk of the boot tests: a device's file system (docs/FORMATS.md) with a small busybox root.
 
-    boot_disk.py --cache DIR --work DIR --mkcomposefs PROGRAM
+    boot_disk.py --cache DIR --work DIR --mkcomposefs PROGRAM --cfs-build PROGRAM --mount-root PROGRAM
 
-Leaves in WORK: boot.img, and boot.json with the digests of the image, of init and of the data files."""
+Leaves in WORK: boot.img, boot.json with the digests of the image, of init and of the data files, and
+boot.initramfs, the built-in initramfs with its default drivers."""
 
 import argparse
 import json
@@ -30,8 +31,13 @@ echo "guest: etc kept $(busybox cat /etc/hostname)"
 echo now >/etc/changed && echo "guest: etc after [$(busybox cat /etc/changed)]"
 echo "guest: var before [$(busybox cat /var/changed 2>/dev/null)]"
 echo now >/var/changed && echo "guest: var after [$(busybox cat /var/changed)]"
-echo now >/sysroot/cfs/tmp/x && echo "guest: sysroot writable"
-busybox grep ' /sysroot ' /proc/mounts | busybox sed 's/^/guest: sysroot /'
+echo now 2>/dev/null >/sysroot/cfs/tmp/x || echo "guest: sysroot read-only"
+busybox grep -E ' /(sysroot|var|var/tmp) ' /proc/mounts | busybox sed 's/^/guest: mount /'
+echo now >/var/tmp/x && echo "guest: var/tmp mode $(busybox stat -c %a /var/tmp)"
+echo "guest: modules $(busybox cut -d' ' -f1 /proc/modules | busybox sort | busybox tr '\n' ' ')"
+case "$*" in
+  *by-hand*) /usr/lib/cfs/cfs-mount-root /sysroot; echo "guest: by hand $?" ;;
+esac
 echo x 2>/dev/null >/usr/x || echo "guest: root read-only"
 echo "guest: initramfs [$(busybox ls -A /proc/1/root/../init 2>/dev/null)]"
 busybox dmesg | busybox grep -E 'overlayfs|fs-verity|EROFS|erofs|cfs:' | busybox sed 's/^/guest: dmesg /'
@@ -75,19 +81,22 @@ def object_digest(path):
 
 def main():
     parser = argparse.ArgumentParser()
-    for option in ("--cache", "--work", "--mkcomposefs"):
+    for option in ("--cache", "--work", "--mkcomposefs", "--cfs-build", "--mount-root"):
         parser.add_argument(option, required=True, type=pathlib.Path)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     kernel = vm.kernel(arguments.cache)
+    initramfs = vm.builtin_initramfs(kernel, arguments.work / "initramfs", arguments.cfs_build, arguments.mount_root)
+    initramfs.replace(arguments.work / "boot.initramfs")
     disk = vm.empty_disk(arguments.work / "boot.img.part", 64)
     tree = "root-tree/"
     busybox = pathlib.Path(vm.tool("busybox"))
-    files = [(tree + "bin/busybox", busybox), (tree + "sbin/init", INIT), (tree + "etc/hostname", "cfs-guest\n")]
+    files = [(tree + "bin/busybox", busybox), (tree + "sbin/init", INIT), (tree + "etc/hostname", "cfs-guest\n"),
+             (tree + "usr/lib/cfs/cfs-mount-root", arguments.mount_root)]
     files += [(tree + f"data/{name}", content) for name, content in DATA.items()]
     files += [(tree + f"many/{name}", "") for name in MANY]
-    files += [(tree + f"{name}/.keep", "") for name in ("dev", "proc", "sys", "run", "var", "sysroot", "usr", "tmp")]
-    script = "chmod 755 /root-tree/bin/busybox /root-tree/sbin/init\nln -s busybox /root-tree/bin/sh\n" + SCRIPT
+    files += [(tree + f"{name}/.keep", "") for name in ("dev", "proc", "sys", "run", "var", "sysroot", "tmp")]
+    script = "chmod 755 /root-tree/bin/busybox /root-tree/sbin/init /root-tree/usr/lib/cfs/cfs-mount-root\nln -s busybox /root-tree/bin/sh\n" + SCRIPT
     programs = [("usr/sbin/mkfs.ext4", vm.tool("mkfs.ext4")), ("usr/bin/fsverity", vm.tool("fsverity")),
                 ("usr/bin/mkcomposefs", arguments.mkcomposefs)]
     text = vm.run_script(kernel, script, arguments.work, disks=[disk], programs=programs, files=files, name="boot_disk")

@@ -13,6 +13,7 @@ import os
 import pathlib
 import shutil
 import threading
+import uuid
 
 import debian_guest
 import vm
@@ -70,6 +71,35 @@ class Line:
         vm.run("cfs-sign", "publish", self.repository, "--keys", self.keys)
 
 
+def partitions(disk):
+    return json.loads(vm.run("sfdisk", "--json", disk))["partitiontable"]["partitions"]
+
+
+def add_foreign_partitions(disk):
+    """What somebody might add: a /home and swap space, by the types that systemd mounts unasked."""
+    with open(disk, "r+b") as file:
+        file.truncate(disk.stat().st_size + (80 << 20))
+    vm.run("sfdisk", "-q", "--relocate", "gpt-bak-std", disk)
+    vm.run("sfdisk", "-q", "--append", disk,
+           input="size=32MiB, type=933AC7E1-2EB4-4F13-B844-0E14E2AEF915\n"
+                 "size=32MiB, type=0657FD6D-A4AB-43C4-84E5-0933C84B4F4F\n")
+    for partition, *make in zip(partitions(disk)[-2:], ("mkfs.ext4", "mkswap"), ("-q", "-f")):
+        part = vm.empty_disk(disk.with_suffix(".part"), 32)
+        vm.run(*make, part)
+        vm.run("dd", f"if={part}", f"of={disk}", "bs=512", f"seek={partition['start']}", "conv=notrunc", "status=none")
+        part.unlink()
+
+
+def foreign_copy(disk, copy):
+    """A copy of the disk as somebody might plug in: the same root, another /var, and ids of its own."""
+    vm.copy_disk(disk, copy)
+    for number, partition in enumerate(partitions(copy), start=1):
+        vm.run("sfdisk", "-q", "--part-uuid", copy, number, str(uuid.uuid4()))
+    root = f"{copy}?offset={partitions(copy)[1]['start'] * 512}"
+    vm.debugfs(root, "rm /cfs/state/var/lib/kept", write=True)
+    return copy
+
+
 def objects(line, digest):
     """Digests of the objects a published release needs."""
     manifest = (line.repository / "rel" / digest / "manifest").read_text().splitlines()
@@ -108,6 +138,13 @@ def check_release(guest, number, digest):
     state = guest.command("systemctl is-system-running --wait || systemctl --failed --no-legend")
     vm.check(state == "running", f"the system is {state}")
     vm.check(guest.command(f"cat {MARKER}").startswith(f"{number} "), "the root is another release's")
+    for path, options in (("/sysroot", "ro,nosuid,nodev"), ("/var", "rw,nosuid,nodev"), ("/var/tmp", "rw,nosuid,nodev")):
+        found = guest.command(f"findmnt -nro OPTIONS {path}")
+        vm.check(found.startswith(options), f"{path} is mounted {found}")
+    # Nothing of a disk is mounted because of its type.
+    guest.command("ls /home")
+    vm.check("/home" not in guest.command("cat /proc/mounts"), "a partition for /home was mounted")
+    vm.check(len(guest.command("cat /proc/swaps").splitlines()) == 1, "a swap partition is in use")
     vm.check("Read-only" in guest.command("echo x > /usr/bin/ls", check=False), "/usr can be written")
 
 
@@ -135,6 +172,7 @@ def scenario():
            "--device-url", f"http://10.0.2.2:{server.port}",
            "--root", line.repository / "metadata/1.root.json", "--name", "debian-minimal")
 
+    add_foreign_partitions(disk)
     other = decoy(work)
     with debian_guest.boot(disk, work, disks_before=[other]) as guest:
         check_release(guest, 1, first["image"]["digest"])
@@ -162,8 +200,11 @@ def scenario():
         print(guest.command("cfs-deploy rollback"))
         guest.reboot()
 
-    with debian_guest.boot(disk, work) as guest:
+    # The firmware starts from the device's own disk, which is not the first.
+    with debian_guest.boot(disk, work, disks_before=[foreign_copy(disk, work / "copy.img")]) as guest:
         check_release(guest, 1, first["image"]["digest"])
+        vm.check(guest.command("findmnt -nro SOURCE /sysroot").startswith("/dev/vdb"), "the root is on the other disk")
+        vm.check(guest.command("cat /var/lib/kept") == "kept", "/var is the other disk's")
         print(guest.command("cfs-deploy status"))
         guest.power_off()
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boots the disk of boot_disk.py with an initramfs made by Debian's mkinitramfs and our hook.
 
-    initramfs_tools_test.py --cache DIR --work DIR --mount-root PROGRAM --hook DIR"""
+    initramfs_tools_test.py --cache DIR --work DIR --cfs-build PROGRAM --mount-root PROGRAM --hook DIR"""
 
 import argparse
 import os
@@ -54,7 +54,7 @@ def make_initramfs(kernel, mount_root, hook, work):
 
 def main():
     parser = argparse.ArgumentParser()
-    for option in ("--cache", "--work", "--mount-root", "--hook"):
+    for option in ("--cache", "--work", "--cfs-build", "--mount-root", "--hook"):
         parser.add_argument(option, required=True, type=pathlib.Path)
     arguments = parser.parse_args()
     arguments.scenario = "initramfs_tools"
@@ -64,11 +64,12 @@ def main():
     text = machine.boots(options="root=LABEL=cfs ro cfs.verify=full")
     boot_test.reads(text, "first")
     boot_test.reads(text, "second")
+    boot_test.says(text, boot_test.FAST_SHA256)
     boot_test.says(text, "volatile-root /dev/block/254:0")
     boot_test.says(text, r"etc before \[\]")
     boot_test.says(text, r"etc after \[now\]")
     boot_test.says(text, r"var after \[now\]")
-    boot_test.says(text, "sysroot writable")
+    boot_test.says(text, "sysroot read-only")
     boot_test.says(text, "root read-only")
 
     text = machine.fails("image-missing", boot_test.OTHER_DIGEST, options="root=LABEL=cfs",

@@ -32,6 +32,11 @@ KERNEL_PACKAGE = "linux-image-6.12-cloud-amd64"
 OVMF_CODE = pathlib.Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 OVMF_VARS = pathlib.Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 LAST_LINES = 40
+VIRTIO_DISK = ("virtio-blk-pci,drive={drive}",)
+SERIAL_CONSOLE = ("-serial", "stdio")
+# A console that the guest's systemd starts a login on without being told to.
+VIRTIO_CONSOLE = ("-serial", "none", "-chardev", "stdio,id=console", "-device", "virtio-serial-pci",
+                  "-device", "virtconsole,chardev=console")
 
 
 class VmError(Exception):
@@ -192,17 +197,24 @@ class Cpio:
         self._out.write(b"\0" * (-self._out.tell() % 4))
 
 
-def mount_root_initramfs(kernel, binary, path, modules=("virtio_pci", "virtio_blk", "ext4", "erofs", "overlay", "loop")):
-    """The built-in initramfs: cfs-mount-root as /init and the modules it shall load."""
-    archive = Cpio()
-    archive.file("init", pathlib.Path(binary), 0o755)
-    listing = []
-    for module in kernel.load_order(modules):
-        name = f"usr/lib/cfs/modules.d/{_module_name(module)}.ko"
-        archive.file(name, kernel.module(module))
-        listing.append("/" + name)
-    archive.file("usr/lib/cfs/modules", "\n".join(listing) + "\n")
-    return archive.write(path)
+def builtin_initramfs(kernel, work, cfs_build, mount_root, kernel_section="{}"):
+    """The initramfs that cfs-build makes for `kernel`. `kernel_section`: the manifest's."""
+    work = pathlib.Path(work)
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "manifest.yaml").write_text(BUILTIN_MANIFEST.format(root=kernel.root.resolve(), kernel=kernel_section))
+    run(cfs_build, "build", work / "manifest.yaml", "-o", work / "out", "--mount-root", mount_root)
+    return work / "out/initramfs"
+
+
+# No tree but the kernel package's: only the initramfs of the output is of use.
+BUILTIN_MANIFEST = """\
+cfs: 1
+image: {{name: initramfs, version: "1", epoch: 1}}
+sources:
+  - {{id: boot, dir: {{path: "{root}/boot", into: /boot}}}}
+  - {{id: modules, dir: {{path: "{root}/lib", into: /usr/lib}}}}
+kernel: {kernel}
+"""
 
 
 GUEST_INIT = """#!/bin/busybox sh
@@ -252,14 +264,15 @@ class Guest:
 
     kernel, initrd, cmdline: direct boot. ovmf=True: boots from disks[boot_disk] through UEFI firmware
     (`variables`, a file kept by the caller, is created when it is missing).
-    disks: raw images, /dev/vda, /dev/vdb, …. network: user networking, the host's loopback is 10.0.2.2.
+    disks: raw images, /dev/vda, /dev/vdb, …; disk_device: QEMU's controllers, if any, and then the device of a disk.
+    console: where the text goes. network: user networking, the host's loopback is 10.0.2.2.
     fw_cfg: {name: file}. arguments: more of QEMU's own."""
 
-    def __init__(self, *, kernel=None, initrd=None, cmdline="", disks=(), memory_mib=1024, processors=1,
-                 network=False, ovmf=False, boot_disk=0, variables=None, fw_cfg=None, arguments=(), log=None, timeout=120):
+    def __init__(self, *, kernel=None, initrd=None, cmdline="", disks=(), disk_device=VIRTIO_DISK, memory_mib=1024,
+                 processors=1, network=False, ovmf=False, boot_disk=0, variables=None, fw_cfg=None, arguments=(),
+                 console=SERIAL_CONSOLE, log=None, timeout=120):
         command = [tool("qemu-system-x86_64"), *QEMU_CPU, "-machine", "q35", "-m", str(memory_mib), "-smp", str(processors),
-                   "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio",
-                   "-device", "virtio-rng-pci"]
+                   "-nodefaults", "-display", "none", "-no-reboot", *console, "-device", "virtio-rng-pci"]
         if kernel:
             command += ["-kernel", str(kernel), "-append",
                         "console=ttyS0 panic=-1 printk.devkmsg=on " + cmdline]
@@ -273,8 +286,12 @@ class Guest:
             command += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}",
                         "-drive", f"if=pflash,format=raw,unit=1,file={variables}"]
         for number, disk in enumerate(disks):
-            command += ["-drive", f"file={disk},if=none,format=raw,id=disk{number},cache=unsafe",
-                        "-device", f"virtio-blk-pci,drive=disk{number}" + (",bootindex=0" if ovmf and number == boot_disk else "")]
+            command += ["-drive", f"file={disk},if=none,format=raw,id=disk{number},cache=unsafe"]
+            *controllers, device = disk_device
+            for controller in controllers if number == 0 else ():
+                command += ["-device", controller]
+            device = device.format(drive=f"disk{number}", number=number)
+            command += ["-device", device + (",bootindex=0" if ovmf and number == boot_disk else "")]
         if network:
             command += ["-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0"]
         for name, file in (fw_cfg or {}).items():

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <gmock/gmock.h>
+#include "initramfs/root_device.h"
 
+#include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
-#include "initramfs/failure.h"
-#include "initramfs/modules.h"
-#include "initramfs/root_device.h"
 #include "lib/base/io.h"
 
 namespace cfs::initramfs {
@@ -15,21 +14,6 @@ namespace {
 
 using kernel_cmdline::parse_root_spec;
 using kernel_cmdline::RootSpec;
-using ::testing::ElementsAre;
-
-TEST(FailureNameTest, ImagesHaveFour) {
-  auto name = [](ErrorCode code) { return failure_name(Stage::kImage, make_error(code, "")); };
-  EXPECT_EQ(name(ErrorCode::kNotFound), "image-missing");
-  EXPECT_EQ(name(ErrorCode::kNoVerity), "image-no-verity");
-  EXPECT_EQ(name(ErrorCode::kDigestMismatch), "image-digest");
-  EXPECT_EQ(name(ErrorCode::kIo), "image");
-  EXPECT_EQ(failure_name(Stage::kMount, make_error(ErrorCode::kNotFound, "")), "mount");
-}
-
-TEST(ModuleList, SkipsCommentsAndEmptyLines) {
-  EXPECT_THAT(parse_module_list("# load order\n/a.ko\n\n/b.ko"), ElementsAre("/a.ko", "/b.ko"));
-  EXPECT_THAT(parse_module_list(""), ElementsAre());
-}
 
 std::vector<std::byte> ext4_superblock(const std::string& label) {
   std::vector<std::byte> bytes(kIdentifyBytes);
@@ -137,8 +121,14 @@ class BlockDevices : public ::testing::Test {
     kernel_cmdline::RootSpec spec = *kernel_cmdline::parse_root_spec(text);
     if (spec.kind == kernel_cmdline::RootSpec::Kind::kPath)
       spec.value = dev() + spec.value.substr(4);
-    std::optional<RootDevice> device = *find_root_device(spec, block_class(), dev());
-    return device ? device->path.substr(dev().size() + 1) : "";
+    std::string found;
+    const std::vector<BlockDevice> devices = *list_block_devices(block_class(), dev());
+    for (const BlockDevice& device : devices) {
+      if (is_meant(spec, device)) {
+        found += (found.empty() ? "" : " ") + device.path.substr(dev().size() + 1);
+      }
+    }
+    return found;
   }
   std::string block_class() { return directory_.path() + "/block"; }
   std::string dev() { return directory_.path() + "/dev"; }
@@ -156,7 +146,7 @@ TEST_F(BlockDevices, AreFoundByEveryKindOfName) {
   add("vdb", "DEVTYPE=disk\n", ext4_superblock("data"));
   EXPECT_EQ(find("LABEL=cfs"), "vda2");
   EXPECT_EQ(find("LABEL=data"), "vdb");
-  EXPECT_EQ(find("UUID=00010203-0405-0607-0809-0A0B0C0D0E0F"), "vda2") << "the first of two";
+  EXPECT_EQ(find("UUID=00010203-0405-0607-0809-0A0B0C0D0E0F"), "vda2 vdb");
   EXPECT_EQ(find("PARTLABEL=cfs root"), "vda2");
   EXPECT_EQ(find("PARTUUID=03020102-0504-0706-0809-0A0B0C0D0E0F"), "vda2");
   EXPECT_EQ(find("PARTUUID=03020103-0504-0706-0809-0a0b0c0d0e0f"), "");
@@ -164,6 +154,18 @@ TEST_F(BlockDevices, AreFoundByEveryKindOfName) {
   EXPECT_EQ(find("LABEL=cf"), "");
   EXPECT_EQ(find("PARTLABEL=cfs"), "");
   EXPECT_EQ(find("PARTLABEL=esp"), "") << "no file system we know";
+  EXPECT_EQ((*list_block_devices(block_class(), dev()))[2].disk, "vda");
+}
+
+TEST_F(BlockDevices, AreToldOfWhenNoneFits) {
+  ASSERT_TRUE(make_directories(AT_FDCWD, block_class()));
+  EXPECT_EQ(describe_devices(*list_block_devices(block_class(), dev())), "none");
+  add("sda", "DEVTYPE=disk\n", ext4_superblock("data"));
+  add("sr0", "DEVTYPE=disk\n", as_bytes("x"));
+  add("loop0", "DEVTYPE=disk\n", as_bytes("x"));
+  ASSERT_TRUE(write_file_atomically(AT_FDCWD, block_class() + "/loop0/size", as_bytes("0\n")));
+  EXPECT_EQ(describe_devices(*list_block_devices(block_class(), dev())),
+            dev() + "/sda (ext4 'data'), " + dev() + "/sr0");
 }
 
 }  // namespace

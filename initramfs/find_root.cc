@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "initramfs/find_root.h"
+
+#include <sys/mount.h>
+#include <time.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <vector>
+
+#include "initramfs/compose_root.h"
+#include "initramfs/root_device.h"
+#include "initramfs/uevent.h"
+#include "lib/base/io.h"
+#include "lib/boot/efi_variables.h"
+#include "lib/mount/composefs_mount.h"
+#include "lib/mount/fs_context.h"
+
+namespace cfs::initramfs {
+namespace {
+
+constexpr char kBlockClass[] = "/sys/class/block";
+constexpr char kFirmware[] = "/sys/firmware/efi";
+constexpr int kLookAgainMs = 100;  // at the latest
+
+double now_seconds() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+/// The partition that the boot loader was started from; "": nobody said.
+std::string boot_partition(ModuleLoader& modules) {
+  if (!stat_at(AT_FDCWD, kFirmware, 0)) return "";
+  (void)modules.load_for("fs-efivarfs");
+  auto read = []() -> Result<std::optional<std::string>> {
+    mount::FsContext context = CFS_TRY(mount::FsContext::open("efivarfs"));
+    CFS_TRY(context.create());
+    UniqueFd variables = CFS_TRY(context.mount(MOUNT_ATTR_RDONLY));
+    return boot::booted_partition("/proc/self/fd/" + std::to_string(variables.get()));
+  };
+  Result<std::optional<std::string>> partition = read();
+  if (!partition) log_warning(partition.error().describe());
+  return partition && *partition ? **partition : std::string();
+}
+
+struct Failure {
+  Stage stage;
+  Error error;
+};
+
+/// Mounts `device` read-only and looks for the pinned image in it.
+Result<UniqueFd> mount_candidate(const BlockDevice& device, const verity::Digest& digest,
+                                 ModuleLoader& modules, Stage& stage) {
+  stage = Stage::kDevice;
+  (void)modules.load_for("fs-" + device.superblock->type);
+  std::string doing = "while mounting '" + device.path + "'";
+  mount::FsContext context = CFS_TRY_WITH(doing, mount::FsContext::open(device.superblock->type));
+  CFS_TRY_WITH(doing, context.set_string("source", device.path));
+  CFS_TRY_WITH(doing, context.set_flag("ro"));
+  CFS_TRY_WITH(doing, context.create());
+  UniqueFd mounted = CFS_TRY_WITH(doing, context.mount(0));
+  stage = Stage::kImage;
+  UniqueFd image =
+      CFS_TRY_WITH("on '" + device.path + "'", open_pinned_image(mounted.get(), digest));
+  CFS_TRY_WITH("on '" + device.path + "'", mount::check_image_digest(image.get(), digest));
+  return mounted;
+}
+
+/// All that was found so far.
+class Search {
+ public:
+  Search(const kernel_cmdline::RootSpec& spec, const verity::Digest& digest,
+         std::string boot_partition)
+      : spec_(spec), digest_(digest), boot_partition_(std::move(boot_partition)) {}
+
+  Result<> look(ModuleLoader& modules) {
+    devices_ = CFS_TRY(list_block_devices(kBlockClass, "/dev"));
+    std::set<std::string> boot_disks;
+    for (const BlockDevice& device : devices_) {
+      if (!boot_partition_.empty() && device.partition_uuid == boot_partition_) {
+        boot_disks.insert(device.disk);
+      }
+    }
+    // The partitions of a disk appear one after the other: at the next look all are there.
+    boot_disk_ = boot_partition_.empty() ? BootDisk::kUnknown
+                 : was_boot_disk_here_   ? BootDisk::kHere
+                                         : BootDisk::kAwaited;
+    was_boot_disk_here_ = !boot_disks.empty();
+    for (const BlockDevice& device : devices_) {
+      if (!is_meant(spec_, device) || mounts_.contains(device.path) ||
+          failures_.contains(device.path)) {
+        continue;
+      }
+      Stage stage = Stage::kDevice;
+      Result<UniqueFd> mounted = mount_candidate(device, digest_, modules, stage);
+      if (mounted) {
+        mounts_[device.path] = *std::move(mounted);
+        candidates_.push_back({.path = device.path});
+        disks_.push_back(device.disk);
+        continue;
+      }
+      if (boot_disks.contains(device.disk) || first_failed_.empty()) first_failed_ = device.path;
+      failures_.emplace(device.path, Failure{stage, std::move(mounted).error()});
+    }
+    for (size_t i = 0; i < candidates_.size(); ++i) {
+      candidates_[i].is_on_boot_disk = boot_disks.contains(disks_[i]);
+    }
+    return {};
+  }
+
+  Result<std::optional<FoundRoot>> choose(bool is_last_look) {
+    std::optional<size_t> chosen = CFS_TRY(choose_candidate(candidates_, boot_disk_, is_last_look));
+    if (!chosen) return std::optional<FoundRoot>();
+    const Candidate& candidate = candidates_[*chosen];
+    if (boot_disk_ != BootDisk::kUnknown && !candidate.is_on_boot_disk) {
+      log_warning("the root is on '" + candidate.path +
+                  "', which is not on the disk that the firmware booted from");
+    }
+    return std::optional<FoundRoot>(FoundRoot{candidate.path, std::move(mounts_[candidate.path])});
+  }
+
+  Error why_not(unsigned seconds, Stage& stage) {
+    auto failed = failures_.find(first_failed_);
+    if (failed != failures_.end()) {
+      stage = failed->second.stage;
+      Error error = std::move(failed->second.error);
+      if (failures_.size() == 1) return error;
+      return std::move(error).with("and " + std::to_string(failures_.size() - 1) +
+                                   " other file systems that 'root=' fits cannot be booted");
+    }
+    stage = Stage::kDevice;
+    Error error = make_error(ErrorCode::kNotFound,
+                             "no ext4 or btrfs file system '" + spec_.value + "' appeared within " +
+                                 std::to_string(seconds) +
+                                 " s; block devices seen: " + describe_devices(devices_));
+    if (devices_.empty()) error.hint = "the initramfs has no driver for this machine's disk";
+    return error;
+  }
+
+ private:
+  kernel_cmdline::RootSpec spec_;
+  verity::Digest digest_;
+  std::string boot_partition_;
+  BootDisk boot_disk_ = BootDisk::kUnknown;
+  bool was_boot_disk_here_ = false;
+  std::vector<BlockDevice> devices_;
+  std::vector<Candidate> candidates_;
+  std::vector<std::string> disks_;  // of candidates_
+  std::map<std::string, UniqueFd> mounts_;
+  std::map<std::string, Failure> failures_;
+  std::string first_failed_;
+};
+
+}  // namespace
+
+Result<std::optional<size_t>> choose_candidate(std::span<const Candidate> candidates,
+                                               BootDisk boot_disk, bool is_last_look) {
+  bool prefer_boot_disk = std::any_of(candidates.begin(), candidates.end(),
+                                      [](const Candidate& c) { return c.is_on_boot_disk; });
+  std::optional<size_t> chosen;
+  std::string names;
+  size_t count = 0;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    if (prefer_boot_disk && !candidates[i].is_on_boot_disk) continue;
+    chosen = i;
+    ++count;
+    names += (names.empty() ? "'" : ", '") + candidates[i].path + "'";
+  }
+  if (!prefer_boot_disk && boot_disk == BootDisk::kAwaited && !is_last_look) {
+    return std::optional<size_t>();
+  }
+  if (count > 1) {
+    return make_error(ErrorCode::kInvalidInput,
+                      "several file systems have the pinned image, and nothing tells which is "
+                      "this machine's: " +
+                          names)
+        .with_hint("remove the others, or name one by root=");
+  }
+  return chosen;
+}
+
+Result<FoundRoot> find_root(const kernel_cmdline::BootOptions& options, ModuleLoader& modules,
+                            Stage& stage) {
+  stage = Stage::kCommandLine;
+  kernel_cmdline::RootSpec spec = CFS_TRY(kernel_cmdline::parse_root_spec(options.root));
+  stage = Stage::kDevice;
+  DeviceEvents events;
+  Search search(spec, options.digest, boot_partition(modules));
+  double deadline = now_seconds() + options.root_delay_seconds;
+  Drivers drivers = Drivers::kQuick;
+  for (;;) {
+    bool is_last_look = now_seconds() >= deadline;
+    bool more_may_appear = modules.load_for_devices(drivers);
+    CFS_TRY(search.look(modules));
+    std::optional<FoundRoot> found = CFS_TRY(search.choose(is_last_look));
+    if (found) return *std::move(found);
+    if (is_last_look) return search.why_not(options.root_delay_seconds, stage);
+    if (drivers == Drivers::kQuick && !more_may_appear) {
+      drivers = Drivers::kAll;
+      continue;
+    }
+    events.wait(kLookAgainMs);
+  }
+}
+
+}  // namespace cfs::initramfs
