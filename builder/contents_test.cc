@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "builder/test_support.h"
+#include "lib/tree/content_placement.h"
 
 namespace cfs::builder {
 namespace {
@@ -23,14 +24,14 @@ TEST_F(ContentsTest, SmallOnesAreInTheTreeOthersInTheStore) {
   tree::Node& small = file("small");
   tree::Node& large = file("large");
   must(bench.contents.put_text(bench.tree, empty, ""));
-  must(bench.contents.put_text(bench.tree, small, std::string(kInlineLimitBytes, 's')));
-  must(bench.contents.put_text(bench.tree, large, std::string(kInlineLimitBytes + 1, 'l')));
+  must(bench.contents.put_text(bench.tree, small, std::string(tree::kInlineBytes, 's')));
+  must(bench.contents.put_text(bench.tree, large, std::string(tree::kInlineBytes + 1, 'l')));
   EXPECT_FALSE(empty.is_external());
-  EXPECT_EQ(small.content(), std::string(kInlineLimitBytes, 's'));
+  EXPECT_EQ(small.content(), std::string(tree::kInlineBytes, 's'));
   EXPECT_TRUE(large.is_external());
-  EXPECT_EQ(large.size_bytes, kInlineLimitBytes + 1);
-  EXPECT_EQ(must(bench.contents.read(large, 1000)), std::string(kInlineLimitBytes + 1, 'l'));
-  EXPECT_EQ(must(bench.contents.read(small, 1000)), std::string(kInlineLimitBytes, 's'));
+  EXPECT_EQ(large.size_bytes, tree::kInlineBytes + 1);
+  EXPECT_EQ(must(bench.contents.read(large, 1000)), std::string(tree::kInlineBytes + 1, 'l'));
+  EXPECT_EQ(must(bench.contents.read(small, 1000)), std::string(tree::kInlineBytes, 's'));
 }
 
 TEST_F(ContentsTest, PiecesOfAnySizeMakeOneContent) {

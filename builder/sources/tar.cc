@@ -29,6 +29,7 @@
 #include "builder/sources/tar_reader.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/thread_pool.h"
+#include "lib/tree/content_placement.h"
 
 namespace cfs::builder {
 namespace {
@@ -351,7 +352,7 @@ class Import {
 
   Result<> add_content(const TarEntry& entry, const std::string& path, tree::Node& node) {
     std::string doing = "while storing '/" + path + "' of " + name_;
-    if (entry.size_bytes > kInlineLimitBytes && entry.size_bytes <= kMaxQueuedFileBytes) {
+    if (entry.size_bytes > tree::kInlineBytes && entry.size_bytes <= kMaxQueuedFileBytes) {
       auto size = static_cast<size_t>(entry.size_bytes);
       ContentWriter::File file{&node, std::move(doing),
                                std::make_unique_for_overwrite<std::byte[]>(size), size};
