@@ -4,9 +4,9 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
-#include <regex>
 #include <set>
 
 #include "deployer/test_support.h"
@@ -47,9 +47,10 @@ TEST_F(CommandTest, AnUnknownWordIsToldWhatIsNear) {
 
 std::set<std::string> options_in(const std::string& text) {
   std::set<std::string> options;
-  const std::regex option("--[a-z][a-z-]*");
-  for (std::sregex_iterator it(text.begin(), text.end(), option), end; it != end; ++it) {
-    options.insert(it->str());
+  for (size_t at = text.find("--"); at != std::string::npos; at = text.find("--", at)) {
+    size_t end = std::min(text.find_first_not_of("abcdefghijklmnopqrstuvwxyz-", at), text.size());
+    if (end > at + 2) options.insert(text.substr(at, end - at));
+    at = end;
   }
   options.erase("--help");
   return options;

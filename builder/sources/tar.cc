@@ -352,7 +352,8 @@ class Import {
 
   Result<> add_content(const TarEntry& entry, const std::string& path, tree::Node& node) {
     std::string doing = "while storing '/" + path + "' of " + name_;
-    if (entry.size_bytes > tree::kInlineBytes && entry.size_bytes <= kMaxQueuedFileBytes) {
+    if (tree::placement_of(entry.size_bytes) == tree::Placement::kObject &&
+        entry.size_bytes <= kMaxQueuedFileBytes) {
       auto size = static_cast<size_t>(entry.size_bytes);
       ContentWriter::File file{&node, std::move(doing),
                                std::make_unique_for_overwrite<std::byte[]>(size), size};

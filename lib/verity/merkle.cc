@@ -42,6 +42,7 @@ std::array<std::byte, 256> make_descriptor(uint64_t data_size_bytes,
 MerkleHasher::MerkleHasher(TreeBlocks tree_blocks) : tree_blocks_(tree_blocks) {}
 
 void MerkleHasher::update(Bytes data) {
+  if (data.empty()) return;  // memcpy takes no null pointer, not even for nothing
   size_bytes_ += data.size();
   if (partial_used_ > 0) {
     size_t count = std::min(kBlockSize - partial_used_, data.size());

@@ -9,6 +9,7 @@
 #include "lib/command/command_line.h"
 #include "lib/command/program.h"
 #include "lib/net/http_client.h"
+#include "lib/net/url.h"
 #include "lib/release/layout.h"
 #include "lib/trust/client.h"
 
@@ -64,8 +65,8 @@ trust::Fetch fetch_from(net::Client& client, const Arguments& arguments) {
     const size_t slash = path.find('/') + 1;
     const std::string& base =
         path.starts_with("metadata/") ? arguments.metadata_url : arguments.target_url;
-    net::Download download =
-        CFS_TRY(client.get(net::join_url(base, path.substr(slash)), limit_bytes));
+    net::Url url = CFS_TRY(net::Url::parse(base));
+    net::Download download = CFS_TRY(client.get(url.join(path.substr(slash)), limit_bytes));
     return Unverified<std::string>(CFS_TRY(download.read_all()));
   };
 }

@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include <charconv>
-#include <sstream>
 
 #include "lib/base/subprocess.h"
+#include "lib/command/captured_io.h"
 #include "lib/json/canonical.h"
 #include "lib/release/layout.h"
 #include "lib/trust/client.h"
@@ -45,8 +45,8 @@ class WebServer {
 class TufJsTest : public ::testing::Test {
  protected:
   void sign(const std::vector<std::string>& arguments) {
-    std::ostringstream out;
-    Result<> result = signer::run(arguments, out);
+    command::CapturedIo io;
+    Result<int> result = signer::run(arguments, io.io());
     ASSERT_TRUE(result) << result.error().describe();
   }
   void release(const std::string& version, uint64_t epoch) {
