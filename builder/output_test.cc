@@ -25,6 +25,7 @@ struct OutputTest : testing::Test {
   Output make(const std::string& name, const std::string& file) const {
     Output output = must(Output::create(path(name)));
     release::ReleaseDescription description;
+    description.image.size_bytes = 4096;
     description.name = "n";
     description.version = "1";
     description.arch = "amd64";

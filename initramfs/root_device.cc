@@ -36,7 +36,7 @@ static_assert(kBtrfsLabelOffset + kBtrfsLabelBytes <= kIdentifyBytes);
 
 std::string uuid_text(Bytes raw) {
   std::string hex = to_hex(raw);
-  for (size_t position : {20U, 16U, 12U, 8U}) hex.insert(position, "-");
+  for (size_t position : {20U, 16U, 12U, 8U}) hex.insert(position, 1, '-');
   return hex;
 }
 

@@ -118,8 +118,7 @@ Command AptLists::command(const char* program, std::vector<std::string> argument
   for (const std::string& option : options_) command.arguments.push_back("-o" + option);
   command.arguments.insert(command.arguments.end(), arguments.begin(), arguments.end());
   command.environment = {"APT_CONFIG=" + directory_.path() + "/apt.conf"};
-  // Not from a literal: gcc 12 warns of a copy that it has made up itself.
-  command.working_directory = std::string(1, '/');
+  command.working_directory = std::string("/");
   return command;
 }
 

@@ -95,7 +95,7 @@ Result<Parsed> parse(CLI::App& app, const std::vector<std::string>& arguments, c
     // A misspelt option may be why another one is missing.
     if (std::optional<Error> unknown = unknown_option(*innermost, arguments)) return *unknown;
     const std::vector<std::string> left = app.remaining(true);
-    if (error.get_name() == "ExtrasError" && !left.empty()) {
+    if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !left.empty()) {
       return usage(*innermost, "unexpected argument '" + left.front() + "'");
     }
     return usage(*innermost, error.what());

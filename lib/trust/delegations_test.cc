@@ -15,8 +15,10 @@ using ::testing::IsEmpty;
 
 TEST(DelegationTest, PatternsOfPaths) {
   auto covers = [](const char* pattern, const char* target) {
-    return Delegation{.role = "r", .keys = {}, .paths = {pattern}, .path_hash_prefixes = {}}.covers(
-        target);
+    Delegation delegation;
+    delegation.role = "r";
+    delegation.paths = {pattern};
+    return delegation.covers(target);
   };
   // The specification's examples.
   EXPECT_TRUE(covers("targets/*.tgz", "targets/foo.tgz"));

@@ -352,24 +352,22 @@ TEST_F(MkcomposefsTest, ADirectoryThatCannotBeOpenedWillDo) {
   EXPECT_EQ(verity::digest_of(as_bytes(read("drop/image"))).hex(), kDigestA);
 }
 
-/// Runs mkcomposefs in a child after `prepare`; the name of its error's code, or "none".
-std::string error_in_child(const std::function<void()>& prepare,
-                           const std::vector<std::string>& arguments, const std::string& input) {
-  int ends[2];
-  EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+/// Runs mkcomposefs in a child after `prepare` and returns the code of its error, if it fails.
+std::optional<ErrorCode> error_in_child(const std::function<void()>& prepare,
+                                        const std::vector<std::string>& arguments,
+                                        const std::string& input) {
+  constexpr int kNoError = 200;
   pid_t pid = ::fork();
   if (pid == 0) {
     prepare();
     Outcome outcome = mkcomposefs(arguments, input);
-    (void)write_full(ends[1],
-                     as_bytes(outcome.result ? "none" : outcome.result.error().describe()));
-    ::_exit(0);
+    ::_exit(outcome.result ? kNoError : static_cast<int>(outcome.result.error().code));
   }
-  ::close(ends[1]);
-  std::string name = read_fd(ends[0], 1000).value();
-  ::close(ends[0]);
-  EXPECT_EQ(::waitpid(pid, nullptr, 0), pid);
-  return name;
+  int status = 0;
+  EXPECT_EQ(::waitpid(pid, &status, 0), pid);
+  EXPECT_TRUE(WIFEXITED(status)) << status;
+  if (WEXITSTATUS(status) == kNoError) return std::nullopt;
+  return static_cast<ErrorCode>(WEXITSTATUS(status));
 }
 
 TEST_F(MkcomposefsTest, AFullDiskLeavesNoHalfImage) {
@@ -378,13 +376,14 @@ TEST_F(MkcomposefsTest, AFullDiskLeavesNoHalfImage) {
     rlimit limit = {.rlim_cur = 9000, .rlim_max = RLIM_INFINITY};
     (void)::setrlimit(RLIMIT_FSIZE, &limit);
   };
-  EXPECT_EQ(error_in_child(limit_files, {"--from-file", "-", path("image")}, dump_a()), "no_space");
+  EXPECT_EQ(error_in_child(limit_files, {"--from-file", "-", path("image")}, dump_a()),
+            ErrorCode::kNoSpace);
   EXPECT_THAT(names("."), ElementsAre());
   make_source();
   write("source/d/large", std::string(10'000, 'l'));
   EXPECT_EQ(error_in_child(limit_files,
                            {"--digest-store=" + path("store"), path("source"), path("image")}, ""),
-            "no_space");
+            ErrorCode::kNoSpace);
   EXPECT_THAT(names("."), ElementsAre("source", "store"));
   EXPECT_THAT(names("store"), ElementsAre(".cfs"));
   EXPECT_THAT(names("store/.cfs/tmp"), ElementsAre());
@@ -396,12 +395,12 @@ TEST_F(MkcomposefsTest, AnInterruptLeavesNoHalfImage) {
     (void)::raise(SIGINT);
   };
   EXPECT_EQ(error_in_child(interrupt, {"--from-file", "-", path("image")}, dump_a()),
-            "interrupted");
+            ErrorCode::kInterrupted);
   EXPECT_THAT(names("."), ElementsAre());
   make_source();
   EXPECT_EQ(error_in_child(interrupt,
                            {"--digest-store=" + path("store"), path("source"), path("image")}, ""),
-            "interrupted");
+            ErrorCode::kInterrupted);
   EXPECT_THAT(names("."), ElementsAre("source", "store"));
   EXPECT_THAT(names("store"), ElementsAre());
 }
