@@ -227,8 +227,8 @@ Result<> compose_root(const std::string& target, const kernel_cmdline::BootOptio
   warn_unless(make_writable(target));
   bool is_restricted = options.var == kernel_cmdline::VarMode::kRestricted;
   CFS_TRY_WITH("while mounting /var",
-               bind_directory(top.get(), below_sysroot(sysroot::kVar),
-                              std::string(kRoot) + "/var", is_restricted ? kNoPrivileges : 0));
+               bind_directory(top.get(), below_sysroot(sysroot::kVar), std::string(kRoot) + "/var",
+                              is_restricted ? kNoPrivileges : 0));
   if (is_restricted) warn_unless(mount_var_tmp(root.get()));
   warn_unless(bind_directory(top.get(), ".", std::string(kRoot) + "/sysroot",
                              kNoPrivileges | MOUNT_ATTR_RDONLY));

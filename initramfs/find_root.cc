@@ -182,7 +182,7 @@ Result<std::optional<size_t>> choose_candidate(std::span<const Candidate> candid
 }
 
 Result<FoundRoot> find_root(const kernel_cmdline::BootOptions& options, ModuleLoader& modules,
-                            Stage& stage) {
+                            bool more_may_appear, Stage& stage) {
   stage = Stage::kCommandLine;
   kernel_cmdline::RootSpec spec = CFS_TRY(kernel_cmdline::parse_root_spec(options.root));
   stage = Stage::kDevice;
@@ -191,17 +191,17 @@ Result<FoundRoot> find_root(const kernel_cmdline::BootOptions& options, ModuleLo
   double deadline = now_seconds() + options.root_delay_seconds;
   Drivers drivers = Drivers::kQuick;
   for (;;) {
-    bool is_last_look = now_seconds() >= deadline;
-    bool more_may_appear = modules.load_for_devices(drivers);
+    bool is_last_look = drivers == Drivers::kAll && now_seconds() >= deadline;
     CFS_TRY(search.look(modules));
     std::optional<FoundRoot> found = CFS_TRY(search.choose(is_last_look));
     if (found) return *std::move(found);
     if (is_last_look) return search.why_not(options.root_delay_seconds, stage);
     if (drivers == Drivers::kQuick && !more_may_appear) {
       drivers = Drivers::kAll;
-      continue;
+    } else {
+      events.wait(kLookAgainMs);
     }
-    events.wait(kLookAgainMs);
+    more_may_appear = modules.load_for_devices(drivers);
   }
 }
 

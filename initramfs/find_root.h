@@ -40,11 +40,13 @@ struct FoundRoot {
   UniqueFd mount;
 };
 
-/// Loads drivers, looks at the block devices, and again when the kernel says that something has
-/// changed, until a file system that `root=` means has the pinned image, or `rootdelay=` is over.
-/// Errors, with `stage` set accordingly: no such file system; what is wrong with the one there is;
-/// several equally good.
+/// Looks at the block devices, and again, with drivers for what is new, when the kernel says that
+/// something has changed, until a file system that `root=` means has the pinned image, or
+/// `rootdelay=` is over. `more_may_appear`: drivers were loaded just now, and what they found may
+/// not be there yet. Errors, with `stage` set accordingly: no such file system; what is wrong with
+/// the one there is; several equally good.
 [[nodiscard]] Result<FoundRoot> find_root(const kernel_cmdline::BootOptions& options,
-                                          ModuleLoader& modules, Stage& stage);
+                                          ModuleLoader& modules, bool more_may_appear,
+                                          Stage& stage);
 
 }  // namespace cfs::initramfs

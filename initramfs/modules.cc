@@ -82,10 +82,14 @@ bool matches_alias(std::string_view pattern, std::string_view text) {
 
 std::vector<std::string> ModuleIndex::modules_for(std::string_view alias) const {
   std::vector<std::string> modules;
-  for (const auto& [pattern, module] : aliases) {
-    if (matches_alias(pattern, alias) &&
-        std::find(modules.begin(), modules.end(), module) == modules.end()) {
-      modules.push_back(module);
+  for (std::string_view bus : {alias.substr(0, alias.find(':')), std::string_view()}) {
+    auto bucket = aliases.find(bus);
+    if (bucket == aliases.end()) continue;
+    for (const auto& [pattern, module] : bucket->second) {
+      if (matches_alias(pattern, alias) &&
+          std::find(modules.begin(), modules.end(), module) == modules.end()) {
+        modules.push_back(module);
+      }
     }
   }
   return modules;
@@ -93,9 +97,11 @@ std::vector<std::string> ModuleIndex::modules_for(std::string_view alias) const 
 
 bool ModuleIndex::asks_on_bus(std::string_view bus) const {
   // A device of the platform has the alias of whoever described it ("acpi:", "of:").
-  return bus == "platform" || std::any_of(aliases.begin(), aliases.end(), [&](const auto& alias) {
-           return alias.first.starts_with(bus);
-         });
+  if (bus == "platform" || aliases.contains(bus)) return true;
+  auto others = aliases.find("");
+  return others != aliases.end() &&
+         std::any_of(others->second.begin(), others->second.end(),
+                     [&](const auto& alias) { return alias.first.starts_with(bus); });
 }
 
 ModuleIndex parse_module_index(std::string_view text) {
@@ -112,7 +118,9 @@ ModuleIndex parse_module_index(std::string_view text) {
     } else if (words[0] == "late") {
       index.late.insert(words.begin() + 1, words.end());
     } else if (words[0] == "alias" && words.size() == 3) {
-      index.aliases.emplace_back(words[1], words[2]);
+      std::string_view bus = words[1].substr(0, words[1].find(':'));
+      bool is_bus = bus.size() < words[1].size() && bus.find_first_of("*?[") == bus.npos;
+      index.aliases[std::string(is_bus ? bus : "")].emplace_back(words[1], words[2]);
     }
   }
   return index;

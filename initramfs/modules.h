@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -25,10 +26,12 @@ enum class Drivers {
 
 /// What the initramfs can load: its module index (initramfs/README.md, "The module index").
 struct ModuleIndex {
-  std::vector<std::string> always;                           ///< files, in load order
-  std::map<std::string, std::vector<std::string>> orders;    ///< module → files, in load order
-  std::vector<std::pair<std::string, std::string>> aliases;  ///< pattern, module
-  std::set<std::string> late;                                ///< modules
+  std::vector<std::string> always;                         ///< files, in load order
+  std::map<std::string, std::vector<std::string>> orders;  ///< module → files, in load order
+  /// Patterns and modules, by what stands before the first ':' of the pattern ("pci"). Under "":
+  /// the patterns with wildcards there, and those without ':'.
+  std::map<std::string, std::vector<std::pair<std::string, std::string>>, std::less<>> aliases;
+  std::set<std::string> late;  ///< modules
 
   /// The modules that `alias` asks for.
   [[nodiscard]] std::vector<std::string> modules_for(std::string_view alias) const;

@@ -27,7 +27,7 @@ inline constexpr size_t kIdentifyBytes = 0x11000;
 [[nodiscard]] std::optional<Superblock> identify_superblock(Bytes start_of_device);
 
 /// How many bytes from the start of a disk partition_uuid() wants.
-inline constexpr size_t kPartitionTableBytes = 256 << 10;
+inline constexpr size_t kPartitionTableBytes = 64 << 10;
 
 /// The PARTUUID of partition `number` (from 1) in a GPT or MBR, lower case; "": no such partition.
 /// `block_bytes` is the disk's logical block size. Safe on any bytes.
