@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which file system holds the root. `root=` may fit several: a stick with the same label, a copy of
-// the disk. docs/decisions/021-which-disk-holds-the-root.md says why it is decided like this.
+// the disk. docs/decisions/024-which-disk-holds-the-root.md says why it is decided like this.
 #pragma once
 
 #include <optional>

@@ -10,7 +10,7 @@
 namespace cfs::tools {
 
 /// composefs-dump, compatible with the test program of the same name of the composefs project
-/// (composefs-format.md §17): reads an image and writes it again, with the version in its header.
+/// (COMPOSEFS-FORMAT.md §17): reads an image and writes it again, with the version in its header.
 [[nodiscard]] Result<int> run_composefs_dump(const std::vector<std::string>& arguments,
                                              const Io& io);
 

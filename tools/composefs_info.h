@@ -10,7 +10,7 @@
 namespace cfs::tools {
 
 /// composefs-info, compatible with the program of the same name of the composefs project
-/// (composefs-format.md §17): shows what is in images. `arguments`: what follows the program's
+/// (COMPOSEFS-FORMAT.md §17): shows what is in images. `arguments`: what follows the program's
 /// name. Every error is exit status 1, as the original has it.
 [[nodiscard]] Result<int> run_composefs_info(const std::vector<std::string>& arguments,
                                              const Io& io);

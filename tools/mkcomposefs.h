@@ -10,7 +10,7 @@
 namespace cfs::tools {
 
 /// mkcomposefs, compatible with the program of the same name of the composefs project
-/// (composefs-format.md §17): makes an image from a directory or a dump. `arguments`: what follows
+/// (COMPOSEFS-FORMAT.md §17): makes an image from a directory or a dump. `arguments`: what follows
 /// the program's name. Every error is exit status 1, as the original has it.
 [[nodiscard]] Result<int> run_mkcomposefs(const std::vector<std::string>& arguments, const Io& io);
 

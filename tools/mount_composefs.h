@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // mount.composefs, compatible with the program of the same name of the composefs project
-// (composefs-format.md §17). It runs on its own or as the helper of `mount -t composefs` (mount(8),
+// (COMPOSEFS-FORMAT.md §17). It runs on its own or as the helper of `mount -t composefs` (mount(8),
 // "External helpers"), for which it takes what may stand in a line of fstab.
 #pragma once
 

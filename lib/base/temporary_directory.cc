@@ -7,8 +7,7 @@
 
 namespace cfs {
 
-Result<TemporaryDirectory> TemporaryDirectory::create(std::string parent,
-                                                      std::string_view prefix) {
+Result<TemporaryDirectory> TemporaryDirectory::create(std::string parent, std::string_view prefix) {
   if (parent.empty()) {
     const char* from_environment = ::getenv("TMPDIR");  // NOLINT(concurrency-mt-unsafe)
     parent = from_environment != nullptr && *from_environment != '\0' ? from_environment : "/tmp";

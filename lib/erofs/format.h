@@ -8,7 +8,7 @@
 //   D       data blocks of 4096 bytes, in inode order (D = end of the table, block aligned)
 //
 // An inode is named by its nid: its offset in the file divided by 32.
-// Spec: composefs-format.md §2, §7, §9, §11; Linux Documentation/filesystems/erofs.rst.
+// Spec: COMPOSEFS-FORMAT.md §2, §7, §9, §11; Linux Documentation/filesystems/erofs.rst.
 #pragma once
 
 #include <sys/stat.h>

@@ -36,7 +36,7 @@ constexpr unsigned kMaxComposefsVersion =
 constexpr std::string_view kOverlayPrefix = "trusted.overlay.";
 constexpr std::string_view kEscapedPrefix = "trusted.overlay.overlay.";
 // What the writer puts on a whiteout, and on the directory that holds it, as the tree has the
-// latter: the last two in version 1. Spec: composefs-format.md §4, §5.
+// latter: the last two in version 1. Spec: COMPOSEFS-FORMAT.md §4, §5.
 constexpr const char* kWhiteoutMarks[] = {"trusted.overlay.overlay.whiteout",
                                           "user.overlay.whiteout"};
 constexpr const char* kDirectoryMarks[] = {"trusted.overlay.whiteouts", "user.overlay.whiteouts"};
@@ -392,7 +392,7 @@ Result<> Reader::read_group(const PendingDirectory& directory, std::string_view 
   return {};
 }
 
-/// One of the 256 entries that hide an object store in the root. Spec: composefs-format.md §5.7.
+/// One of the 256 entries that hide an object store in the root. Spec: COMPOSEFS-FORMAT.md §5.7.
 bool is_stub_name(std::string_view name) {
   auto is_lower_hex = [](char c) { return hex_digit(c) >= 0 && !(c >= 'A' && c <= 'F'); };
   return name.size() == 2 && is_lower_hex(name[0]) && is_lower_hex(name[1]);
@@ -488,7 +488,7 @@ Result<> Reader::fill_external(tree::Node& node, const Inode& inode, const Xattr
   uint64_t chunk_count = ((inode.size - 1) >> chunk_bits) + 1;
   if (chunk_count > kMaxChunks) return corrupt(inode.offset, "file with more than 1024 chunks");
   uint64_t offset = align_up(inode.tail_offset(), 4);
-  // An array that does not fit into its block was moved out (composefs-format.md §11, quirk).
+  // An array that does not fit into its block was moved out (COMPOSEFS-FORMAT.md §11, quirk).
   if (offset % kBlockSize + 4 * chunk_count <= kBlockSize) {
     CFS_TRY(claim(inode.offset, 4 * chunk_count));
     std::string_view chunks = CFS_TRY(text_at(offset, 4 * chunk_count));

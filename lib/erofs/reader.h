@@ -19,7 +19,7 @@ struct Image {
 ///
 /// Safe on any bytes: each byte of the image may be claimed once, so time and memory are O(size).
 /// Errors: kCorrupt (what and at which offset); kUnsupported (not a composefs image, other
-/// version). Spec: composefs-format.md §12. Trust: input is attacker-controlled.
+/// version). Spec: COMPOSEFS-FORMAT.md §12. Trust: input is attacker-controlled.
 [[nodiscard]] Result<Image> read_image(Bytes image);
 
 /// Maps the regular file `fd` and reads it. Nobody may make the file shorter meanwhile.

@@ -5,7 +5,7 @@
 //
 //   1. number    list the inodes; smallest mtime; which directories hold whiteouts
 //   2. count     which xattrs are shared
-//   3. place     sizes and positions of inodes (composefs-format.md §8, §10)
+//   3. place     sizes and positions of inodes (COMPOSEFS-FORMAT.md §8, §10)
 //   4. emit      header, inodes with tails, shared xattr table, data blocks
 //
 // Xattr lists and directory blocks are made anew in each pass that needs them: cheaper than keeping
@@ -106,7 +106,7 @@ struct Chunks {
   uint64_t count;
 };
 
-/// Spec: composefs-format.md §8.
+/// Spec: COMPOSEFS-FORMAT.md §8.
 Chunks chunks_of(uint64_t size_bytes) {
   auto bits = static_cast<unsigned>(std::bit_width(size_bytes - 1));
   bits = std::clamp(bits, kMinChunkBits, kMaxChunkBits);
@@ -523,7 +523,7 @@ Result<> Writer::emit_inode(Output& output, uint32_t index, uint64_t first_block
   } else if (node.is_external()) {
     u = chunks_of(node.size_bytes).bits - kMinChunkBits;
     // A chunk array that had to leave its inode: kernels cannot read such a file, but the
-    // reference writes it, with half of the block address left over (composefs-format.md §11).
+    // reference writes it, with half of the block address left over (COMPOSEFS-FORMAT.md §11).
     if (is_spilled(slot)) u |= block & 0xffff0000U;
   } else if (slot.blocks > 0) {
     u = block;

@@ -7,7 +7,7 @@
 
 namespace cfs::erofs {
 
-/// Which composefs versions the writer may use (composefs-format.md §4): the lowest that can hold
+/// Which composefs versions the writer may use (COMPOSEFS-FORMAT.md §4): the lowest that can hold
 /// the tree. Defaults are upstream's.
 struct VersionRange {
   unsigned min = 0;
@@ -26,7 +26,7 @@ struct ImageInfo {
 ///
 /// Memory: about 40 bytes an inode besides the tree. Same tree, same bytes.
 /// Errors: kInvalidInput (beyond a limit of the format, with the path); those of `sink`.
-/// Spec: composefs-format.md §2 to §11.
+/// Spec: COMPOSEFS-FORMAT.md §2 to §11.
 [[nodiscard]] Result<ImageInfo> write_image(const tree::Tree& tree, const VersionRange& versions,
                                             const ByteSink& sink);
 

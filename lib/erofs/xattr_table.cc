@@ -18,7 +18,7 @@ constexpr std::string_view kMetacopy = "trusted.overlay.metacopy";
 constexpr std::string_view kRedirect = "trusted.overlay.redirect";
 constexpr int64_t kMaxAddedBytes = 32767;
 
-/// By index. Spec: composefs-format.md §7.1.
+/// By index. Spec: COMPOSEFS-FORMAT.md §7.1.
 constexpr std::string_view kPrefixes[] = {
     "",        "user.",    "system.posix_acl_access", "system.posix_acl_default", "trusted.",
     "lustre.", "security."};

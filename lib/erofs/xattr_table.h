@@ -21,7 +21,7 @@ struct ImageXattr {
   std::string_view value;
 };
 
-/// A key without its well-known prefix. Spec: composefs-format.md §7.1.
+/// A key without its well-known prefix. Spec: COMPOSEFS-FORMAT.md §7.1.
 struct XattrName {
   uint8_t index = 0;
   std::string_view suffix;
@@ -44,7 +44,7 @@ struct XattrContext {
 };
 
 /// Makes the final attribute list of one node after the other. The result is valid until the next
-/// call. Spec: composefs-format.md §5.
+/// call. Spec: COMPOSEFS-FORMAT.md §5.
 class XattrMaker {
  public:
   /// Sorted by key. Errors: kInvalidInput (beyond the limits).
@@ -65,7 +65,7 @@ class XattrMaker {
 /// Finds the attributes that occur in two inodes or more; they stand once in the image's shared
 /// table. Every digest and every payload of the tree passes through here, so those that were seen
 /// once cost eight bytes and only what is really shared is stored.
-/// Spec: composefs-format.md §7.3.
+/// Spec: COMPOSEFS-FORMAT.md §7.3.
 class SharedXattrTable {
  public:
   /// First pass: once for each inode's list.

@@ -45,7 +45,7 @@ TEST(XattrKey, IsSplitAtTheWellKnownPrefixAndPutTogetherAgain) {
   EXPECT_EQ(xattr_prefix(7), std::nullopt);
 }
 
-// Spec: composefs-format.md §7.2, "name_filter", which lists these.
+// Spec: COMPOSEFS-FORMAT.md §7.2, "name_filter", which lists these.
 TEST(XattrFilterBit, IsThatOfTheSpecification) {
   EXPECT_EQ(xattr_filter_bit({"trusted.overlay.opaque", ""}), 1U << 20);
   EXPECT_EQ(xattr_filter_bit({"trusted.overlay.metacopy", ""}), 1U << 31);

@@ -23,7 +23,7 @@
 namespace cfs::mount {
 namespace {
 
-// Composefs header at offset 0 of the image. Spec: composefs-format.md §2.1.
+// Composefs header at offset 0 of the image. Spec: COMPOSEFS-FORMAT.md §2.1.
 struct ImageHeader {
   le32 magic;              // 0
   le32 version;            // 4

@@ -45,7 +45,7 @@ struct ComposefsOptions {
 ///
 /// Errors: kNoVerity, kDigestMismatch (the image); kCorrupt (not a composefs image); kUnsupported
 /// (kernel); else with errno and the kernel's own text. On an error nothing stays mounted.
-/// Specification: composefs-format.md §16. Trust: with an expected digest everything read below
+/// Specification: COMPOSEFS-FORMAT.md §16. Trust: with an expected digest everything read below
 /// `target` is what that digest vouches for, or reading fails with EIO.
 [[nodiscard]] Result<Backing> mount_composefs(int image_fd, const std::string& target,
                                               const ComposefsOptions& options);

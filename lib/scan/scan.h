@@ -43,7 +43,7 @@ struct ScanOptions {
 /// Memory: the tree, 1 MiB a thread. Descriptors: at most 128 besides three a thread, and no more
 /// than RLIMIT_NOFILE leaves, from about 20 on. Files without content need not be readable. The
 /// result does not depend on the number of threads.
-/// Spec: composefs-format.md §3.1.
+/// Spec: COMPOSEFS-FORMAT.md §3.1.
 [[nodiscard]] Result<tree::Tree> scan_directory(int dir_fd, const std::string& path,
                                                 const ScanOptions& options, store::Batch* batch);
 

@@ -33,7 +33,7 @@ struct StoreOptions {
 
 class Batch;
 
-/// A directory of files named by their fs-verity digest: `ab/cdef…` (composefs-format.md §1).
+/// A directory of files named by their fs-verity digest: `ab/cdef…` (COMPOSEFS-FORMAT.md §1).
 /// Besides the objects it holds `.cfs/` (docs/FORMATS.md): temporary files and, where there is no
 /// fs-verity, a hint which objects have been hashed already.
 ///

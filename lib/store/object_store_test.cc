@@ -109,7 +109,7 @@ TEST_F(ObjectStoreTest, StoresUnderTheFsVerityDigest) {
   Batch batch = store.begin().value();
   const std::string content(100, 'a');
   FileDigest object = batch.put_bytes(as_bytes(content)).value();
-  // composefs-format.md §18, example B.
+  // COMPOSEFS-FORMAT.md §18, example B.
   EXPECT_EQ(object.digest.object_path(),
             "2a/a7269baa451a6a9de06bd75d2657b4be63d3be65a9e09fb5beee8ed7f26dd4");
   EXPECT_EQ(object.size_bytes, 100U);

@@ -6,7 +6,7 @@
 namespace cfs::tree {
 
 /// Contents of regular files up to this size lie in the image itself, as upstream has it.
-/// FORMAT BREAK: another value gives other image digests (composefs-format.md §3.1).
+/// FORMAT BREAK: another value gives other image digests (COMPOSEFS-FORMAT.md §3.1).
 constexpr uint64_t kInlineBytes = 64;
 
 enum class Placement {

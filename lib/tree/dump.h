@@ -20,9 +20,9 @@ enum class DumpRules {
 ///
 /// PAYLOAD, CONTENT and DIGEST may be missing at the end of a line, and MODE may have more than 16
 /// bits, which are ignored: the C reference's own tests hold it to that.
-/// Stricter than the C reference where composefs-format.md §13.3 says it is lax.
+/// Stricter than the C reference where COMPOSEFS-FORMAT.md §13.3 says it is lax.
 /// Errors: kInvalidInput with the line number; kIo. Time and memory O(input).
-/// Spec: composefs-format.md §14. Trust: input is attacker-controlled.
+/// Spec: COMPOSEFS-FORMAT.md §14. Trust: input is attacker-controlled.
 [[nodiscard]] Result<Tree> read_dump(int fd, DumpRules rules = DumpRules::kUsual);
 
 /// The same from memory.

@@ -40,7 +40,7 @@ Result<T> parse_number(Field field, std::string_view text, int base = 10) {
 }
 
 /// Resolves the escapes of `text` into `out` and returns a view of the result; without escapes it
-/// is `text` itself. Spec: composefs-format.md §14.
+/// is `text` itself. Spec: COMPOSEFS-FORMAT.md §14.
 Result<std::string_view> unescape(std::string_view text, std::string& out) {
   size_t backslash = text.find('\\');
   if (backslash == text.npos) return text;

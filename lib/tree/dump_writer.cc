@@ -10,11 +10,11 @@ namespace cfs::tree {
 namespace {
 
 constexpr size_t kBufferBytes = 64 * 1024;
-constexpr size_t kMaxSharedXattrs = 128;  // an inode's, composefs-format.md §7.3
+constexpr size_t kMaxSharedXattrs = 128;  // an inode's, COMPOSEFS-FORMAT.md §7.3
 
 enum class Escape { kPlain, kEquals };
 
-/// Spec: composefs-format.md §14, "Output escapes".
+/// Spec: COMPOSEFS-FORMAT.md §14, "Output escapes".
 void append_escaped(std::string& out, std::string_view text, Escape escape) {
   static constexpr char kDigits[] = "0123456789abcdef";
   for (char c : text) {

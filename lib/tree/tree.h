@@ -131,7 +131,7 @@ class Node {
 /// Limits are those of the image format and are checked here, on the way in: names 1..255 bytes
 /// without '/' and NUL, not "." or ".."; symlink targets 1..4095 bytes; inline content ≤ 5000
 /// bytes; xattr keys 1..255 bytes, values ≤ 65535, and 12 + Σ(7 + key + value) ≤ 32767 a node.
-/// Spec: composefs-format.md §3, §13.1. Not thread-safe.
+/// Spec: COMPOSEFS-FORMAT.md §3, §13.1. Not thread-safe.
 class Tree {
  public:
   /// A tree with a root directory, mode 040755, owner 0:0, mtime 0, nlink 2.

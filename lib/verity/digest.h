@@ -43,7 +43,7 @@ class BasicDigest {
   [[nodiscard]] std::span<const std::byte, kSize> bytes() const { return bytes_; }
   /// Lower-case hex.
   [[nodiscard]] std::string hex() const { return to_hex(bytes_); }
-  /// Where an object lies in a store: "ab/cdef…" (composefs-format.md §1).
+  /// Where an object lies in a store: "ab/cdef…" (COMPOSEFS-FORMAT.md §1).
   using ObjectPath = std::array<char, 2 * kSize + 1>;
   [[nodiscard]] ObjectPath object_path_chars() const {
     ObjectPath path;

@@ -21,7 +21,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr char kVectors[] = "tests/golden/vectors/";
-// composefs-format.md §18.
+// COMPOSEFS-FORMAT.md §18.
 constexpr char kDigestA[] = "8f589e8f57ecb88823736b0d857ddca1e1068a23e264fad164b28f7038eb3682";
 constexpr char kDigestAVersion1[] =
     "14a26c957c84f6eb774b91205476adc13196c7c33b9dd97d08d43725ecb90b63";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes a UKI the entry of an ESP that boots next, as cfs-deploy does, and resets the machine in that
-// instant: what the kernel has not written by then is lost.
+// Makes a UKI the entry of an ESP that boots next, as cfs-deploy does, and resets the machine in
+// that instant: what the kernel has not written by then is lost.
 //
 //     esp_cut DIRECTORY ID UKI
 #include <sys/reboot.h>
