@@ -43,6 +43,7 @@
 #include <numeric>
 
 #include "lib/base/check.h"
+#include "lib/base/hex.h"
 #include "lib/base/interrupt.h"
 
 namespace cfs::builder {
@@ -195,13 +196,6 @@ std::optional<Time> parse_time(std::string_view text) {
   return Time{seconds - 1, 1'000'000'000 - nanoseconds};
 }
 
-std::optional<unsigned> hex_digit(char c) {
-  if (c >= '0' && c <= '9') return static_cast<unsigned>(c - '0');
-  if (c >= 'A' && c <= 'F') return static_cast<unsigned>(c - 'A' + 10);
-  if (c >= 'a' && c <= 'f') return static_cast<unsigned>(c - 'a' + 10);
-  return std::nullopt;
-}
-
 /// Undoes what GNU tar does to '=' and '%'.
 std::string decode_gnu_name(std::string_view text) {
   std::string name;
@@ -226,10 +220,10 @@ std::optional<std::string> decode_url(std::string_view text) {
       continue;
     }
     if (text.size() - i < 3) return std::nullopt;
-    std::optional<unsigned> high = hex_digit(text[i + 1]);
-    std::optional<unsigned> low = hex_digit(text[i + 2]);
-    if (!high || !low) return std::nullopt;
-    name += static_cast<char>(*high << 4 | *low);
+    int high = hex_digit(text[i + 1]);
+    int low = hex_digit(text[i + 2]);
+    if (high < 0 || low < 0) return std::nullopt;
+    name += static_cast<char>(high * 16 + low);
     i += 2;
   }
   return name;
