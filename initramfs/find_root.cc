@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -76,7 +77,10 @@ class Search {
       : spec_(spec), digest_(digest), boot_partition_(std::move(boot_partition)) {}
 
   Result<> look(ModuleLoader& modules) {
-    devices_ = CFS_TRY(list_block_devices(kBlockClass, "/dev"));
+    bool asks_for_ids =
+        !boot_partition_.empty() || spec_.kind == kernel_cmdline::RootSpec::Kind::kPartUuid;
+    devices_ = CFS_TRY(list_block_devices(
+        kBlockClass, "/dev", asks_for_ids ? PartitionIds::kRead : PartitionIds::kSkip));
     std::set<std::string> boot_disks;
     for (const BlockDevice& device : devices_) {
       if (!boot_partition_.empty() && device.partition_uuid == boot_partition_) {
@@ -186,7 +190,7 @@ Result<FoundRoot> find_root(const kernel_cmdline::BootOptions& options, ModuleLo
   stage = Stage::kCommandLine;
   kernel_cmdline::RootSpec spec = CFS_TRY(kernel_cmdline::parse_root_spec(options.root));
   stage = Stage::kDevice;
-  DeviceEvents events;
+  std::optional<DeviceEvents> events;  // most disks are there at the first look
   Search search(spec, options.digest, boot_partition(modules));
   double deadline = now_seconds() + options.root_delay_seconds;
   Drivers drivers = Drivers::kQuick;
@@ -198,8 +202,10 @@ Result<FoundRoot> find_root(const kernel_cmdline::BootOptions& options, ModuleLo
     if (is_last_look) return search.why_not(options.root_delay_seconds, stage);
     if (drivers == Drivers::kQuick && !more_may_appear) {
       drivers = Drivers::kAll;
+    } else if (events) {
+      events->wait(kLookAgainMs);
     } else {
-      events.wait(kLookAgainMs);
+      events.emplace();  // what appeared before is found by one more look
     }
     more_may_appear = modules.load_for_devices(drivers);
   }

@@ -59,13 +59,13 @@ Result<> run(const kernel_cmdline::CommandLine& command_line, char** arguments, 
   }
   stage = Stage::kSetup;
   ModuleLoader modules = CFS_TRY(ModuleLoader::open(kModules, "/sys"));
-  // fs-verity keeps the SHA-256 that it finds when it is first used, so the fastest comes first.
-  modules.load_for_processor();
   modules.load_always();
   bool more_may_appear = modules.load_for_devices(Drivers::kQuick);
   // The disk may need time to appear, which these use.
   (void)modules.load_for("fs-overlay");
   (void)modules.load_for("fs-erofs");
+  // fs-verity keeps the SHA-256 that it finds when it is first used, so the fastest comes before.
+  modules.load_for_processor();
   FoundRoot found = CFS_TRY(find_root(options, modules, more_may_appear, stage));
   CFS_TRY(make_directories(AT_FDCWD, kSysroot));
   CFS_TRY(mount::attach(found.mount.get(), kSysroot));

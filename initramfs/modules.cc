@@ -16,7 +16,8 @@ namespace {
 
 constexpr size_t kMaxIndexBytes = 1 << 20;
 constexpr size_t kMaxModaliasBytes = 64 << 10;  // a processor's lists all of its features
-constexpr int kCompressedFile = 4;              // MODULE_INIT_COMPRESSED_FILE, Linux 5.17
+constexpr std::string_view kProcessorBus = "cpu";
+constexpr int kCompressedFile = 4;  // MODULE_INIT_COMPRESSED_FILE, Linux 5.17
 
 std::vector<std::string_view> words_of(std::string_view line) {
   std::vector<std::string_view> words;
@@ -80,8 +81,8 @@ bool matches_alias(std::string_view pattern, std::string_view text) {
   }
 }
 
-std::vector<std::string> ModuleIndex::modules_for(std::string_view alias) const {
-  std::vector<std::string> modules;
+std::vector<std::string_view> ModuleIndex::modules_for(std::string_view alias) const {
+  std::vector<std::string_view> modules;
   for (std::string_view bus : {alias.substr(0, alias.find(':')), std::string_view()}) {
     auto bucket = aliases.find(bus);
     if (bucket == aliases.end()) continue;
@@ -114,13 +115,13 @@ ModuleIndex parse_module_index(std::string_view text) {
     if (words[0] == "always") {
       index.always.assign(words.begin() + 1, words.end());
     } else if (words[0] == "module") {
-      index.orders[std::string(words[1])].assign(words.begin() + 2, words.end());
+      index.orders[words[1]].assign(words.begin() + 2, words.end());
     } else if (words[0] == "late") {
       index.late.insert(words.begin() + 1, words.end());
     } else if (words[0] == "alias" && words.size() == 3) {
       std::string_view bus = words[1].substr(0, words[1].find(':'));
       bool is_bus = bus.size() < words[1].size() && bus.find_first_of("*?[") == bus.npos;
-      index.aliases[std::string(is_bus ? bus : "")].emplace_back(words[1], words[2]);
+      index.aliases[is_bus ? bus : ""].emplace_back(words[1], words[2]);
     }
   }
   return index;
@@ -128,11 +129,12 @@ ModuleIndex parse_module_index(std::string_view text) {
 
 Result<ModuleLoader> ModuleLoader::open(std::string directory, std::string sys) {
   std::string text = CFS_TRY(read_file(AT_FDCWD, directory + "/index", kMaxIndexBytes));
-  return ModuleLoader(std::move(directory), std::move(sys), parse_module_index(text));
+  return ModuleLoader(std::move(directory), std::move(sys),
+                      std::make_unique<const std::string>(std::move(text)));
 }
 
 void ModuleLoader::load_always() {
-  for (const std::string& file : index_.always) (void)load_file(file);
+  for (std::string_view file : index_.always) (void)load_file(file);
 }
 
 bool ModuleLoader::load_for(const std::string& alias, Drivers drivers) {
@@ -140,11 +142,11 @@ bool ModuleLoader::load_for(const std::string& alias, Drivers drivers) {
   if (!is_new && (answered->second == Drivers::kAll || drivers == Drivers::kQuick)) return false;
   answered->second = drivers;
   bool loaded = false;
-  for (const std::string& module : index_.modules_for(alias)) {
+  for (std::string_view module : index_.modules_for(alias)) {
     auto order = index_.orders.find(module);
     if (order == index_.orders.end()) continue;
     if (drivers == Drivers::kQuick && index_.late.contains(module)) continue;
-    for (const std::string& file : order->second) loaded = load_file(file) || loaded;
+    for (std::string_view file : order->second) loaded = load_file(file) || loaded;
   }
   return loaded;
 }
@@ -160,7 +162,7 @@ bool ModuleLoader::load_for_devices(Drivers drivers) {
   if (!buses) return false;
   bool loaded = false;
   for (const std::string& bus : *buses) {
-    if (!index_.asks_on_bus(bus)) continue;
+    if (bus == kProcessorBus || !index_.asks_on_bus(bus)) continue;
     std::string devices = sys_ + "/bus/" + bus + "/devices";
     Result<std::vector<std::string>> names = list_directory(AT_FDCWD, devices);
     if (!names) continue;  // a bus without devices
@@ -176,9 +178,9 @@ bool ModuleLoader::load_for_devices(Drivers drivers) {
   return loaded;
 }
 
-bool ModuleLoader::load_file(const std::string& name) {
+bool ModuleLoader::load_file(std::string_view name) {
   if (!loaded_.insert(name).second) return false;
-  std::string path = directory_ + "/" + name;
+  std::string path = directory_ + "/" + std::string(name);
   Result<UniqueFd> fd = open_at(AT_FDCWD, path, O_RDONLY);
   if (!fd) {
     log_warning(fd.error().describe());

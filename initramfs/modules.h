@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -24,22 +25,23 @@ enum class Drivers {
   kAll,
 };
 
-/// What the initramfs can load: its module index (initramfs/README.md, "The module index").
+/// What the initramfs can load: its module index (initramfs/README.md, "The module index"). Borrows
+/// the text that it was parsed from.
 struct ModuleIndex {
-  std::vector<std::string> always;                         ///< files, in load order
-  std::map<std::string, std::vector<std::string>> orders;  ///< module → files, in load order
+  std::vector<std::string_view> always;                              ///< files, in load order
+  std::map<std::string_view, std::vector<std::string_view>> orders;  ///< module → files, in order
   /// Patterns and modules, by what stands before the first ':' of the pattern ("pci"). Under "":
   /// the patterns with wildcards there, and those without ':'.
-  std::map<std::string, std::vector<std::pair<std::string, std::string>>, std::less<>> aliases;
-  std::set<std::string> late;  ///< modules
+  std::map<std::string_view, std::vector<std::pair<std::string_view, std::string_view>>> aliases;
+  std::set<std::string_view> late;  ///< modules
 
   /// The modules that `alias` asks for.
-  [[nodiscard]] std::vector<std::string> modules_for(std::string_view alias) const;
+  [[nodiscard]] std::vector<std::string_view> modules_for(std::string_view alias) const;
   /// May a device on the bus `bus` ask for anything? There are buses with thousands of devices.
   [[nodiscard]] bool asks_on_bus(std::string_view bus) const;
 };
 
-/// Lines that say nothing are skipped.
+/// Lines that say nothing are skipped. The result borrows `text`.
 [[nodiscard]] ModuleIndex parse_module_index(std::string_view text);
 
 /// Loads modules of the built-in initramfs. A module that cannot be loaded is a line in the
@@ -56,19 +58,23 @@ class ModuleLoader {
   bool load_for(const std::string& alias, Drivers drivers = Drivers::kAll);
   /// Loads the modules for the processor's features.
   void load_for_processor();
-  /// Loads the modules for the devices that are there, as far as that was not done before. Returns
-  /// whether anything was loaded: it may make more devices appear.
+  /// Loads the modules for the devices that are there, except processors, as far as that was not
+  /// done before. Returns whether anything was loaded: it may make more devices appear.
   bool load_for_devices(Drivers drivers);
 
  private:
-  ModuleLoader(std::string directory, std::string sys, ModuleIndex index)
-      : directory_(std::move(directory)), sys_(std::move(sys)), index_(std::move(index)) {}
-  bool load_file(const std::string& name);
+  ModuleLoader(std::string directory, std::string sys, std::unique_ptr<const std::string> text)
+      : directory_(std::move(directory)),
+        sys_(std::move(sys)),
+        text_(std::move(text)),
+        index_(parse_module_index(*text_)) {}
+  bool load_file(std::string_view name);
 
   std::string directory_;
   std::string sys_;
-  ModuleIndex index_;
-  std::set<std::string> loaded_;             // files, loaded or tried
+  std::unique_ptr<const std::string> text_;
+  ModuleIndex index_;                        // borrows text_
+  std::set<std::string_view> loaded_;        // files, loaded or tried
   std::map<std::string, Drivers> answered_;  // aliases
 };
 

@@ -32,7 +32,14 @@ constexpr size_t kBtrfsUuidOffset = 0x10000 + 0x20;
 constexpr size_t kBtrfsLabelOffset = 0x10000 + 0x12b;
 constexpr size_t kBtrfsLabelBytes = 256;
 constexpr std::string_view kBtrfsMagic = "_BHRfS_M";
-static_assert(kBtrfsLabelOffset + kBtrfsLabelBytes <= kIdentifyBytes);
+
+// The blocks that these fields lie in.
+constexpr size_t kSuperblockBlockBytes = 4096;
+constexpr size_t kExtBlockOffset = 0;
+constexpr size_t kBtrfsBlockOffset = 0x10000;
+static_assert(kExtLabelOffset + kExtLabelBytes <= kExtBlockOffset + kSuperblockBlockBytes);
+static_assert(kBtrfsLabelOffset + kBtrfsLabelBytes <= kBtrfsBlockOffset + kSuperblockBlockBytes);
+static_assert(kBtrfsBlockOffset + kSuperblockBlockBytes == kIdentifyBytes);
 
 std::string uuid_text(Bytes raw) {
   std::string hex = to_hex(raw);
@@ -83,14 +90,21 @@ std::string label_text(Bytes raw) {
   return std::string(text.substr(0, text.find('\0')));
 }
 
-// nullopt: nothing to be read there, or nothing we know.
+// nullopt: nothing to be read there, or nothing we know. Every device is looked at while the
+// machine boots, so only the blocks that can hold a superblock are read.
 std::optional<Superblock> read_superblock(const std::string& path) {
   Result<UniqueFd> fd = open_at(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
   if (!fd) return std::nullopt;
   std::vector<std::byte> start(kIdentifyBytes);
-  Result<size_t> count = pread_full(fd->get(), start, 0);
-  if (!count) return std::nullopt;
-  return identify_superblock(Bytes(start).first(*count));
+  size_t size_bytes = 0;
+  for (size_t offset : {kExtBlockOffset, kBtrfsBlockOffset}) {
+    std::span<std::byte> block = std::span(start).subspan(offset, kSuperblockBlockBytes);
+    Result<size_t> count = pread_full(fd->get(), block, offset);
+    if (!count) return std::nullopt;
+    if (*count > 0) size_bytes = offset + *count;
+    if (*count < block.size()) break;
+  }
+  return identify_superblock(Bytes(start).first(size_bytes));
 }
 
 std::string read_attribute(const std::string& path) {
@@ -175,7 +189,8 @@ std::string partition_uuid(Bytes start, size_t block_bytes, size_t number) {
 }
 
 Result<std::vector<BlockDevice>> list_block_devices(const std::string& block_class,
-                                                    const std::string& dev) {
+                                                    const std::string& dev,
+                                                    PartitionIds partition_ids) {
   std::vector<BlockDevice> devices;
   Disks disks(dev);
   for (const std::string& name : CFS_TRY(list_directory(AT_FDCWD, block_class))) {
@@ -190,7 +205,9 @@ Result<std::vector<BlockDevice>> list_block_devices(const std::string& block_cla
       std::string disk_path = sys_path + "/..";  // a partition's directory lies in its disk's
       device.disk = uevent_value(read_attribute(disk_path + "/uevent"), "DEVNAME");
       device.partition_label = uevent_value(uevent, "PARTNAME");
-      device.partition_uuid = disks.partition_uuid_on(device.disk, disk_path, number);
+      if (partition_ids == PartitionIds::kRead) {
+        device.partition_uuid = disks.partition_uuid_on(device.disk, disk_path, number);
+      }
     }
     device.superblock = read_superblock(device.path);
     devices.push_back(std::move(device));

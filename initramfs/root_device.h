@@ -39,14 +39,18 @@ struct BlockDevice {
   std::string path;             ///< /dev/vda2
   std::string disk;             ///< name of the disk that it is or is part of: "vda"
   std::string partition_label;  ///< "": none, or not a partition
-  std::string partition_uuid;   ///< lower case
+  std::string partition_uuid;   ///< lower case; "": none, or not read
   std::optional<Superblock> superblock;
 };
+
+/// Whether the disks' partition tables are read for the ids of partitions.
+enum class PartitionIds { kRead, kSkip };
 
 /// Looks at all block devices once. `block_class` and `dev` are /sys/class/block and /dev. Devices
 /// without a medium are left out.
 [[nodiscard]] Result<std::vector<BlockDevice>> list_block_devices(const std::string& block_class,
-                                                                  const std::string& dev);
+                                                                  const std::string& dev,
+                                                                  PartitionIds partition_ids);
 
 /// Does `root=` mean this device? Never one without a file system that we know.
 [[nodiscard]] bool is_meant(const kernel_cmdline::RootSpec& spec, const BlockDevice& device);

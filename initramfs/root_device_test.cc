@@ -122,7 +122,8 @@ class BlockDevices : public ::testing::Test {
     if (spec.kind == kernel_cmdline::RootSpec::Kind::kPath)
       spec.value = dev() + spec.value.substr(4);
     std::string found;
-    const std::vector<BlockDevice> devices = *list_block_devices(block_class(), dev());
+    const std::vector<BlockDevice> devices =
+        *list_block_devices(block_class(), dev(), PartitionIds::kRead);
     for (const BlockDevice& device : devices) {
       if (is_meant(spec, device)) {
         found += (found.empty() ? "" : " ") + device.path.substr(dev().size() + 1);
@@ -154,17 +155,23 @@ TEST_F(BlockDevices, AreFoundByEveryKindOfName) {
   EXPECT_EQ(find("LABEL=cf"), "");
   EXPECT_EQ(find("PARTLABEL=cfs"), "");
   EXPECT_EQ(find("PARTLABEL=esp"), "") << "no file system we know";
-  EXPECT_EQ((*list_block_devices(block_class(), dev()))[2].disk, "vda");
+  const BlockDevice read = (*list_block_devices(block_class(), dev(), PartitionIds::kRead))[2];
+  EXPECT_EQ(read.disk, "vda");
+  EXPECT_EQ(read.partition_uuid, "03020102-0504-0706-0809-0a0b0c0d0e0f");
+  const BlockDevice skipped = (*list_block_devices(block_class(), dev(), PartitionIds::kSkip))[2];
+  EXPECT_EQ(skipped.disk, "vda");
+  EXPECT_EQ(skipped.partition_uuid, "");
 }
 
 TEST_F(BlockDevices, AreToldOfWhenNoneFits) {
   ASSERT_TRUE(make_directories(AT_FDCWD, block_class()));
-  EXPECT_EQ(describe_devices(*list_block_devices(block_class(), dev())), "none");
+  EXPECT_EQ(describe_devices(*list_block_devices(block_class(), dev(), PartitionIds::kRead)),
+            "none");
   add("sda", "DEVTYPE=disk\n", ext4_superblock("data"));
   add("sr0", "DEVTYPE=disk\n", as_bytes("x"));
   add("loop0", "DEVTYPE=disk\n", as_bytes("x"));
   ASSERT_TRUE(write_file_atomically(AT_FDCWD, block_class() + "/loop0/size", as_bytes("0\n")));
-  EXPECT_EQ(describe_devices(*list_block_devices(block_class(), dev())),
+  EXPECT_EQ(describe_devices(*list_block_devices(block_class(), dev(), PartitionIds::kRead)),
             dev() + "/sda (ext4 'data'), " + dev() + "/sr0");
 }
 
