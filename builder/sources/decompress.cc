@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "builder/sources/tar_header.h"
 #include "lib/base/check.h"
 #include "lib/base/little_endian.h"
 
@@ -27,7 +28,6 @@ namespace cfs::builder {
 namespace {
 
 constexpr size_t kOutputBytes = 256 << 10;
-constexpr size_t kHeadBytes = 512;                   // a tar header
 constexpr uint64_t kMaxDecoderBytes = 512ULL << 20;  // xz -9 needs 65 MiB
 constexpr uint32_t kSkippableMagic = 0x184d2a50;     // to 5f; RFC 8878, section 3.1.2
 constexpr size_t kSkippableHeaderBytes = 8;
@@ -432,7 +432,7 @@ bool is_lzma(Bytes head) {
 
 /// Null: not compressed in a way that is known.
 const Kind* kind_of(Bytes head) {
-  if (head.size() >= kHeadBytes && is_tar_header(head)) return nullptr;
+  if (head.size() >= kTarBlockBytes && is_tar_header(head)) return nullptr;
   if (starts_with(head, "\x1f\x8b")) return &kGzip;
   if (starts_with(head, "\x1f\x9d")) return &kCompress;
   if (starts_with(head, "BZh") && head.size() > 3 && head[3] >= std::byte{'1'} &&
@@ -485,7 +485,7 @@ struct Decompressor::State {
   Result<> fill_head() {
     head.erase(head.begin(), head.begin() + static_cast<std::ptrdiff_t>(head_used));
     head_used = 0;
-    while (head.size() < kHeadBytes) {
+    while (head.size() < kTarBlockBytes) {
       Bytes more = CFS_TRY(source());
       if (more.empty()) break;
       head.insert(head.end(), more.begin(), more.end());
@@ -496,7 +496,7 @@ struct Decompressor::State {
   Result<> begin() {
     CFS_TRY(fill_head());
     bool skipped = false;
-    while (is_skippable(head) && !(head.size() >= kHeadBytes && is_tar_header(head))) {
+    while (is_skippable(head) && !(head.size() >= kTarBlockBytes && is_tar_header(head))) {
       CFS_TRY(skip_frame());
       skipped = true;
     }
