@@ -35,12 +35,17 @@
 #include "lib/base/interrupt.h"
 
 namespace cfs::builder {
+namespace {
+
+constexpr size_t kSkipBytes = 64 << 10;
+
+}  // namespace
 
 struct TarReader::State {
   ByteSource source;
   std::string name;
-  Bytes piece;            ///< of the source, not yet used
-  uint64_t position = 0;  ///< in the archive, of the front of `piece`
+  uint64_t position = 0;  ///< in the archive, of what the source yields next
+  std::vector<std::byte> skipped = std::vector<std::byte>(kSkipBytes);
   PaxAttributes global;
   bool ended = false;
   TarEntry entry;
@@ -79,35 +84,18 @@ struct TarReader::State {
     return corrupt(fmt::format("cut off inside {}, at byte {}", what, position));
   }
 
-  /// False at the end of the source.
-  Result<bool> fetch() {
-    if (piece.empty()) piece = CFS_TRY(source());
-    return !piece.empty();
-  }
-
-  Bytes take(size_t size) {
-    Bytes taken = piece.first(size);
-    piece = piece.subspan(size);
-    position += size;
-    return taken;
-  }
-
   /// Fills `out` as far as the source goes; returns how far.
   Result<size_t> read_raw(std::span<std::byte> out) {
-    size_t used = 0;
-    while (used < out.size()) {
-      if (!CFS_TRY(fetch())) break;
-      Bytes taken = take(std::min(piece.size(), out.size() - used));
-      std::memcpy(out.data() + used, taken.data(), taken.size());
-      used += taken.size();
-    }
-    return used;
+    size_t count = CFS_TRY(fill_buffer(source, out));
+    position += count;
+    return count;
   }
 
   Result<> skip_raw(uint64_t size, const std::string& what) {
     while (size > 0) {
-      if (!CFS_TRY(fetch())) return cut_off_inside(what);
-      size -= take(static_cast<size_t>(std::min<uint64_t>(piece.size(), size))).size();
+      auto wanted = static_cast<size_t>(std::min<uint64_t>(size, skipped.size()));
+      if (CFS_TRY(read_raw(std::span(skipped).first(wanted))) < wanted) return cut_off_inside(what);
+      size -= wanted;
     }
     return {};
   }
@@ -191,13 +179,13 @@ struct TarReader::State {
   /// compressed stream are looked at, and archives that were joined are found.
   Result<> finish_archive() {
     uint64_t end = position;
-    while (CFS_TRY(fetch())) {
+    while (size_t count = CFS_TRY(source(skipped))) {
       CFS_TRY(check_interrupted());
-      if (!is_all_zero(piece)) {
+      position += count;
+      if (!is_all_zero(Bytes(skipped).first(count))) {
         return corrupt(fmt::format("there is data after the end of the archive at byte {}", end))
             .with_hint("archives that were joined must be sources of their own");
       }
-      (void)take(piece.size());
     }
     return {};
   }

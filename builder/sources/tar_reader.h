@@ -3,20 +3,17 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "lib/base/bytes.h"
+#include "lib/base/byte_stream.h"
 #include "lib/base/result.h"
 
 namespace cfs::builder {
-
-/// The next piece of a stream of bytes, valid until the next call; empty at the end.
-using ByteSource = std::function<Result<Bytes>()>;
 
 /// Limits of what the reader keeps in memory, beside those of names (tar_header.h) and of sparse
 /// maps (sparse_map.h). A larger header is refused by name.

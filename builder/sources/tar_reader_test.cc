@@ -24,12 +24,10 @@ struct Archive {
 
 /// Reads an archive in pieces of `step` bytes.
 Archive read_all(const std::string& bytes, size_t step = 10240) {
-  Bytes rest = as_bytes(bytes);
+  ByteSource source = source_of_bytes(as_bytes(bytes));
   TarReader reader(
-      [&]() -> Result<Bytes> {
-        Bytes piece = rest.first(std::min(step, rest.size()));
-        rest = rest.subspan(piece.size());
-        return piece;
+      [&](std::span<std::byte> buffer) {
+        return source(buffer.first(std::min(step, buffer.size())));
       },
       "'t.tar'");
   Archive archive;
@@ -310,8 +308,7 @@ TEST(TarSparse, LongHolesCanBeSkipped) {
       pax({"GNU.sparse.size=60000000000", "GNU.sparse.numblocks=5",
            "GNU.sparse.map=1000000,0,2000000,2,2000100,1,2131173,1,60000000000,0"}) +
       member({}, "DDab") + member({.name = "g"}, "next") + kEnd;
-  Bytes rest = as_bytes(bytes);
-  TarReader reader([&]() -> Result<Bytes> { return std::exchange(rest, Bytes()); }, "t");
+  TarReader reader(source_of_bytes(as_bytes(bytes)), "t");
   ASSERT_TRUE(reader.next());
   EXPECT_EQ(reader.skip_hole(), 1000000U);
   std::byte buffer[200];
@@ -378,8 +375,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(TarReader, SkipsContentThatIsNotRead) {
   std::string bytes =
       member({.name = "a"}, std::string(5000, 'x')) + member({.name = "b"}, "y") + kEnd;
-  Bytes rest = as_bytes(bytes);
-  TarReader reader([&]() -> Result<Bytes> { return std::exchange(rest, Bytes()); }, "t");
+  TarReader reader(source_of_bytes(as_bytes(bytes)), "t");
   EXPECT_EQ((*reader.next())->path, "a");
   std::byte buffer[100];
   EXPECT_EQ(*reader.read(buffer), 100U);

@@ -30,12 +30,10 @@ void add(verity::MerkleHasher& hash, std::string_view text) {
 
 /// A digest of everything that a reader says.
 verity::Digest read_all(Bytes data, size_t step, Holes holes) {
-  Bytes rest = data;
+  ByteSource source = source_of_bytes(data);
   TarReader reader(
-      [&]() -> Result<Bytes> {
-        Bytes piece = rest.first(std::min(step, rest.size()));
-        rest = rest.subspan(piece.size());
-        return piece;
+      [&](std::span<std::byte> buffer) {
+        return source(buffer.first(std::min(step, buffer.size())));
       },
       "t");
   verity::MerkleHasher hash;
@@ -49,7 +47,7 @@ verity::Digest read_all(Bytes data, size_t step, Holes holes) {
     }
     const TarEntry* entry = *next;
     if (entry == nullptr) {
-      CFS_CHECK(rest.empty());
+      CFS_CHECK(*source(buffer) == 0);
       break;
     }
     CFS_CHECK(!entry->path.empty() && entry->path.size() <= kMaxTarNameBytes + 300);
