@@ -74,7 +74,7 @@ struct Workbench {
     write("archive", archive);
     UniqueFd fd = must(open_at(AT_FDCWD, path("archive"), O_RDONLY));
     Progress progress("test", 0);
-    return import_tar_stream(fd.get(), "'t.tar'", placement, tree, contents, progress);
+    return import_tar_stream(fd.get(), "'t.tar'", placement, rootfs, progress);
   }
   tree::Node& at(const std::string& node_path) {
     tree::Node* node = tree.find(node_path);

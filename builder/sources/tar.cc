@@ -293,15 +293,15 @@ bool is_whiteout(std::string_view path) {
 class Import {
  public:
   Import(TarReader reader, const std::string& name, std::string into, unsigned strip,
-         tree::Tree& tree, Contents& contents)
+         Rootfs& rootfs)
       : reader_(std::move(reader)),
         name_(name),
         into_(std::move(into)),
         strip_(strip),
-        tree_(tree),
-        merger_(tree),
-        contents_(contents),
-        writer_(tree) {}
+        tree_(rootfs.tree),
+        merger_(rootfs.tree),
+        contents_(rootfs.contents),
+        writer_(rootfs.tree) {}
 
   Result<> run() {
     while (const TarEntry* entry = CFS_TRY(reader_.next())) CFS_TRY(add(*entry));
@@ -488,13 +488,13 @@ class Import {
 }  // namespace
 
 Result<> import_tar_stream(int fd, const std::string& name, const TarPlacement& placement,
-                           tree::Tree& tree, Contents& contents, Progress& progress) {
+                           Rootfs& rootfs, Progress& progress) {
   FileInput input(fd, name, progress);
   Decompressor plain([&](std::span<std::byte> buffer) { return input.read(buffer); }, name);
   ReadAhead ahead([&](std::span<std::byte> buffer) { return plain.read(buffer); },
                   [&] { input.stop(); });
   Import import(TarReader([&](std::span<std::byte> buffer) { return ahead.read(buffer); }, name),
-                name, CFS_TRY(normal_path(placement.into)), placement.strip, tree, contents);
+                name, CFS_TRY(normal_path(placement.into)), placement.strip, rootfs);
   return import.run();
 }
 
