@@ -529,6 +529,10 @@ TEST(EntriesOfDirectory, TakesContentModesAndLinksButNoOwners) {
   ASSERT_TRUE(make_directories(AT_FDCWD, root + "/cfs/images"));
   ASSERT_TRUE(write_file_atomically(AT_FDCWD, root + "/cfs/objects/" + digest.object_path(),
                                     as_bytes("an object"), 0444));
+  // Only looks like an object.
+  const std::string other = "cfs/state/var/" + digest.object_path();
+  ASSERT_TRUE(make_directories(AT_FDCWD, root + "/cfs/state/var/" + digest.hex().substr(0, 2)));
+  ASSERT_TRUE(write_file_atomically(AT_FDCWD, root + "/" + other, as_bytes("something else")));
   ASSERT_TRUE(write_file_atomically(AT_FDCWD, root + "/cfs/meta.json", as_bytes("{}"), 0640));
   const std::string target = "../objects/" + digest.object_path();
   ASSERT_EQ(::symlink(target.c_str(), (root + "/cfs/images/" + digest.hex()).c_str()), 0);
@@ -539,6 +543,7 @@ TEST(EntriesOfDirectory, TakesContentModesAndLinksButNoOwners) {
   EXPECT_EQ(by_path.size(), entries.size());
   EXPECT_EQ(by_path.at("cfs/objects/" + digest.object_path()).verity, digest);
   EXPECT_EQ(by_path.at("cfs/objects/" + digest.object_path()).mode, S_IFREG | 0444U);
+  EXPECT_EQ(by_path.at(other).verity, std::nullopt);
   EXPECT_EQ(by_path.at("cfs/meta.json").verity, std::nullopt);
   EXPECT_EQ(by_path.at("cfs/meta.json").mode, S_IFREG | 0640U);
   EXPECT_EQ(by_path.at("cfs/images/" + digest.hex()).symlink_target, target);
@@ -546,12 +551,12 @@ TEST(EntriesOfDirectory, TakesContentModesAndLinksButNoOwners) {
 
   DiskPlan plan = small_plan();
   plan.root_entries = entries;
-  EXPECT_EQ(content_bytes(plan).value(), 11U);
+  EXPECT_EQ(content_bytes(plan).value(), 25U);
   uint64_t written = 0;
   plan.on_progress = [&](uint64_t bytes) { written += bytes; };
   Disk disk(plan);
   disk.expect_clean();
-  EXPECT_EQ(written, 11U);
+  EXPECT_EQ(written, 25U);
   EXPECT_THAT(disk.debugfs("stat /cfs/meta.json"),
               AllOf(HasSubstr("User:     0   Group:     0"), HasSubstr("mtime: 0x6553f100")));
 
