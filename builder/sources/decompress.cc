@@ -464,7 +464,7 @@ struct Decompressor::State {
   bool output_was_full = false;  ///< so that the decoder may hold more without any input
   enum { kUnknown, kPlain, kInStream, kBetween, kEnded } position = kUnknown;
 
-  Error failure(const std::string& what) const {
+  [[nodiscard]] Error failure(const std::string& what) const {
     return make_error(ErrorCode::kCorrupt, fmt::format("{}: {}: {}", name, kind->name, what));
   }
 

@@ -65,10 +65,10 @@ struct TarReader::State {
     [[nodiscard]] bool any() const { return long_name || long_link || pax; }
   };
 
-  Error corrupt(const std::string& what) const {
+  [[nodiscard]] Error corrupt(const std::string& what) const {
     return make_error(ErrorCode::kCorrupt, fmt::format("{}: {}", name, what));
   }
-  Error bad_entry(const std::string& what) const {
+  [[nodiscard]] Error bad_entry(const std::string& what) const {
     return corrupt(fmt::format("entry '{}': {}", entry.path, what));
   }
   /// `result`; its error has the reason only and is told which entry it is about.
@@ -77,10 +77,10 @@ struct TarReader::State {
     if (!result) result.error().message = bad_entry(result.error().message).message;
     return result;
   }
-  Error cut_off() const {
+  [[nodiscard]] Error cut_off() const {
     return corrupt(fmt::format("cut off after the last complete entry, at byte {}", position));
   }
-  Error cut_off_inside(const std::string& what) const {
+  [[nodiscard]] Error cut_off_inside(const std::string& what) const {
     return corrupt(fmt::format("cut off inside {}, at byte {}", what, position));
   }
 
