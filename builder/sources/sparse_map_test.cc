@@ -38,7 +38,7 @@ TEST(SparseMap, OfGnuEndsWithAnEmptyExtent) {
   EXPECT_THAT(extents, ElementsAre(TarExtent{0, 2}, TarExtent{512, 3}));
   EXPECT_TRUE(add({{"1", "1"}, {"2", "1"}, {"3", "1"}, {"4", "0"}}, extents).value());
   EXPECT_EQ(extents.size(), 6U);
-  for (const char* number : {"x", "        ", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"}) {
+  for (const char* number : {"x", "            ", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"}) {
     EXPECT_EQ(add({{number, "1"}}, extents).error().message, "has a malformed extent") << number;
     EXPECT_EQ(add({{"0", number}}, extents).error().message, "has a malformed extent") << number;
   }

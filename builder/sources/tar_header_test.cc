@@ -72,6 +72,7 @@ TEST(TarHeader, IsKnownByItsChecksumOfSignedOrUnsignedBytes) {
   std::string right = block(fields);
   EXPECT_TRUE(is_tar_header(as_bytes(right + "behind it")));
   for (size_t at = 0; at < right.size(); ++at) {
+    if (at == 155) continue;  // in the field, behind the end of the number
     std::string wrong = right;
     ++wrong[at];
     EXPECT_FALSE(is_tar_header(as_bytes(wrong))) << at;
