@@ -50,7 +50,7 @@ Result<std::vector<std::string>> write_boot_files(const Manifest& manifest,
                                                   const KernelImage& kernel, Rootfs& rootfs,
                                                   const Output& output,
                                                   release::ReleaseDescription& description) {
-  Initramfs initramfs = CFS_TRY(make_initramfs(rootfs.tree, rootfs.contents, kernel,
+  Initramfs initramfs = CFS_TRY(make_initramfs(rootfs, kernel,
                                                {.modules = manifest.kernel->initramfs_modules,
                                                 .drivers = manifest.kernel->initramfs_drivers},
                                                programs.mount_root));

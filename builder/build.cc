@@ -161,7 +161,7 @@ Result<BuildResult> build(const Manifest& manifest, const BuildOptions& options)
   CFS_TRY(assemble(manifest, context, rootfs));
   std::optional<KernelImage> kernel;
   if (manifest.kernel) {
-    kernel = CFS_TRY(take_kernel(rootfs.tree, manifest.source_date_epoch, rootfs.contents));
+    kernel = CFS_TRY(take_kernel(rootfs, manifest.source_date_epoch));
   }
   settle(rootfs.tree, manifest.source_date_epoch);
 

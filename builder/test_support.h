@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
-#include <cstdio>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -17,6 +16,7 @@
 
 #include "builder/command.h"
 #include "builder/rootfs.h"
+#include "builder/sources/raw_tar.h"
 #include "builder/sources/source.h"
 #include "builder/sources/tar.h"
 #include "lib/base/io.h"
@@ -74,7 +74,7 @@ struct Workbench {
     write("archive", archive);
     UniqueFd fd = must(open_at(AT_FDCWD, path("archive"), O_RDONLY));
     Progress progress("test", 0);
-    return import_tar_stream(fd.get(), "'t.tar'", placement, tree, contents, progress);
+    return import_tar_stream(fd.get(), "'t.tar'", placement, rootfs, progress);
   }
   tree::Node& at(const std::string& node_path) {
     tree::Node* node = tree.find(node_path);
@@ -83,7 +83,7 @@ struct Workbench {
   }
 };
 
-/// Makes tar archives byte by byte, so that tests need no rights and no other tool.
+/// Makes tar archives, so that tests need no rights and no other tool.
 class TarMaker {
  public:
   struct Entry {
@@ -100,58 +100,24 @@ class TarMaker {
 
   void add(const std::string& name, const Entry& entry, const std::string& data = "") {
     if (!entry.pax.empty()) {
-      std::string records;
-      for (const auto& [key, value] : entry.pax) records += record(key, value);
-      header("PaxHeaders/x", Entry{.type = 'x'}, records.size());
-      body(records);
+      std::vector<std::string> records;
+      for (const auto& [key, value] : entry.pax) records.push_back(key + "=" + value);
+      archive_ += raw_tar::pax(records);
     }
-    header(name, entry, data.size());
-    body(data);
+    raw_tar::Header header{.name = name,
+                           .type = entry.type,
+                           .mode = raw_tar::octal(entry.mode),
+                           .uid = raw_tar::octal(entry.uid),
+                           .gid = raw_tar::octal(entry.gid),
+                           .mtime = raw_tar::octal(static_cast<uint64_t>(entry.mtime)),
+                           .link = entry.link,
+                           .raw = {{329, raw_tar::octal(entry.device_major)},
+                                   {337, raw_tar::octal(entry.device_minor)}}};
+    archive_ += raw_tar::member(std::move(header), data);
   }
-  std::string finish() { return archive_ + std::string(1024, '\0'); }
+  [[nodiscard]] std::string finish() const { return archive_ + raw_tar::kEnd; }
 
  private:
-  /// "LENGTH KEY=VALUE\n", where LENGTH counts itself.
-  static std::string record(const std::string& key, const std::string& value) {
-    std::string rest = " " + key + "=" + value + "\n";
-    size_t length = rest.size();
-    while (std::to_string(length).size() + rest.size() != length) ++length;
-    return std::to_string(length) + rest;
-  }
-  void header(const std::string& name, const Entry& entry, size_t size) {
-    std::string block(512, '\0');
-    auto put = [&](size_t offset, const std::string& text) {
-      block.replace(offset, text.size(), text);
-    };
-    auto octal = [](uint64_t value, int width) {
-      char text[32];
-      std::snprintf(text, sizeof(text), "%0*llo", width, static_cast<unsigned long long>(value));
-      return std::string(text);
-    };
-    put(0, name);
-    put(100, octal(entry.mode, 7));
-    put(108, octal(entry.uid, 7));
-    put(116, octal(entry.gid, 7));
-    put(124, octal(size, 11));
-    put(136, octal(static_cast<uint64_t>(entry.mtime), 11));
-    put(148, "        ");
-    block[156] = entry.type;
-    put(157, entry.link);
-    put(257, std::string("ustar\0"
-                         "00",
-                         8));
-    put(329, octal(entry.device_major, 7));
-    put(337, octal(entry.device_minor, 7));
-    unsigned sum = 0;
-    for (char c : block) sum += static_cast<unsigned char>(c);
-    put(148, octal(sum, 6) + std::string("\0 ", 2));
-    archive_ += block;
-  }
-  void body(const std::string& data) {
-    archive_ += data;
-    archive_.resize(align_up(archive_.size(), 512));
-  }
-
   std::string archive_;
 };
 

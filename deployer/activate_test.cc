@@ -8,8 +8,6 @@
 namespace cfs::deployer {
 namespace {
 
-using ::testing::StartsWith;
-
 class ActivateTest : public DeviceTest {};
 
 TEST_F(ActivateTest, AUkiThatPinsAnotherImageIsRefused) {

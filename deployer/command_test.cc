@@ -15,10 +15,6 @@
 namespace cfs::deployer {
 namespace {
 
-using ::testing::AllOf;
-using ::testing::HasSubstr;
-using ::testing::Not;
-
 class CommandTest : public DeviceTest {};
 
 TEST_F(CommandTest, Usage) {

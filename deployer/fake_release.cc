@@ -6,6 +6,7 @@
 
 #include <random>
 
+#include "lib/base/byte_stream.h"
 #include "lib/base/io.h"
 #include "lib/boot/uki.h"
 #include "lib/erofs/writer.h"
@@ -120,10 +121,7 @@ Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
   }
   description.objects.count = objects.size();
   std::string text;
-  CFS_TRY(transport::write_manifest(manifest, [&](std::string_view piece) -> Result<> {
-    text += piece;
-    return {};
-  }));
+  CFS_TRY(transport::write_manifest(manifest, sink_to_string(text)));
   description.transport = {.sha256 = verity::sha256(as_bytes(text)), .size_bytes = text.size()};
   repository.files[release::transport_path(description.image.digest)] = text;
 

@@ -7,10 +7,6 @@
 namespace cfs::deployer {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-
 class InitTest : public DeviceTest {};
 
 TEST_F(InitTest, InitRefusesWhatCannotWork) {

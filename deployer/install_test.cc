@@ -12,11 +12,6 @@
 namespace cfs::deployer {
 namespace {
 
-using ::testing::AllOf;
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::Not;
-
 class InstallTest : public DeviceTest {
  protected:
   Result<int> install(const std::string& disk, const std::string& free = "16MiB",

@@ -6,8 +6,6 @@
 namespace cfs::deployer {
 namespace {
 
-using ::testing::StartsWith;
-
 class RollbackTest : public DeviceTest {};
 
 TEST_F(RollbackTest, RollbackGivesUpAnUpdateThatHasNotRun) {

@@ -10,10 +10,6 @@
 namespace cfs::deployer {
 namespace {
 
-using ::testing::AllOf;
-using ::testing::HasSubstr;
-using ::testing::Not;
-
 class StatusTest : public DeviceTest {};
 
 TEST_F(StatusTest, StatusForPrograms) {

@@ -27,6 +27,13 @@
 
 namespace cfs::deployer {
 
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
+
 using net::FakeServer;
 using Request = FakeServer::Request;
 using Response = FakeServer::Response;
@@ -109,7 +116,7 @@ class DeviceTest : public ::testing::Test {
     Result<int> result = update();
     ASSERT_TRUE(result) << result.error().describe();
     EXPECT_EQ(*result, 10);
-    EXPECT_THAT(output_, ::testing::HasSubstr("up to date: test " + version));
+    EXPECT_THAT(output_, HasSubstr("up to date: test " + version));
   }
   Result<int> rollback() {
     return run_command({"rollback", "--sysroot", path("sysroot"), "--esp", path("esp")});
@@ -158,16 +165,16 @@ class DeviceTest : public ::testing::Test {
   }
   /// The sysroot has nothing of a release that boots.
   void expect_nothing_installed() {
-    EXPECT_THAT(names_in("sysroot/cfs/images"), ::testing::IsEmpty());
-    EXPECT_THAT(names_in("sysroot/cfs/deployments"), ::testing::IsEmpty());
-    EXPECT_THAT(names_in("esp/EFI/Linux"), ::testing::IsEmpty());
+    EXPECT_THAT(names_in("sysroot/cfs/images"), IsEmpty());
+    EXPECT_THAT(names_in("sysroot/cfs/deployments"), IsEmpty());
+    EXPECT_THAT(names_in("esp/EFI/Linux"), IsEmpty());
     EXPECT_EQ(boots_next(), "");
     EXPECT_EQ(reference("staged"), "");
   }
   void expect_exit(const Result<int>& result, int status, const std::string& words) {
     ASSERT_FALSE(result) << output_;
     EXPECT_EQ(exit_status(result.error().code), status) << result.error().describe();
-    EXPECT_THAT(result.error().describe(), ::testing::HasSubstr(words));
+    EXPECT_THAT(result.error().describe(), HasSubstr(words));
   }
 
   static void unmount_all_below(const std::string& directory) {

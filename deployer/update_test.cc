@@ -3,6 +3,7 @@
 
 #include <signal.h>
 
+#include <atomic>
 #include <thread>
 
 #include "deployer/test_support.h"
@@ -11,14 +12,31 @@
 namespace cfs::deployer {
 namespace {
 
-using ::testing::AllOf;
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using ::testing::Not;
-using ::testing::StartsWith;
+class UpdateTest : public DeviceTest {
+ protected:
+  /// Runs `body`, which downloads, in a child process; the server sends eight objects and lets the
+  /// others wait. Returns the child once `requests` objects have been asked for.
+  pid_t start_without_end(int requests, const std::function<int()>& body) {
+    fault_ = [this](const Request& request, Response& response) {
+      if (request.target.starts_with("/obj/") && ++objects_requested_ > 8) {
+        response.delay_before = std::chrono::seconds(60);
+      }
+    };
+    pid_t child = ::fork();
+    if (child == 0) ::_exit(body());
+    while (objects_requested_ < requests) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return child;
+  }
 
-class UpdateTest : public DeviceTest {};
+ private:
+  std::atomic<int> objects_requested_{0};
+};
+
+/// The object of a file of first_release(), in the sysroot.
+std::string object_of(const std::string& file) {
+  return "sysroot/cfs/objects/" +
+         verity::digest_of(as_bytes(first_release().files[file])).object_path();
+}
 
 TEST_F(UpdateTest, TheLifeOfADevice) {
   release::ReleaseDescription one = offer(first_release());
@@ -190,18 +208,7 @@ TEST_F(UpdateTest, AnInterruptedUpdateGoesOn) {
 TEST_F(UpdateTest, AKilledUpdateLeavesNothingHalf) {
   offer(first_release());
   ASSERT_DONE(init());
-  std::atomic<int> objects{0};
-  fault_ = [&](const Request& request, Response& response) {
-    if (request.target.starts_with("/obj/") && ++objects > 8) {
-      response.delay_before = std::chrono::seconds(60);
-    }
-  };
-  pid_t child = ::fork();
-  if (child == 0) {
-    (void)update();
-    ::_exit(0);
-  }
-  while (objects < 12) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  pid_t child = start_without_end(12, [this] { return update() ? 0 : 1; });
   ASSERT_EQ(::kill(child, SIGKILL), 0);
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
@@ -219,9 +226,7 @@ TEST_F(UpdateTest, ADamagedObjectIsFetchedAgain) {
   offer(first_release());
   ASSERT_DONE(init());
   ASSERT_DONE(update());
-  const std::string object =
-      "sysroot/cfs/objects/" +
-      verity::digest_of(as_bytes(first_release().files["/usr/bin/program9"])).object_path();
+  const std::string object = object_of("/usr/bin/program9");
   std::filesystem::permissions(path(object), std::filesystem::perms::owner_write,
                                std::filesystem::perm_options::add);
   write(object, "not what it was");
@@ -260,19 +265,11 @@ TEST_F(UpdateTest, FetchesFromALocalDirectoryToo) {
 TEST_F(UpdateTest, AnInterruptEndsADownload) {
   offer(first_release());
   ASSERT_DONE(init());
-  std::atomic<int> objects{0};
-  fault_ = [&](const Request& request, Response& response) {
-    if (request.target.starts_with("/obj/") && ++objects > 8) {
-      response.delay_before = std::chrono::seconds(60);
-    }
-  };
-  pid_t child = ::fork();
-  if (child == 0) {
+  pid_t child = start_without_end(10, [this] {
     catch_interrupts();
     Result<int> result = update();
-    ::_exit(!result && result.error().code == ErrorCode::kInterrupted ? 0 : 1);
-  }
-  while (objects < 10) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return !result && result.error().code == ErrorCode::kInterrupted ? 0 : 1;
+  });
   auto started = std::chrono::steady_clock::now();
   ASSERT_EQ(::kill(child, SIGINT), 0);
   int status = 0;
@@ -301,12 +298,6 @@ TEST_F(UpdateTest, WithoutVerityNothingIsFetched) {
   EXPECT_EQ(status, 0);
   EXPECT_EQ(server_.count("/obj/"), 0u);
   EXPECT_EQ(server_.count("/targets/"), 1u);  // the description
-}
-
-/// The object of a file of first_release(), in the sysroot.
-std::string object_of(const std::string& file) {
-  return "sysroot/cfs/objects/" +
-         verity::digest_of(as_bytes(first_release().files[file])).object_path();
 }
 
 TEST_F(UpdateTest, AStagedReleaseThatLostAnObjectIsCompleted) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "lib/base/byte_stream.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
@@ -389,10 +390,7 @@ Result<AddedRelease> add_release(Repository& repository, const KeyDirectory& key
     }
   }
   std::string transport;
-  CFS_TRY(transport::write_manifest(manifest, [&](std::string_view piece) -> Result<> {
-    transport += piece;
-    return {};
-  }));
+  CFS_TRY(transport::write_manifest(manifest, sink_to_string(transport)));
   description.transport = {verity::sha256(as_bytes(transport)), transport.size()};
   std::string text = CFS_TRY(release::serialise_description(description));
   const std::string target = release::release_target_name(description.name, description.version);

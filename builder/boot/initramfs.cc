@@ -30,19 +30,17 @@ const std::vector<std::string> kMounting = {"overlay", "erofs"};
 /// EROFS from a file, and the variables in which the firmware says which disk it booted from.
 const std::vector<std::string> kMaybeMounting = {"ext4", "loop", "efivarfs"};
 
-Result<std::string> read_tree_file(const tree::Tree& tree, Contents& contents,
-                                   const std::string& path, size_t limit_bytes) {
-  const tree::Node* node = tree.find(path);
+Result<std::string> read_tree_file(Rootfs& rootfs, const std::string& path, size_t limit_bytes) {
+  const tree::Node* node = rootfs.tree.find(path);
   if (node == nullptr) {
     return make_error(ErrorCode::kInvalidInput, "the image has no '" + path + "'");
   }
-  return contents.read(*node, limit_bytes);
+  return rootfs.contents.read(*node, limit_bytes);
 }
 
-Result<std::string> read_index(const tree::Tree& tree, Contents& contents, const std::string& path,
-                               bool may_be_missing) {
-  if (may_be_missing && tree.find(path) == nullptr) return std::string();
-  return read_tree_file(tree, contents, path, kMaxModuleIndexBytes);
+Result<std::string> read_index(Rootfs& rootfs, const std::string& path, bool may_be_missing) {
+  if (may_be_missing && rootfs.tree.find(path) == nullptr) return std::string();
+  return read_tree_file(rootfs, path, kMaxModuleIndexBytes);
 }
 
 Result<ModuleWishes> module_wishes(const ModuleIndexes& indexes, const KernelImage& kernel,
@@ -107,16 +105,16 @@ std::string index_text(const ModulePlan& plan, const std::map<std::string, std::
 }
 
 /// Adds the firmware that the module `name` names to `files`, or a warning.
-Result<> add_firmware(const tree::Tree& tree, Contents& contents, const std::string& name,
-                      std::string_view module, std::map<std::string, std::string>& files,
+Result<> add_firmware(Rootfs& rootfs, const std::string& name, std::string_view module,
+                      std::map<std::string, std::string>& files,
                       std::vector<std::string>& warnings) {
   for (const std::string& firmware : firmware_of_module(module)) {
     bool found = false;
     for (const char* suffix : {"", ".xz", ".zst"}) {
       std::string path = "lib/firmware/" + firmware + suffix;
-      const tree::Node* node = tree.find("/usr/" + path);
+      const tree::Node* node = rootfs.tree.find("/usr/" + path);
       if (node == nullptr || !node->inode().is_regular()) continue;
-      files[path] = CFS_TRY(contents.read(*node, kMaxFirmwareBytes));
+      files[path] = CFS_TRY(rootfs.contents.read(*node, kMaxFirmwareBytes));
       found = true;
       break;
     }
@@ -161,14 +159,13 @@ Result<> check_static_program(std::string_view program, const std::string& name)
   return {};
 }
 
-Result<Initramfs> make_initramfs(const tree::Tree& tree, Contents& contents,
-                                 const KernelImage& kernel, const InitramfsWishes& wishes,
-                                 std::string_view mount_root) {
+Result<Initramfs> make_initramfs(Rootfs& rootfs, const KernelImage& kernel,
+                                 const InitramfsWishes& wishes, std::string_view mount_root) {
   const std::string folder = kModulesDirectory + kernel.version + "/";
-  std::string dependencies = CFS_TRY(read_index(tree, contents, folder + "modules.dep", false));
-  std::string builtin = CFS_TRY(read_index(tree, contents, folder + "modules.builtin", false));
-  std::string soft = CFS_TRY(read_index(tree, contents, folder + "modules.softdep", true));
-  std::string aliases = CFS_TRY(read_index(tree, contents, folder + "modules.alias", true));
+  std::string dependencies = CFS_TRY(read_index(rootfs, folder + "modules.dep", false));
+  std::string builtin = CFS_TRY(read_index(rootfs, folder + "modules.builtin", false));
+  std::string soft = CFS_TRY(read_index(rootfs, folder + "modules.softdep", true));
+  std::string aliases = CFS_TRY(read_index(rootfs, folder + "modules.alias", true));
   const ModuleIndexes indexes{.dependencies = dependencies,
                               .builtin = builtin,
                               .soft_dependencies = soft,
@@ -183,11 +180,10 @@ Result<Initramfs> make_initramfs(const tree::Tree& tree, Contents& contents,
   std::map<std::string, std::string> files;  // by path, so that the order is of names
   std::map<std::string, std::string> file_names;
   for (const auto& [name, module] : plan.modules) {
-    std::string stored =
-        CFS_TRY(read_tree_file(tree, contents, folder + module.path, kMaxModuleBytes));
+    std::string stored = CFS_TRY(read_tree_file(rootfs, folder + module.path, kMaxModuleBytes));
     std::string plain =
         CFS_TRY(decompress(stored, "'" + folder + module.path + "'", kMaxModuleBytes));
-    CFS_TRY(add_firmware(tree, contents, name, plain, files, result.warnings));
+    CFS_TRY(add_firmware(rootfs, name, plain, files, result.warnings));
     std::string suffix = module.path.substr(module.path.rfind(".ko") + 3);
     if (module.every_boot || !kernel.config.unpacks_modules(suffix)) {
       stored = std::move(plain);

@@ -7,9 +7,8 @@
 #include <vector>
 
 #include "builder/boot/kernel.h"
-#include "builder/contents.h"
+#include "builder/rootfs.h"
 #include "lib/base/result.h"
-#include "lib/tree/tree.h"
 
 namespace cfs::builder {
 
@@ -26,15 +25,14 @@ struct Initramfs {
   std::vector<std::string> warnings;  ///< firmware that the image lacks
 };
 
-/// The initramfs for composefs roots: /init (`mount_root`, the static cfs-mount-root), the modules
-/// that mounting needs and disk drivers, the index by which cfs-mount-root finds them, the firmware
-/// that they name, and empty directories to mount on. What every boot loads is stored plain; a
-/// driver stays compressed as it is in the image where the kernel can unpack it. Same input, same
-/// bytes. The layout is initramfs/README.md's.
+/// The initramfs for the root `rootfs`, which is only read: /init (`mount_root`, the static
+/// cfs-mount-root), the modules that mounting needs and disk drivers, the index by which
+/// cfs-mount-root finds them, the firmware that they name, and empty directories to mount on. What
+/// every boot loads is stored plain; a driver stays compressed as it is in the image where the
+/// kernel can unpack it. Same input, same bytes. The layout is initramfs/README.md's.
 /// Errors: kInvalidInput (a module or a driver of a named group does not exist; `mount_root` is not
 /// a static program).
-[[nodiscard]] Result<Initramfs> make_initramfs(const tree::Tree& tree, Contents& contents,
-                                               const KernelImage& kernel,
+[[nodiscard]] Result<Initramfs> make_initramfs(Rootfs& rootfs, const KernelImage& kernel,
                                                const InitramfsWishes& wishes,
                                                std::string_view mount_root);
 

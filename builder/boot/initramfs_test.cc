@@ -46,7 +46,7 @@ struct KernelBench : Workbench {
   }
 
   Result<Initramfs> make(const InitramfsWishes& wishes = {}) {
-    return make_initramfs(tree, contents, kernel, wishes, "#!init");
+    return make_initramfs(rootfs, kernel, wishes, "#!init");
   }
 
   /// GNU cpio is the judge.
@@ -118,7 +118,7 @@ TEST(Initramfs, RefusesAKernelWithoutDiskDriverOrWithoutAModuleOfItsConfiguratio
   tar.add(kModules + std::string("modules.builtin"), {}, "kernel/overlay.ko\nkernel/erofs.ko\n");
   must(bare.import(tar.finish()));
   KernelImage kernel{.version = "6.12-x", .image = "", .config = {}};
-  EXPECT_THAT(make_initramfs(bare.tree, bare.contents, kernel, {}, "i").error().message,
+  EXPECT_THAT(make_initramfs(bare.rootfs, kernel, {}, "i").error().message,
               HasSubstr("no disk driver"));
 }
 

@@ -66,7 +66,8 @@ bool KernelConfig::unpacks_modules(const std::string& suffix) const {
           (suffix == ".gz" && is_on("CONFIG_MODULE_COMPRESS_GZIP")));
 }
 
-Result<KernelImage> take_kernel(tree::Tree& tree, int64_t mtime_seconds, Contents& contents) {
+Result<KernelImage> take_kernel(Rootfs& rootfs, int64_t mtime_seconds) {
+  tree::Tree& tree = rootfs.tree;
   tree::Node* boot = tree.find("/boot");
   std::vector<tree::Node*> kernels;
   if (boot != nullptr) {
@@ -84,14 +85,14 @@ Result<KernelImage> take_kernel(tree::Tree& tree, int64_t mtime_seconds, Content
   }
   KernelImage kernel;
   kernel.version = kernels[0]->name().substr(kKernelPrefix.size());
-  kernel.image = CFS_TRY(contents.read(*kernels[0], kMaxKernelBytes));
+  kernel.image = CFS_TRY(rootfs.contents.read(*kernels[0], kMaxKernelBytes));
   if (tree.find(kModulesDirectory + kernel.version) == nullptr) {
     return make_error(ErrorCode::kInvalidInput,
                       fmt::format("the image has the kernel {} but no {}{}", kernel.version,
                                   kModulesDirectory, kernel.version));
   }
   if (const tree::Node* config = tree.find("/boot/config-" + kernel.version)) {
-    kernel.config = KernelConfig(CFS_TRY(contents.read(*config, kMaxConfigBytes)));
+    kernel.config = KernelConfig(CFS_TRY(rootfs.contents.read(*config, kMaxConfigBytes)));
   }
   CFS_TRY(check_kernel(kernel.version, kernel.config));
   while (!boot->children().empty()) tree.remove(*boot->children().back());

@@ -5,9 +5,8 @@
 #include <string>
 #include <string_view>
 
-#include "builder/contents.h"
+#include "builder/rootfs.h"
 #include "lib/base/result.h"
-#include "lib/tree/tree.h"
 
 namespace cfs::builder {
 
@@ -38,13 +37,12 @@ struct KernelImage {
   KernelConfig config;  ///< unknown when the image has no /boot/config-VERSION
 };
 
-/// Reads the one kernel in /boot of `tree` and empties /boot, so that the image's digest does not
+/// Reads the one kernel in /boot of `rootfs` and empties /boot, so that the image's digest does not
 /// depend on what will contain that digest. Also removes the links to it in the root directory, and
 /// makes the directory /sysroot (`mtime_seconds`), where a device shows its disk, unless it is
 /// there. Errors: kInvalidInput (no kernel, several, or one without modules); kUnsupported (one
 /// that cannot mount a verified root: see check_kernel()).
-[[nodiscard]] Result<KernelImage> take_kernel(tree::Tree& tree, int64_t mtime_seconds,
-                                              Contents& contents);
+[[nodiscard]] Result<KernelImage> take_kernel(Rootfs& rootfs, int64_t mtime_seconds);
 
 /// Can a kernel of this version and configuration boot a verified root from a built-in initramfs?
 /// kUnsupported names all that it lacks. Of an unknown configuration only the version is looked at.

@@ -40,7 +40,7 @@ struct KernelBench : Workbench {
 
 TEST(TakeKernel, LeavesAnEmptyBoot) {
   KernelBench bench;
-  KernelImage kernel = must(take_kernel(bench.tree, 7, bench.contents));
+  KernelImage kernel = must(take_kernel(bench.rootfs, 7));
   EXPECT_EQ(kernel.version, "6.12-x");
   EXPECT_EQ(kernel.image, std::string(5000, 'k'));
   EXPECT_TRUE(kernel.config.is_module("CONFIG_EROFS_FS"));
@@ -51,16 +51,15 @@ TEST(TakeKernel, LeavesAnEmptyBoot) {
 
 TEST(TakeKernel, RefusesNoneAndSeveralAndOneWithoutModules) {
   Workbench empty;
-  EXPECT_THAT(take_kernel(empty.tree, 7, empty.contents).error().message, HasSubstr("no source"));
+  EXPECT_THAT(take_kernel(empty.rootfs, 7).error().message, HasSubstr("no source"));
   KernelBench two;
   TarMaker tar;
   tar.add("boot/vmlinuz-6.13", {}, "k");
   must(two.import(tar.finish()));
-  EXPECT_THAT(take_kernel(two.tree, 7, two.contents).error().message, HasSubstr("several"));
+  EXPECT_THAT(take_kernel(two.rootfs, 7).error().message, HasSubstr("several"));
   Workbench bare;
   must(bare.import(tar.finish()));
-  EXPECT_THAT(take_kernel(bare.tree, 7, bare.contents).error().message,
-              HasSubstr("no /usr/lib/modules"));
+  EXPECT_THAT(take_kernel(bare.rootfs, 7).error().message, HasSubstr("no /usr/lib/modules"));
 }
 
 std::string without(const std::string& line) {
@@ -103,7 +102,7 @@ TEST(TakeKernel, RefusesOneThatCannotDoIt) {
   tar.add("boot/vmlinuz-6.12-x", {}, "k");
   tar.add("boot/config-6.12-x", {}, without("CONFIG_FS_VERITY"));
   must(bench.import(tar.finish()));
-  EXPECT_EQ(take_kernel(bench.tree, 7, bench.contents).error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(take_kernel(bench.rootfs, 7).error().code, ErrorCode::kUnsupported);
 }
 
 TEST(ModuleCompression, IsTheKernelsOwn) {

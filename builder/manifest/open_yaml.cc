@@ -64,10 +64,12 @@ class Scanner {
     bool may_begin = true;  // a value, here
     for (; column < line_.size(); ++column) {
       char c = line_[column];
+      bool begins_entry =
+          may_begin && flow_.empty() && (c == '-' || c == '?') && ends_word(column + 1);
       if (quote_) {
         column = skip_quoted(column);
         may_begin = false;
-      } else if (c == ' ' || c == '\t') {
+      } else if (c == ' ' || c == '\t' || begins_entry) {
         continue;
       } else if (c == '#' && (column == 0 || ends_word(column - 1))) {
         return;
@@ -79,12 +81,9 @@ class Scanner {
       } else if ((c == ']' || c == '}') && !flow_.empty()) {
         flow_.pop_back();
         may_begin = false;
-      } else if (c == ',' && !flow_.empty()) {
+      } else if ((c == ',' && !flow_.empty()) ||
+                 (c == ':' && (ends_word(column + 1) || !flow_.empty()))) {
         may_begin = true;
-      } else if (c == ':' && (ends_word(column + 1) || !flow_.empty())) {
-        may_begin = true;
-      } else if (may_begin && flow_.empty() && (c == '-' || c == '?') && ends_word(column + 1)) {
-        continue;
       } else if (may_begin && (c == '&' || c == '!')) {
         while (column + 1 < line_.size() && !ends_word(column + 1)) ++column;
       } else if (may_begin && flow_.empty() && (c == '|' || c == '>')) {

@@ -116,7 +116,7 @@ Result<> check_expanded_size(const YAML::Node& document, const std::string& file
   size_t size_bytes = 0;
   std::vector<YAML::Node> todo = {document};
   while (!todo.empty()) {
-    YAML::Node node = std::move(todo.back());
+    YAML::Node node = todo.back();  // a reference: it has nothing to move
     todo.pop_back();
     size_bytes += 1 + (node.IsScalar() ? node.Scalar().size() : 0);
     if (size_bytes + todo.size() > kMaxExpandedBytes) {

@@ -188,8 +188,8 @@ class Debian : public Source {
   Result<> read_archive(Subprocess& child, const SourceContext& context, Rootfs& rootfs) const {
     Follower follower(child, "installing Debian " + settings_.suite, context.verbosity);
     Progress progress("reading the installed Debian " + settings_.suite, 0);
-    return import_tar_stream(child.stdout_fd(), "the output of mmdebstrap", TarPlacement{},
-                             rootfs.tree, rootfs.contents, progress);
+    return import_tar_stream(child.stdout_fd(), "the output of mmdebstrap", TarPlacement{}, rootfs,
+                             progress);
   }
 
   DebianSource settings_;

@@ -20,14 +20,14 @@
 #include <utility>
 #include <vector>
 
+#include "builder/sources/tar_header.h"
 #include "lib/base/check.h"
 #include "lib/base/little_endian.h"
 
 namespace cfs::builder {
 namespace {
 
-constexpr size_t kOutputBytes = 256 << 10;
-constexpr size_t kHeadBytes = 512;                   // a tar header
+constexpr size_t kInputBytes = 256 << 10;
 constexpr uint64_t kMaxDecoderBytes = 512ULL << 20;  // xz -9 needs 65 MiB
 constexpr uint32_t kSkippableMagic = 0x184d2a50;     // to 5f; RFC 8878, section 3.1.2
 constexpr size_t kSkippableHeaderBytes = 8;
@@ -432,7 +432,7 @@ bool is_lzma(Bytes head) {
 
 /// Null: not compressed in a way that is known.
 const Kind* kind_of(Bytes head) {
-  if (head.size() >= kHeadBytes && is_tar_header(head)) return nullptr;
+  if (head.size() >= kTarBlockBytes && is_tar_header(head)) return nullptr;
   if (starts_with(head, "\x1f\x8b")) return &kGzip;
   if (starts_with(head, "\x1f\x9d")) return &kCompress;
   if (starts_with(head, "BZh") && head.size() > 3 && head[3] >= std::byte{'1'} &&
@@ -457,76 +457,70 @@ const Kind* kind_of(Bytes head) {
 struct Decompressor::State {
   ByteSource source;
   std::string name;
-  std::vector<std::byte> head;  ///< read by begin() and not yet used
-  size_t head_used = 0;
-  Bytes piece;  ///< of the source, not yet used
+  std::vector<std::byte> input = std::vector<std::byte>(kInputBytes);
+  Bytes piece;  ///< of `input`, not yet used
   const Kind* kind = nullptr;
   std::unique_ptr<Decoder> decoder;
-  std::vector<std::byte> plain;
-  bool plain_was_full = false;  ///< so that the decoder may hold more without any input
+  bool output_was_full = false;  ///< so that the decoder may hold more without any input
   enum { kUnknown, kPlain, kInStream, kBetween, kEnded } position = kUnknown;
 
-  Error failure(const std::string& what) const {
+  [[nodiscard]] Error failure(const std::string& what) const {
     return make_error(ErrorCode::kCorrupt, fmt::format("{}: {}: {}", name, kind->name, what));
   }
 
   /// False at the end of the input.
   Result<bool> fetch() {
-    if (!piece.empty()) return true;
-    if (head_used < head.size()) {
-      piece = Bytes(head).subspan(head_used);
-      head_used = head.size();
-      return true;
-    }
-    piece = CFS_TRY(source());
+    if (piece.empty()) piece = Bytes(input).first(CFS_TRY(source(input)));
     return !piece.empty();
   }
 
+  /// Makes `piece` as long as a tar header, if the input goes so far.
   Result<> fill_head() {
-    head.erase(head.begin(), head.begin() + static_cast<std::ptrdiff_t>(head_used));
-    head_used = 0;
-    while (head.size() < kHeadBytes) {
-      Bytes more = CFS_TRY(source());
-      if (more.empty()) break;
-      head.insert(head.end(), more.begin(), more.end());
+    if (piece.size() >= kTarBlockBytes) return {};
+    if (!piece.empty()) std::memmove(input.data(), piece.data(), piece.size());
+    size_t size = piece.size();
+    while (size < kTarBlockBytes) {
+      size_t count = CFS_TRY(source(std::span(input).subspan(size)));
+      if (count == 0) break;
+      size += count;
     }
+    piece = Bytes(input).first(size);
     return {};
   }
 
   Result<> begin() {
     CFS_TRY(fill_head());
     bool skipped = false;
-    while (is_skippable(head) && !(head.size() >= kHeadBytes && is_tar_header(head))) {
+    while (is_skippable(piece) && !(piece.size() >= kTarBlockBytes && is_tar_header(piece))) {
       CFS_TRY(skip_frame());
       skipped = true;
     }
-    kind = kind_of(head);
+    kind = kind_of(piece);
     if (skipped && kind != &kZstd && kind != &kLz4) {
       kind = &kZstd;
-      if (!head.empty()) return failure("there is no frame behind the skippable ones");
+      if (!piece.empty()) return failure("there is no frame behind the skippable ones");
       position = kEnded;
       return {};
     }
     position = kind == nullptr ? kPlain : kInStream;
     if (kind == nullptr) return {};
     decoder = kind->make();
-    plain.resize(kOutputBytes);
     return {};
   }
 
-  /// `head` begins with one.
+  /// `piece` begins with one.
   Result<> skip_frame() {
     kind = &kZstd;  // or lz4: for messages
     std::optional<uint32_t> size;
-    if (head.size() >= kSkippableHeaderBytes) size = leading_number(Bytes(head).subspan(4));
+    if (piece.size() >= kSkippableHeaderBytes) size = leading_number(piece.subspan(4));
     if (!size) return failure("the data is cut off");
     uint64_t left = uint64_t{kSkippableHeaderBytes} + *size;
     while (left > 0) {
-      size_t count = static_cast<size_t>(std::min<uint64_t>(left, head.size() - head_used));
-      head_used += count;
+      auto count = static_cast<size_t>(std::min<uint64_t>(left, piece.size()));
+      piece = piece.subspan(count);
       left -= count;
       CFS_TRY(fill_head());
-      if (left > 0 && head.empty()) return failure("the data is cut off");
+      if (left > 0 && piece.empty()) return failure("the data is cut off");
     }
     return {};
   }
@@ -550,22 +544,22 @@ struct Decompressor::State {
     return {};
   }
 
-  /// The next plain bytes; empty: none yet, or the end.
-  Result<Bytes> decode() {
-    if (!plain_was_full && !CFS_TRY(fetch())) {
+  /// Writes the next plain bytes to `buffer` and returns how many; 0: none yet, or the end.
+  Result<size_t> decode(std::span<std::byte> buffer) {
+    if (!output_was_full && !CFS_TRY(fetch())) {
       if (!decoder->ends_with_input()) return failure("the data is cut off");
       position = kEnded;
-      return Bytes();
+      return size_t{0};
     }
-    Result<Step> ran = decoder->run(piece, plain);
+    Result<Step> ran = decoder->run(piece, buffer);
     if (!ran) return failure(ran.error().message);
     bool stuck = ran->consumed == 0 && ran->produced == 0 && !ran->ended;
     // Without input there is nothing to do, unless the decoder had more to give.
     if (stuck && !piece.empty()) return failure("malformed or damaged data");
     piece = piece.subspan(ran->consumed);
-    plain_was_full = ran->produced == plain.size() && !ran->ended;
+    output_was_full = ran->produced == buffer.size() && !ran->ended;
     if (ran->ended) position = kBetween;
-    return Bytes(plain).first(ran->produced);
+    return ran->produced;
   }
 };
 
@@ -577,35 +571,34 @@ Decompressor::Decompressor(ByteSource source, std::string name)
 Decompressor::Decompressor(Decompressor&&) noexcept = default;
 Decompressor::~Decompressor() = default;
 
-Result<Bytes> Decompressor::next() {
+Result<size_t> Decompressor::read(std::span<std::byte> buffer) {
   State& state = *state_;
   if (state.position == State::kUnknown) CFS_TRY(state.begin());
   for (;;) {
     if (state.position == State::kPlain) {
-      if (!CFS_TRY(state.fetch())) return Bytes();
-      return std::exchange(state.piece, Bytes());
+      if (state.piece.empty()) return state.source(buffer);
+      size_t count = std::min(state.piece.size(), buffer.size());
+      std::memcpy(buffer.data(), state.piece.data(), count);
+      state.piece = state.piece.subspan(count);
+      return count;
     }
     if (state.position == State::kBetween) CFS_TRY(state.next_stream());
-    if (state.position == State::kEnded) return Bytes();
-    Bytes plain = CFS_TRY(state.decode());
-    if (!plain.empty()) return plain;
+    if (state.position == State::kEnded) return size_t{0};
+    size_t count = CFS_TRY(state.decode(buffer));
+    if (count > 0) return count;
   }
 }
 
 Result<std::string> decompress(const std::string& data, const std::string& name,
                                size_t limit_bytes) {
-  Bytes rest = as_bytes(data);
-  Decompressor input([&]() -> Result<Bytes> { return std::exchange(rest, Bytes()); }, name);
-  std::string plain;
-  for (;;) {
-    Bytes piece = CFS_TRY(input.next());
-    if (piece.empty()) return plain;
-    plain += as_text(piece);
-    if (plain.size() > limit_bytes) {
-      return make_error(ErrorCode::kInvalidInput,
-                        fmt::format("{} is larger than {} bytes", name, limit_bytes));
-    }
+  Decompressor input(source_of_bytes(as_bytes(data)), name);
+  Result<std::string> plain =
+      read_all([&](std::span<std::byte> buffer) { return input.read(buffer); }, limit_bytes);
+  if (!plain && plain.error().code == ErrorCode::kInvalidInput) {
+    return make_error(ErrorCode::kInvalidInput,
+                      fmt::format("{} is larger than {} bytes", name, limit_bytes));
   }
+  return plain;
 }
 
 }  // namespace cfs::builder

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
-#include "builder/sources/tar_reader.h"
-#include "lib/base/bytes.h"
+#include "lib/base/byte_stream.h"
 #include "lib/base/result.h"
 
 namespace cfs::builder {
@@ -28,8 +28,8 @@ class Decompressor {
   Decompressor(Decompressor&&) noexcept;
   ~Decompressor();
 
-  /// The next piece of plain data, valid until the next call; empty at the end.
-  [[nodiscard]] Result<Bytes> next();
+  /// A ByteSource of the plain data.
+  [[nodiscard]] Result<size_t> read(std::span<std::byte> buffer);
 
  private:
   struct State;

@@ -61,22 +61,16 @@ std::string sample(size_t size) {
 
 std::string zeros(size_t count) { return std::string(count, '\0'); }
 
-/// Reads `data` in pieces of `step` bytes.
+/// `data` and what becomes of it, both in pieces of `step` bytes.
 Result<std::string> read_in_pieces(const std::string& data, size_t step) {
-  Bytes rest = as_bytes(data);
-  Decompressor input(
-      [&]() -> Result<Bytes> {
-        Bytes piece = rest.first(std::min(step, rest.size()));
-        rest = rest.subspan(piece.size());
-        return piece;
-      },
-      "t");
-  std::string plain;
-  for (;;) {
-    Bytes piece = CFS_TRY(input.next());
-    if (piece.empty()) return plain;
-    plain += as_text(piece);
-  }
+  auto in_pieces = [step](ByteSource source) {
+    return [step, whole = std::move(source)](std::span<std::byte> buffer) {
+      return whole(buffer.first(std::min(step, buffer.size())));
+    };
+  };
+  Decompressor input(in_pieces(source_of_bytes(as_bytes(data))), "t");
+  return read_all(in_pieces([&](std::span<std::byte> buffer) { return input.read(buffer); }),
+                  kLimit);
 }
 
 TEST(Decompressor, KnowsEveryFormatInPiecesOfAnySize) {

@@ -13,8 +13,10 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstring>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -47,21 +49,21 @@ class FileInput {
   FileInput(int fd, const std::string& name, Progress& progress)
       : fd_(fd), name_(name), progress_(progress) {}
 
-  /// Empty at the end, and after stop().
-  Result<Bytes> next() {
+  /// A ByteSource; ends after stop(), too.
+  Result<size_t> read(std::span<std::byte> buffer) {
     for (;;) {
       CFS_TRY(check_interrupted());
-      if (stopped_) return Bytes();
+      if (stopped_) return size_t{0};
       struct pollfd ready = {fd_, POLLIN, 0};
       int count = ::poll(&ready, 1, kPollMilliseconds);
       if (count < 0 && errno != EINTR) return errno_error("cannot poll " + name_);
       progress_.add(0);
       if (count <= 0) continue;
-      ssize_t size = ::read(fd_, buffer_.data(), buffer_.size());
+      ssize_t size = ::read(fd_, buffer.data(), buffer.size());
       if (size < 0 && errno == EINTR) continue;
       if (size < 0) return errno_error("cannot read " + name_);
       progress_.add(static_cast<uint64_t>(size));
-      return Bytes(buffer_).first(static_cast<size_t>(size));
+      return static_cast<size_t>(size);
     }
   }
 
@@ -73,7 +75,6 @@ class FileInput {
   int fd_;
   const std::string& name_;
   Progress& progress_;
-  std::vector<std::byte> buffer_ = std::vector<std::byte>(kReadBytes);
 };
 
 /// Runs a source in a thread of its own, some pieces ahead of whoever takes them.
@@ -94,51 +95,74 @@ class ReadAhead {
     thread_.join();
   }
 
-  /// As ByteSource.
-  Result<Bytes> next() {
+  /// A ByteSource of the same bytes.
+  Result<size_t> read(std::span<std::byte> buffer) {
+    if (rest_.empty() && !CFS_TRY(next_piece())) return size_t{0};
+    size_t count = std::min(rest_.size(), buffer.size());
+    std::memcpy(buffer.data(), rest_.data(), count);
+    rest_ = rest_.subspan(count);
+    return count;
+  }
+
+ private:
+  struct Piece {
+    std::vector<std::byte> memory;
+    size_t size = 0;
+  };
+
+  /// False at the end.
+  Result<bool> next_piece() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return !pieces_.empty() || ended_; });
     if (pieces_.empty()) {
       if (error_) return *error_;
-      return Bytes();
+      return false;
     }
     std::swap(current_, pieces_.front());
-    spare_ = std::move(pieces_.front());
+    spares_.push_back(std::move(pieces_.front()));
     pieces_.pop_front();
     lock.unlock();
     changed_.notify_all();
-    return Bytes(current_);
+    rest_ = Bytes(current_.memory).first(current_.size);
+    return true;
   }
 
- private:
   void run() {
     for (;;) {
-      Result<Bytes> piece = source_();
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [this] { return pieces_.size() < kReadAheadPieces || stopping_; });
-      if (!piece) error_ = std::move(piece).error();
-      if (error_ || piece->empty() || stopping_) {
-        ended_ = true;
-        changed_.notify_all();
-        return;
+      Piece piece;
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return pieces_.size() < kReadAheadPieces || stopping_; });
+        if (!spares_.empty()) {
+          piece = std::move(spares_.back());
+          spares_.pop_back();
+        }
       }
-      std::vector<std::byte> copy = std::move(spare_);
-      lock.unlock();
-      copy.assign(piece->begin(), piece->end());
-      lock.lock();
-      pieces_.push_back(std::move(copy));
+      piece.memory.resize(kReadBytes);
+      Result<size_t> count = source_(piece.memory);
+      {
+        std::lock_guard lock(mutex_);
+        if (!count) error_ = std::move(count).error();
+        ended_ = error_ || *count == 0 || stopping_;
+        if (!ended_) {
+          piece.size = *count;
+          pieces_.push_back(std::move(piece));
+        }
+      }
       changed_.notify_all();
+      if (ended_) return;
     }
   }
 
   ByteSource source_;
   std::function<void()> stop_;
-  std::vector<std::byte> current_;
+  Piece current_;
+  Bytes rest_;  ///< of `current_`
 
   std::mutex mutex_;  ///< protects what follows
   std::condition_variable changed_;
-  std::deque<std::vector<std::byte>> pieces_;
-  std::vector<std::byte> spare_;  ///< memory for the next one
+  std::deque<Piece> pieces_;
+  std::vector<Piece> spares_;  ///< memory for the next ones
   std::optional<Error> error_;
   bool ended_ = false;
   bool stopping_ = false;
@@ -269,15 +293,15 @@ bool is_whiteout(std::string_view path) {
 class Import {
  public:
   Import(TarReader reader, const std::string& name, std::string into, unsigned strip,
-         tree::Tree& tree, Contents& contents)
+         Rootfs& rootfs)
       : reader_(std::move(reader)),
         name_(name),
         into_(std::move(into)),
         strip_(strip),
-        tree_(tree),
-        merger_(tree),
-        contents_(contents),
-        writer_(tree) {}
+        tree_(rootfs.tree),
+        merger_(rootfs.tree),
+        contents_(rootfs.contents),
+        writer_(rootfs.tree) {}
 
   Result<> run() {
     while (const TarEntry* entry = CFS_TRY(reader_.next())) CFS_TRY(add(*entry));
@@ -464,12 +488,13 @@ class Import {
 }  // namespace
 
 Result<> import_tar_stream(int fd, const std::string& name, const TarPlacement& placement,
-                           tree::Tree& tree, Contents& contents, Progress& progress) {
+                           Rootfs& rootfs, Progress& progress) {
   FileInput input(fd, name, progress);
-  Decompressor plain([&] { return input.next(); }, name);
-  ReadAhead ahead([&] { return plain.next(); }, [&] { input.stop(); });
-  Import import(TarReader([&] { return ahead.next(); }, name), name,
-                CFS_TRY(normal_path(placement.into)), placement.strip, tree, contents);
+  Decompressor plain([&](std::span<std::byte> buffer) { return input.read(buffer); }, name);
+  ReadAhead ahead([&](std::span<std::byte> buffer) { return plain.read(buffer); },
+                  [&] { input.stop(); });
+  Import import(TarReader([&](std::span<std::byte> buffer) { return ahead.read(buffer); }, name),
+                name, CFS_TRY(normal_path(placement.into)), placement.strip, rootfs);
   return import.run();
 }
 

@@ -3,10 +3,9 @@
 
 #include <string>
 
-#include "builder/contents.h"
+#include "builder/rootfs.h"
 #include "lib/base/progress.h"
 #include "lib/base/result.h"
-#include "lib/tree/tree.h"
 
 namespace cfs::builder {
 
@@ -15,11 +14,10 @@ struct TarPlacement {
   unsigned strip = 0;  ///< leading components to drop; entries with no more than that are left out
 };
 
-/// Reads the tar archive that `fd` (a file or a pipe) delivers and puts its entries into `tree`,
-/// the contents into `contents`, in one pass and without touching a file system: owners, modes,
-/// times, devices, hard links, xattrs, capabilities, ACLs and holes arrive whoever runs this, as
-/// GNU tar would extract them as root with --numeric-owner. Later entries win. Compression is found
-/// out. Reads `fd` to its end.
+/// Reads the tar archive that `fd` (a file or a pipe) delivers and puts its entries into `rootfs`,
+/// in one pass and without touching a file system: owners, modes, times, devices, hard links,
+/// xattrs, capabilities, ACLs and holes arrive whoever runs this, as GNU tar would extract them as
+/// root with --numeric-owner. Later entries win. Compression is found out. Reads `fd` to its end.
 ///
 /// `name` is for messages.
 /// Errors: kCorrupt (TarReader, Decompressor; attributes that no Linux file system takes; access
@@ -27,7 +25,7 @@ struct TarPlacement {
 /// be combined, see Merger; limits of Tree); those of the store; kInterrupted.
 /// Trust: the archive may come from anywhere; its paths never reach the host's file system.
 [[nodiscard]] Result<> import_tar_stream(int fd, const std::string& name,
-                                         const TarPlacement& placement, tree::Tree& tree,
-                                         Contents& contents, Progress& progress);
+                                         const TarPlacement& placement, Rootfs& rootfs,
+                                         Progress& progress);
 
 }  // namespace cfs::builder

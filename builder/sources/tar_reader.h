@@ -3,26 +3,21 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "lib/base/bytes.h"
+#include "lib/base/byte_stream.h"
 #include "lib/base/result.h"
 
 namespace cfs::builder {
 
-/// The next piece of a stream of bytes, valid until the next call; empty at the end.
-using ByteSource = std::function<Result<Bytes>()>;
-
-/// Limits of what the reader keeps in memory. A larger header is refused by name.
-constexpr size_t kMaxTarNameBytes = 64 << 10;           ///< a path or a link target
+/// Limits of what the reader keeps in memory, beside those of names (tar_header.h) and of sparse
+/// maps (sparse_map.h). A larger header is refused by name.
 constexpr size_t kMaxTarPaxBytes = 64 << 20;            ///< one extended header
-constexpr size_t kMaxTarSparseExtents = 1'000'000;      ///< pieces of data in one sparse file
-constexpr uint64_t kMaxTarHoleBytes = 64ULL << 30;      ///< holes in one file
 constexpr size_t kMaxTarDumpDirectoryBytes = 16 << 20;  ///< names in a directory of a GNU dump
 
 constexpr uint64_t kTarLongHoleBytes = 128 << 10;  ///< see TarReader::skip_hole()
@@ -38,12 +33,6 @@ struct TarEntry {
     kDirectory,
     kFifo,
   };
-  /// Bytes `offset` to `offset` + `size` of a sparse file are in the archive.
-  struct Extent {
-    uint64_t offset = 0;
-    uint64_t size = 0;
-  };
-
   Type type = Type::kRegular;
   std::string path;          ///< not empty; may be absolute, hold `.` and `..`, end with a slash
   std::string link_target;   ///< of kHardLink and kSymlink; not empty
@@ -61,9 +50,6 @@ struct TarEntry {
   std::optional<std::string> access_acl;
   std::optional<std::string> default_acl;
 };
-
-/// Is it the first block of a tar archive, by its checksum? `head` has 512 bytes at least.
-[[nodiscard]] bool is_tar_header(Bytes head);
 
 /// Reads a tar archive from front to end: v7, ustar, old and new GNU, pax, and what star, Solaris,
 /// libarchive and Python write in these formats.

@@ -43,8 +43,7 @@ class TarSource : public Source {
     struct stat status = CFS_TRY(fstat_fd(fd.get()));
     Progress progress("reading " + std::filesystem::path(path_.path).filename().string(),
                       static_cast<uint64_t>(status.st_size));
-    return import_tar_stream(fd.get(), "'" + path_.path + "'", placement_, rootfs.tree,
-                             rootfs.contents, progress);
+    return import_tar_stream(fd.get(), "'" + path_.path + "'", placement_, rootfs, progress);
   }
 
  private:

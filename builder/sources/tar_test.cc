@@ -540,7 +540,7 @@ TEST(Tar, OfADirectoryEqualsTheDirectory) {
                                   from_tar.path("t.tar.zst"), "-C", root, "."}}));
   UniqueFd fd = must(open_at(AT_FDCWD, from_tar.path("t.tar.zst"), O_RDONLY));
   Progress progress("test", 0);
-  must(import_tar_stream(fd.get(), "t.tar.zst", {}, from_tar.tree, from_tar.contents, progress));
+  must(import_tar_stream(fd.get(), "t.tar.zst", {}, from_tar.rootfs, progress));
   must(import_directory({.path = root, .into = "/", .owner = std::nullopt}, from_directory.rootfs));
   from_tar.tree.count_links();
   from_directory.tree.count_links();

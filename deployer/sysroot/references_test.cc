@@ -10,13 +10,6 @@
 namespace cfs::deployer {
 namespace {
 
-using ::testing::AllOf;
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using ::testing::Not;
-using ::testing::StartsWith;
-
 class ReferencesTest : public DeviceTest {};
 
 TEST_F(ReferencesTest, WhatIsNotADeploymentIsReportedAndLeftAlone) {

@@ -6,11 +6,6 @@
 namespace cfs::deployer {
 namespace {
 
-using ::testing::AllOf;
-using ::testing::HasSubstr;
-using ::testing::Not;
-using ::testing::StartsWith;
-
 class RunningTest : public DeviceTest {};
 
 TEST_F(RunningTest, TwoReleasesOfOneImage) {

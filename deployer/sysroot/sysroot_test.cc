@@ -8,8 +8,6 @@
 namespace cfs::deployer {
 namespace {
 
-using ::testing::HasSubstr;
-
 class SysrootTest : public DeviceTest {};
 
 TEST_F(SysrootTest, OneAtATime) {

@@ -83,12 +83,14 @@ struct StandardFiles {
     ::closefrom(kLow);
     ::umask(022);
     ::setsid();
+    struct sigaction by_default = {};
+    by_default.sa_handler = SIG_DFL;
     for (int signal_number = 1; signal_number < NSIG; ++signal_number) {
-      ::signal(signal_number, SIG_DFL);  // NOLINT(bugprone-unused-return-value): some are fixed
+      (void)::sigaction(signal_number, &by_default, nullptr);  // some are fixed
     }
     sigset_t none;
     ::sigemptyset(&none);
-    ready = ::sigprocmask(SIG_SETMASK, &none, nullptr) == 0 &&
+    ready = ::pthread_sigmask(SIG_SETMASK, &none, nullptr) == 0 &&
             (*working_directory == '\0' || ::chdir(working_directory) == 0);
   }
   if (ready) ::execve(path, arguments, environment);

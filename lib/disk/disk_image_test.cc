@@ -6,7 +6,6 @@
 #include <gmock/gmock.h>
 #include <grp.h>
 #include <gtest/gtest.h>
-#include <libfsverity.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -16,7 +15,6 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
-#include <cstring>
 #include <map>
 #include <random>
 
@@ -24,6 +22,7 @@
 #include "lib/base/subprocess.h"
 #include "lib/disk/ext4_layout.h"
 #include "lib/disk/host_program.h"
+#include "lib/verity/fsverity_judge.h"
 #include "lib/verity/merkle.h"
 
 namespace cfs::disk {
@@ -108,50 +107,6 @@ DiskPlan small_plan() {
           .esp_size_bytes = 64 * kMiB,
           .root_free_bytes = kFreeBytes,
           .on_progress = {}};
-}
-
-/// What libfsverity says must lie behind a file's end.
-struct Expected {
-  std::string tree;
-  std::string descriptor;
-};
-
-Expected judged(const std::string& data) {
-  Expected expected;
-  libfsverity_metadata_callbacks callbacks = {};
-  callbacks.ctx = &expected;
-  callbacks.merkle_tree_size = [](void* context, uint64_t size) {
-    static_cast<Expected*>(context)->tree.resize(size);
-    return 0;
-  };
-  callbacks.merkle_tree_block = [](void* context, const void* block, size_t size, uint64_t offset) {
-    std::memcpy(static_cast<Expected*>(context)->tree.data() + offset, block, size);
-    return 0;
-  };
-  callbacks.descriptor = [](void* context, const void* descriptor, size_t size) {
-    static_cast<Expected*>(context)->descriptor.assign(static_cast<const char*>(descriptor), size);
-    return 0;
-  };
-  libfsverity_merkle_tree_params params = {};
-  params.version = 1;
-  params.hash_algorithm = FS_VERITY_HASH_ALG_SHA256;
-  params.block_size = 4096;
-  params.file_size = data.size();
-  params.metadata_callbacks = &callbacks;
-  std::string_view rest = data;
-  libfsverity_digest* digest = nullptr;
-  int failed = libfsverity_compute_digest(
-      &rest,
-      [](void* context, void* buffer, size_t count) {
-        auto& left = *static_cast<std::string_view*>(context);
-        std::memcpy(buffer, left.data(), count);
-        left.remove_prefix(count);
-        return 0;
-      },
-      &params, &digest);
-  EXPECT_EQ(failed, 0);
-  ::free(digest);
-  return expected;
 }
 
 /// Logical block → physical block, as debugfs lists the extents of a file.
@@ -251,15 +206,15 @@ TEST(MakeDisk, FilesWithVerityHaveWhatLibfsveritySays) {
                              HasSubstr("Size: " + std::to_string(content.size()) + "\n")));
     EXPECT_TRUE(disk.content(path) == content);
 
-    Expected expected = judged(content);
+    verity::Judged judged = verity::judged_by_libfsverity(as_bytes(content));
     uint64_t first = align_up(content.size(), 65536) / kBlockBytes;
-    uint64_t tree_blocks = expected.tree.size() / kBlockBytes;
+    uint64_t tree_blocks = judged.tree.size() / kBlockBytes;
     std::map<uint64_t, uint64_t> blocks = blocks_of(disk, path);
     ASSERT_EQ(blocks.rbegin()->first, first + tree_blocks);  // the descriptor's block is the last
     EXPECT_EQ(blocks.size(), (content.size() + block - 1) / block + tree_blocks + 1);
-    EXPECT_TRUE(read_blocks(disk, blocks, first, tree_blocks) == expected.tree);
+    EXPECT_TRUE(read_blocks(disk, blocks, first, tree_blocks) == as_text(judged.tree));
     std::string last = read_blocks(disk, blocks, first + tree_blocks, 1);
-    EXPECT_TRUE(last.substr(0, 256) == expected.descriptor);
+    EXPECT_TRUE(last.substr(0, 256) == as_text(judged.descriptor));
     EXPECT_TRUE(last.substr(256, block - 260) == std::string(block - 260, '\0'));
     EXPECT_EQ(last.substr(block - 4), std::string("\0\1\0\0", 4));
   }
@@ -529,6 +484,10 @@ TEST(EntriesOfDirectory, TakesContentModesAndLinksButNoOwners) {
   ASSERT_TRUE(make_directories(AT_FDCWD, root + "/cfs/images"));
   ASSERT_TRUE(write_file_atomically(AT_FDCWD, root + "/cfs/objects/" + digest.object_path(),
                                     as_bytes("an object"), 0444));
+  // Only looks like an object.
+  const std::string other = "cfs/state/var/" + digest.object_path();
+  ASSERT_TRUE(make_directories(AT_FDCWD, root + "/cfs/state/var/" + digest.hex().substr(0, 2)));
+  ASSERT_TRUE(write_file_atomically(AT_FDCWD, root + "/" + other, as_bytes("something else")));
   ASSERT_TRUE(write_file_atomically(AT_FDCWD, root + "/cfs/meta.json", as_bytes("{}"), 0640));
   const std::string target = "../objects/" + digest.object_path();
   ASSERT_EQ(::symlink(target.c_str(), (root + "/cfs/images/" + digest.hex()).c_str()), 0);
@@ -539,6 +498,7 @@ TEST(EntriesOfDirectory, TakesContentModesAndLinksButNoOwners) {
   EXPECT_EQ(by_path.size(), entries.size());
   EXPECT_EQ(by_path.at("cfs/objects/" + digest.object_path()).verity, digest);
   EXPECT_EQ(by_path.at("cfs/objects/" + digest.object_path()).mode, S_IFREG | 0444U);
+  EXPECT_EQ(by_path.at(other).verity, std::nullopt);
   EXPECT_EQ(by_path.at("cfs/meta.json").verity, std::nullopt);
   EXPECT_EQ(by_path.at("cfs/meta.json").mode, S_IFREG | 0640U);
   EXPECT_EQ(by_path.at("cfs/images/" + digest.hex()).symlink_target, target);
@@ -546,12 +506,12 @@ TEST(EntriesOfDirectory, TakesContentModesAndLinksButNoOwners) {
 
   DiskPlan plan = small_plan();
   plan.root_entries = entries;
-  EXPECT_EQ(content_bytes(plan).value(), 11U);
+  EXPECT_EQ(content_bytes(plan).value(), 25U);
   uint64_t written = 0;
   plan.on_progress = [&](uint64_t bytes) { written += bytes; };
   Disk disk(plan);
   disk.expect_clean();
-  EXPECT_EQ(written, 11U);
+  EXPECT_EQ(written, 25U);
   EXPECT_THAT(disk.debugfs("stat /cfs/meta.json"),
               AllOf(HasSubstr("User:     0   Group:     0"), HasSubstr("mtime: 0x6553f100")));
 

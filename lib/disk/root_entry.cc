@@ -4,23 +4,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <climits>
 
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/disk/content.h"
+#include "lib/sysroot/layout.h"
 
 namespace cfs::disk {
 namespace {
 
-/// The digest that a path of an object store stands for: "…/ab/<62 hex>".
-std::optional<verity::Digest> digest_of_path(std::string_view path) {
-  constexpr size_t kTailBytes = std::tuple_size_v<verity::Digest::ObjectPath>;
-  if (path.size() < kTailBytes) return std::nullopt;
-  std::string_view head = path.substr(0, path.size() - kTailBytes);
-  if (!head.empty() && !head.ends_with('/')) return std::nullopt;
-  return verity::Digest::from_object_path(path.substr(head.size()));
+/// The object of a device that lies at `path` of its file system.
+std::optional<verity::Digest> object_at(std::string_view path) {
+  const std::string top = std::string(sysroot::kSysrootDirectory) + "/";
+  if (!path.starts_with(top)) return std::nullopt;
+  return sysroot::object_of_path(path.substr(top.size()));
 }
 
 Result<std::string> read_link(int dir_fd, const std::string& path) {
@@ -41,7 +39,7 @@ struct Walk {
     switch (status.st_mode & S_IFMT) {
       case S_IFREG:
         entry.content = HostFile{host_path};
-        entry.verity = digest_of_path(as);
+        entry.verity = object_at(as);
         break;
       case S_IFLNK:
         entry.symlink_target = CFS_TRY(read_link(AT_FDCWD, host_path));

@@ -50,8 +50,8 @@ struct RootEntry {
 /// A list of entries for everything below the host directory `path`, which itself becomes the
 /// directory `as` ("" = the root of the file system). Owner 0:0, permission bits and symlinks as
 /// on the host, times `mtime_seconds`, hard links as separate files, no xattrs. Sorted by path.
-/// `cfs/objects/ab/<62 hex>` (any path of which the last two names are an object's) gets its
-/// verity digest from its name. Errors: kInvalidInput (device, socket or FIFO).
+/// An object of a device, `cfs/objects/ab/<62 hex>`, gets its verity digest from its name. Errors:
+/// kInvalidInput (device, socket or FIFO).
 [[nodiscard]] Result<std::vector<RootEntry>> entries_of_directory(const std::string& path,
                                                                   const std::string& as,
                                                                   int64_t mtime_seconds);

@@ -7,6 +7,12 @@ std::string object_path(const verity::Digest& object) {
   return std::string(kObjects) + "/" + object.object_path();
 }
 
+std::optional<verity::Digest> object_of_path(std::string_view path) {
+  const std::string folder = std::string(kObjects) + "/";
+  if (!path.starts_with(folder)) return std::nullopt;
+  return verity::Digest::from_object_path(path.substr(folder.size()));
+}
+
 std::string image_path(const verity::Digest& image) {
   return std::string(kImages) + "/" + image.hex();
 }

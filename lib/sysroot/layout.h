@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -34,6 +35,8 @@ constexpr const char* kTemporary = "tmp";
 
 /// "objects/ab/<62 hex>"
 [[nodiscard]] std::string object_path(const verity::Digest& object);
+/// The object of which `path` is the object_path(); nothing for any other path.
+[[nodiscard]] std::optional<verity::Digest> object_of_path(std::string_view path);
 
 /// "images/<64 hex>", a symlink to image_target(). What has none is not mounted, even if there is
 /// an object of that digest.

@@ -22,6 +22,16 @@ TEST(Layout, PathsAreAsOnDevices) {
   EXPECT_EQ(reference_target("0123456789ab.0"), "../deployments/0123456789ab.0");
 }
 
+TEST(Layout, AnObjectIsKnownByItsPath) {
+  EXPECT_EQ(object_of_path(object_path(kDigest)), kDigest);
+  for (const std::string& path :
+       {kDigest.object_path(), "/" + object_path(kDigest), "state/var/" + object_path(kDigest),
+        "objects/.cfs/" + kDigest.object_path(), object_path(kDigest) + "/x", "objects/" + kHex,
+        std::string("objects"), std::string()}) {
+    EXPECT_EQ(object_of_path(path), std::nullopt) << path;
+  }
+}
+
 TEST(Layout, NobodyButRootLooksInside) {
   EXPECT_EQ(mode_of("", true), 0700U);
   EXPECT_EQ(mode_of("objects/ab", true), 0755U);

@@ -117,7 +117,7 @@ Result<Manifest> parse_manifest(std::string_view text) {
   return parser.finish();
 }
 
-Result<> write_manifest(const Manifest& manifest, const TextSink& sink) {
+Result<> write_manifest(const Manifest& manifest, const ByteSink& sink) {
   uint64_t total_bytes = 0;
   auto write = [&](const std::string& line) -> Result<> {
     total_bytes += line.size();
@@ -125,7 +125,7 @@ Result<> write_manifest(const Manifest& manifest, const TextSink& sink) {
       return make_error(ErrorCode::kInvalidInput,
                         fmt::format("transport manifest: more than {} bytes", kMaxManifestBytes));
     }
-    return sink(line);
+    return sink(as_bytes(line));
   };
   CFS_TRY(write(fmt::format("{}\n", kHeader)));
   CFS_TRY(write(format_entry("image", manifest.image)));

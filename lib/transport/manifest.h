@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "lib/base/byte_stream.h"
 #include "lib/base/result.h"
 #include "lib/verity/digest.h"
 
@@ -52,11 +52,8 @@ class ManifestParser {
 
 [[nodiscard]] Result<Manifest> parse_manifest(std::string_view text);
 
-/// Receives pieces of output in order.
-using TextSink = std::function<Result<>(std::string_view)>;
-
 /// Writes a manifest. `manifest.objects` must be sorted by digest and unique.
 /// Errors: kInvalidInput (order, or larger than kMaxManifestBytes), those of `sink`.
-[[nodiscard]] Result<> write_manifest(const Manifest& manifest, const TextSink& sink);
+[[nodiscard]] Result<> write_manifest(const Manifest& manifest, const ByteSink& sink);
 
 }  // namespace cfs::transport

@@ -17,10 +17,7 @@ const std::string kGood = "cfs-transport 1\nimage " + hex('f') + " 8192 100\nobj
 
 std::string serialise(const Manifest& manifest) {
   std::string text;
-  Result<> written = write_manifest(manifest, [&](std::string_view piece) -> Result<> {
-    text += piece;
-    return {};
-  });
+  Result<> written = write_manifest(manifest, sink_to_string(text));
   EXPECT_TRUE(written);
   return text;
 }
@@ -108,7 +105,7 @@ TEST(TransportTest, AnEndlessLineOrFileIsCutOff) {
 
 TEST(TransportTest, WriterRefusesDisorder) {
   Manifest manifest{{digest('f'), 1, 1}, {{digest('2'), 1, 1}, {digest('1'), 1, 1}}};
-  Result<> written = write_manifest(manifest, [](std::string_view) -> Result<> { return {}; });
+  Result<> written = write_manifest(manifest, [](Bytes) -> Result<> { return {}; });
   ASSERT_FALSE(written);
   EXPECT_EQ(written.error().code, ErrorCode::kInvalidInput);
 }

@@ -385,14 +385,4 @@ void Tree::count_links() {
   CFS_CHECK(walked.has_value());
 }
 
-size_t Tree::inode_count() const {
-  size_t count = 0;
-  Result<> walked = for_each([&](const Node& node) -> Result<> {
-    if (!node.is_link()) ++count;
-    return {};
-  });
-  CFS_CHECK(walked.has_value());
-  return count;
-}
-
 }  // namespace cfs::tree

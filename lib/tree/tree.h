@@ -186,9 +186,6 @@ class Tree {
   /// once after the last change.
   void count_links();
 
-  /// Nodes that are not links, the root included.
-  [[nodiscard]] size_t inode_count() const;
-
   /// Calls `visit(node)` for every node in depth-first order, names sorted, parents first; stops at
   /// and returns the first error.
   template <typename Visit>

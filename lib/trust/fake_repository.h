@@ -89,9 +89,7 @@ class FakeKey {
         json::Value::Object{{"keytype", type},
                             {"keyval", json::Value::Object{{"public", std::string(data, length)}}},
                             {"scheme", scheme}};
-    Result<PublicKey> public_key = PublicKey::parse(json::Reader(object, "key"));
-    CFS_CHECK(public_key);
-    return {std::move(key), std::move(*public_key)};
+    return {std::move(key), PublicKey::parse(json::Reader(object, "key")).value()};
   }
 
   std::shared_ptr<EVP_PKEY> key_;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <libfsverity.h>
 
 #include <cstdio>
 #include <random>
 
 #include "lib/base/io.h"
 #include "lib/base/subprocess.h"
+#include "lib/verity/fsverity_judge.h"
 #include "lib/verity/kernel.h"
 #include "lib/verity/merkle.h"
 #include "lib/verity/sha256_blocks.h"
@@ -22,53 +22,6 @@ std::vector<std::byte> pattern(size_t size) {
   return data;
 }
 
-/// libfsverity's digest, tree and descriptor: the judge.
-struct Judged {
-  std::string digest;
-  std::vector<std::byte> tree;
-  std::vector<std::byte> descriptor;
-};
-
-Judged judged_metadata(Bytes data) {
-  Judged result;
-  libfsverity_metadata_callbacks callbacks = {};
-  callbacks.ctx = &result;
-  callbacks.merkle_tree_size = [](void* context, uint64_t size) {
-    static_cast<Judged*>(context)->tree.resize(size);
-    return 0;
-  };
-  callbacks.merkle_tree_block = [](void* context, const void* block, size_t size, uint64_t offset) {
-    std::memcpy(static_cast<Judged*>(context)->tree.data() + offset, block, size);
-    return 0;
-  };
-  callbacks.descriptor = [](void* context, const void* descriptor, size_t size) {
-    Bytes bytes = std::as_bytes(std::span(static_cast<const char*>(descriptor), size));
-    static_cast<Judged*>(context)->descriptor.assign(bytes.begin(), bytes.end());
-    return 0;
-  };
-  libfsverity_merkle_tree_params params = {};
-  params.version = 1;
-  params.hash_algorithm = FS_VERITY_HASH_ALG_SHA256;
-  params.block_size = 4096;
-  params.file_size = data.size();
-  params.metadata_callbacks = &callbacks;
-  Bytes rest = data;
-  libfsverity_digest* digest = nullptr;
-  int failed = libfsverity_compute_digest(
-      &rest,
-      [](void* fd, void* buffer, size_t count) {
-        auto& left = *static_cast<Bytes*>(fd);
-        std::memcpy(buffer, left.data(), count);
-        left = left.subspan(count);
-        return 0;
-      },
-      &params, &digest);
-  EXPECT_EQ(failed, 0);
-  result.digest = to_hex(std::as_bytes(std::span(digest->digest, digest->digest_size)));
-  ::free(digest);
-  return result;
-}
-
 TEST(MerkleHasher, AgreesWithLibfsverityAtEveryBoundary) {
   const size_t block = kBlockSize;
   const size_t level1 = kBlockSize * kHashesPerBlock;
@@ -76,7 +29,7 @@ TEST(MerkleHasher, AgreesWithLibfsverityAtEveryBoundary) {
                       level1, level1 + 1, level1 + block, 3 * level1 + 5, level1 * kHashesPerBlock,
                       level1 * kHashesPerBlock + 1}) {
     std::vector<std::byte> data = pattern(size);
-    Judged judged = judged_metadata(data);
+    Judged judged = judged_by_libfsverity(data);
     EXPECT_EQ(digest_of(data).hex(), judged.digest) << size;
     MerkleHasher hasher(TreeBlocks::kKeep);
     hasher.update(data);
@@ -233,7 +186,7 @@ TEST(MerkleHasher, RandomInputInRandomPiecesHasTheJudgesDigest) {
       hasher.update(rest.first(count));
       rest = rest.subspan(count);
     }
-    EXPECT_EQ(hasher.finish().hex(), judged_metadata(data).digest) << data.size();
+    EXPECT_EQ(hasher.finish().hex(), judged_by_libfsverity(data).digest) << data.size();
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "builder/sources/decompress.h"
 #include "builder/sources/posix_acl.h"
+#include "builder/sources/tar_header.h"
 #include "builder/sources/tar_reader.h"
 #include "lib/base/check.h"
 #include "lib/verity/merkle.h"
@@ -29,12 +30,10 @@ void add(verity::MerkleHasher& hash, std::string_view text) {
 
 /// A digest of everything that a reader says.
 verity::Digest read_all(Bytes data, size_t step, Holes holes) {
-  Bytes rest = data;
+  ByteSource source = source_of_bytes(data);
   TarReader reader(
-      [&]() -> Result<Bytes> {
-        Bytes piece = rest.first(std::min(step, rest.size()));
-        rest = rest.subspan(piece.size());
-        return piece;
+      [&](std::span<std::byte> buffer) {
+        return source(buffer.first(std::min(step, buffer.size())));
       },
       "t");
   verity::MerkleHasher hash;
@@ -48,7 +47,7 @@ verity::Digest read_all(Bytes data, size_t step, Holes holes) {
     }
     const TarEntry* entry = *next;
     if (entry == nullptr) {
-      CFS_CHECK(rest.empty());
+      CFS_CHECK(*source(buffer) == 0);
       break;
     }
     CFS_CHECK(!entry->path.empty() && entry->path.size() <= kMaxTarNameBytes + 300);
@@ -108,12 +107,11 @@ verity::Digest read_all(Bytes data, size_t step, Holes holes) {
 /// Gives blocks that look like headers the right checksum, so that a change elsewhere in one is not
 /// refused for it.
 void repair(std::string& archive) {
-  constexpr size_t kBlockBytes = 512;
-  for (size_t at = 0; at + kBlockBytes <= archive.size(); at += kBlockBytes) {
+  for (size_t at = 0; at + kTarBlockBytes <= archive.size(); at += kTarBlockBytes) {
     if (archive.compare(at + 257, 5, "ustar") != 0) continue;
     archive.replace(at + 148, 8, "        ");
     unsigned sum = 0;
-    for (char c : std::string_view(archive).substr(at, kBlockBytes)) {
+    for (char c : std::string_view(archive).substr(at, kTarBlockBytes)) {
       sum += static_cast<unsigned char>(c);
     }
     for (size_t digit = 6; digit-- > 0; sum /= 8) {

@@ -18,10 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Result<transport::Manifest> manifest = parser.finish();
   if (!manifest) return 0;
   std::string written;
-  CFS_CHECK(transport::write_manifest(*manifest, [&](std::string_view piece) -> Result<> {
-    written += piece;
-    return {};
-  }));
+  CFS_CHECK(transport::write_manifest(*manifest, sink_to_string(written)));
   CFS_CHECK(written == text);
   return 0;
 }

@@ -149,7 +149,8 @@ def check_release(guest, number, digest):
     vm.check("Read-only" in guest.command("echo x > /usr/bin/ls", check=False), "/usr can be written")
 
 
-def scenario():
+def line_of_arguments():
+    """A Line as the command line wants it, in a work directory that is empty."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--work", type=pathlib.Path, required=True)
@@ -157,8 +158,12 @@ def scenario():
     work = arguments.work.resolve()
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    line = Line(arguments.build.resolve(), work)
+    return Line(arguments.build.resolve(), work)
 
+
+def scenario():
+    line = line_of_arguments()
+    work = line.work
     first = line.build(1)
     again = work / "release-1-again"
     (work / "release-1").rename(again)

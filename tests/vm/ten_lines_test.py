@@ -5,10 +5,6 @@ AHCI, booted through firmware until there is a login prompt.
 
     ten_lines_test.py --build DIR --work DIR      DIR: the build tree with the programs, `programs` built"""
 
-import argparse
-import pathlib
-import shutil
-
 import debian_test
 import vm
 
@@ -27,14 +23,8 @@ BOOT_SECONDS = 240
 
 
 def scenario():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--build", type=pathlib.Path, required=True)
-    parser.add_argument("--work", type=pathlib.Path, required=True)
-    arguments = parser.parse_args()
-    work = arguments.work.resolve()
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    line = debian_test.Line(arguments.build.resolve(), work)
+    line = debian_test.line_of_arguments()
+    work = line.work
     (work / "manifest.yaml").write_text(MANIFEST)
     vm.run("cfs-build", "build", work / "manifest.yaml", "-o", work / "release-1")
     size = (work / "release-1/initramfs").stat().st_size

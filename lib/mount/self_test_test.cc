@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "lib/mount/self_test.h"
+
 #include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "lib/base/io.h"
-#include "lib/mount/composefs_mount.h"
-#include "lib/mount/fs_context.h"
-#include "lib/mount/self_test.h"
 
 namespace cfs::mount {
 namespace {
 
 using ::testing::HasSubstr;
-
-const std::string kHex = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 TEST(MountInfoTest, ParsesALine) {
   auto info = parse_mountinfo_line(
@@ -102,40 +101,6 @@ TEST_F(RootTree, OpensEveryFile) {
   write("two", "2");
   ASSERT_EQ(::symlinkat("/nowhere", root_.get(), "a/link"), 0);
   EXPECT_EQ(*check_every_file_opens(root_.get()), 2U);
-}
-
-TEST(ComposefsMount, OldInterfaceEscapesPaths) {
-  ComposefsOptions options;
-  options.object_directories = {"/a,b", "/c:d\\e"};
-  EXPECT_EQ(old_overlay_options("/i", options, "::"),
-            "metacopy=on,redirect_dir=on,lowerdir=/i::/a\\,b::/c\\:d\\\\e,verity=require");
-  options.verity = Verity::kTry;
-  options.object_directories = {"/s"};
-  options.upper_directory = "/u";
-  options.work_directory = "/w";
-  EXPECT_EQ(old_overlay_options("/i", options, ":"),
-            "metacopy=on,redirect_dir=on,lowerdir=/i:/s,upperdir=/u,workdir=/w");
-}
-
-TEST_F(RootTree, NothingIsMountedWithoutAnImage) {
-  write("image", "no image");
-  UniqueFd image = *open_at(root_.get(), "image", O_RDONLY);
-  ComposefsOptions options;
-  options.object_directories = {directory_.path()};
-  Result<Backing> mounted = mount_composefs(image.get(), directory_.path(), options);
-  ASSERT_FALSE(mounted);
-  EXPECT_EQ(mounted.error().code, ErrorCode::kCorrupt);
-  options.expected_digest = *verity::Digest::parse(kHex);
-  mounted = mount_composefs(image.get(), directory_.path(), options);
-  ASSERT_FALSE(mounted);
-  EXPECT_EQ(mounted.error().code, ErrorCode::kNoVerity);
-}
-
-TEST(FsContextTest, UnknownTypesAreUnsupported) {
-  Result<FsContext> context = FsContext::open("no-such-file-system");
-  ASSERT_FALSE(context);
-  // EPERM for those who may not mount at all.
-  EXPECT_THAT(context.error().sys_errno, ::testing::AnyOf(ENODEV, EPERM));
 }
 
 }  // namespace
