@@ -20,6 +20,9 @@ namespace cfs {
 namespace {
 
 constexpr size_t kStderrTailBytes = 2000;
+// mmdebstrap unmounts and removes a whole root file system.
+constexpr int kCleanUpMs = 60'000;
+constexpr int kPollMs = 20;
 
 // The caller's own, as long as Command's comment and its decision page say why.
 constexpr std::array<const char*, 6> kPassedOn = {"TMPDIR",    "http_proxy", "https_proxy",
@@ -189,10 +192,27 @@ Subprocess::Subprocess(Subprocess&& other) noexcept
 Subprocess::~Subprocess() {
   if (pid_ > 0) {
     stdout_.reset();
-    ::kill(-pid_, SIGTERM);
-    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-    }
+    stop();
   }
+}
+
+void Subprocess::stop() {
+  // The program alone, first: what it starts to clean up after itself must not be hit.
+  ::kill(pid_, SIGTERM);
+  for (int waited_ms = 0; waited_ms < kCleanUpMs && !has_ended(); waited_ms += kPollMs) {
+    ::usleep(kPollMs * 1000);
+  }
+  // It is not reaped yet, so the number of its group is still its own.
+  ::kill(-pid_, SIGKILL);
+  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  pid_ = -1;
+}
+
+bool Subprocess::has_ended() const {
+  siginfo_t info = {};
+  int flags = WEXITED | WNOHANG | WNOWAIT;
+  return ::waitid(P_PID, static_cast<id_t>(pid_), &info, flags) == 0 && info.si_pid == pid_;
 }
 
 std::string Subprocess::error_output(uint64_t offset) const {
@@ -210,7 +230,10 @@ Result<> Subprocess::wait() {
   int status = 0;
   while (::waitpid(pid_, &status, 0) < 0) {
     if (errno != EINTR) return errno_error("cannot wait for '" + name_ + "'");
-    if (is_interrupted()) ::kill(-pid_, SIGTERM);
+    if (is_interrupted()) {
+      stop();
+      return check_interrupted();
+    }
   }
   pid_ = -1;
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};

@@ -38,8 +38,9 @@ struct Command {
 /// Errors: kNotFound when it is not installed.
 [[nodiscard]] Result<std::string> find_program(const std::string& name);
 
-/// A child program whose standard output is read by us and whose standard error is kept. Killed
-/// (SIGTERM), with all that it started, and reaped when destroyed before wait().
+/// A child program whose standard output is read by us and whose standard error is kept. When it is
+/// destroyed before wait(), the program gets SIGTERM and has a minute to clean up; what is left of
+/// it and of all that it started is then killed.
 class Subprocess {
  public:
   /// Errors: kNotFound when the program is not installed.
@@ -57,12 +58,14 @@ class Subprocess {
   /// thread.
   [[nodiscard]] std::string error_output(uint64_t offset = 0) const;
 
-  /// Closes our end of the pipe and waits. kSubprocess, with the last lines of standard error,
-  /// unless the child exited with 0.
+  /// Closes our end of the pipe and waits. Errors: kSubprocess, with the last lines of standard
+  /// error, unless the child exited with 0; kInterrupted after SIGINT, which stops the child.
   [[nodiscard]] Result<> wait();
 
  private:
   Subprocess() = default;
+  void stop();
+  [[nodiscard]] bool has_ended() const;
   pid_t pid_ = -1;
   std::string name_;
   UniqueFd stdout_;

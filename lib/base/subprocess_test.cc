@@ -4,16 +4,17 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
-#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <optional>
 
 #include "lib/base/io.h"
+#include "lib/base/temporary_directory.h"
 
 namespace cfs {
 namespace {
@@ -52,18 +53,42 @@ std::string shell(const std::string& script, std::vector<std::string> environmen
       .value();
 }
 
+/// Waits for a line of the child's output.
+void wait_until_ready(const Subprocess& child) {
+  std::array<std::byte, 6> ready;
+  ASSERT_EQ(read_full(child.stdout_fd(), ready).value(), ready.size());
+}
+
 TEST(Subprocess, EndsWithWhatItStarted) {
-  auto begin = std::chrono::steady_clock::now();
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  UniqueFd read_end(ends[0]);
+  UniqueFd write_end(ends[1]);
   {
-    // A shell with a trap goes on when its child has ended, not before.
+    // The program and what it started hold the pipe open.
+    Subprocess child =
+        Subprocess::start({.arguments = {"sh", "-c", "exec 3>&0; sleep 600 & echo ready; wait"},
+                           .stdin_fd = write_end.get()})
+            .value();
+    wait_until_ready(child);
+    write_end.reset();
+  }
+  pollfd ended = {read_end.get(), POLLIN, 0};
+  EXPECT_EQ(::poll(&ended, 1, 30'000), 1);
+}
+
+TEST(Subprocess, HasTimeToCleanUp) {
+  TemporaryDirectory directory = TemporaryDirectory::create().value();
+  {
+    // A signal to all would hit the inner shell, and nothing would be cleaned.
     Subprocess child =
         Subprocess::start(
-            {.arguments = {"sh", "-c", "trap : TERM; (echo ready; exec sleep 60); :"}})
+            {.arguments = {"sh", "-c", "trap : TERM; (echo ready; sleep 0.3; : > cleaned); :"},
+             .working_directory = directory.path()})
             .value();
-    std::array<std::byte, 6> ready;
-    ASSERT_EQ(read_full(child.stdout_fd(), ready).value(), ready.size());
+    wait_until_ready(child);
   }
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
+  EXPECT_TRUE(stat_at(AT_FDCWD, directory.path() + "/cleaned", 0));
 }
 
 TEST(Subprocess, ReturnsOutputAndReportsFailure) {
