@@ -21,6 +21,9 @@ constexpr size_t kAttributeLimitBytes = 16 << 10;
 
 // ext4: the superblock is at 1024.
 constexpr size_t kExtMagicOffset = 1024 + 0x38;
+constexpr size_t kExtStateOffset = 1024 + 0x3a;
+constexpr uint16_t kExtStateClean = 1;
+constexpr uint16_t kExtStateErrors = 2;
 constexpr size_t kExtUuidOffset = 1024 + 0x68;
 constexpr size_t kExtLabelOffset = 1024 + 0x78;
 constexpr size_t kExtLabelBytes = 16;
@@ -83,16 +86,6 @@ std::string label_text(Bytes raw) {
   return std::string(text.substr(0, text.find('\0')));
 }
 
-// nullopt: nothing to be read there, or nothing we know.
-std::optional<Superblock> read_superblock(const std::string& path) {
-  Result<UniqueFd> fd = open_at(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
-  if (!fd) return std::nullopt;
-  std::vector<std::byte> start(kIdentifyBytes);
-  Result<size_t> count = pread_full(fd->get(), start, 0);
-  if (!count) return std::nullopt;
-  return identify_superblock(Bytes(start).first(*count));
-}
-
 std::string read_attribute(const std::string& path) {
   Result<std::string> text = read_file(AT_FDCWD, path, kAttributeLimitBytes);
   return text ? *std::move(text) : std::string();
@@ -134,14 +127,28 @@ std::optional<Superblock> identify_superblock(Bytes start) {
            as_text(start.subspan(offset, magic.size())) == magic;
   };
   if (has(kExtMagicOffset, kExtMagic) && start.size() >= kExtLabelOffset + kExtLabelBytes) {
-    return Superblock{"ext4", label_text(start.subspan(kExtLabelOffset, kExtLabelBytes)),
-                      uuid_text(start.subspan(kExtUuidOffset, 16))};
+    auto state = load<uint16_t>(start, kExtStateOffset);
+    return Superblock{
+        .type = "ext4",
+        .label = label_text(start.subspan(kExtLabelOffset, kExtLabelBytes)),
+        .uuid = uuid_text(start.subspan(kExtUuidOffset, 16)),
+        .needs_check = (state & (kExtStateClean | kExtStateErrors)) != kExtStateClean};
   }
   if (has(kBtrfsMagicOffset, kBtrfsMagic) && start.size() >= kBtrfsLabelOffset + kBtrfsLabelBytes) {
-    return Superblock{"btrfs", label_text(start.subspan(kBtrfsLabelOffset, kBtrfsLabelBytes)),
-                      uuid_text(start.subspan(kBtrfsUuidOffset, 16))};
+    return Superblock{.type = "btrfs",
+                      .label = label_text(start.subspan(kBtrfsLabelOffset, kBtrfsLabelBytes)),
+                      .uuid = uuid_text(start.subspan(kBtrfsUuidOffset, 16))};
   }
   return std::nullopt;
+}
+
+std::optional<Superblock> read_superblock(const std::string& path) {
+  Result<UniqueFd> fd = open_at(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
+  if (!fd) return std::nullopt;
+  std::vector<std::byte> start(kIdentifyBytes);
+  Result<size_t> count = pread_full(fd->get(), start, 0);
+  if (!count) return std::nullopt;
+  return identify_superblock(Bytes(start).first(*count));
 }
 
 std::string partition_uuid(Bytes start, size_t block_bytes, size_t number) {
