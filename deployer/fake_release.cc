@@ -133,7 +133,7 @@ Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
                             .role = "uki",
                             .sha256 = verity::sha256(as_bytes(uki)),
                             .size_bytes = uki.size()};
-  repository.files[release::target_path(file.sha256, file.name)] = uki;
+  repository.files[release::target_path(file.sha256.hex(), file.name)] = uki;
   description.files.push_back(file);
 
   repository.add_target(release::release_target_name(release.name, release.version),

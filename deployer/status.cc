@@ -93,7 +93,7 @@ std::string to_text(const Status& status) {
   }
   if (status.file_system_errors > 0) {
     text += "disk      " + std::to_string(status.file_system_errors) +
-            " errors in the file system; start another system and run 'e2fsck -f'\n";
+            " errors in the file system; the image's e2fsck checks it at the next boot\n";
   }
   return text + "objects   " + std::to_string(status.object_count) + ", " +
          format_bytes(status.object_bytes) + "\n";

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order matters: measure, mount, test, and only then make the disk writable, set up state and
-// tell anybody. Everything is assembled below /run/cfs, because layers have to be real paths in
-// this mount namespace (kernels before 6.15), and moved over `target` at the end.
+// The order matters: measure, mount, test, check the disk, and only then make it writable, set up
+// state and tell anybody. Everything is assembled below /run/cfs, because layers have to be real
+// paths in this mount namespace (kernels before 6.15), and moved over `target` at the end.
 #include "initramfs/compose_root.h"
 
 #include <limits.h>
@@ -10,6 +10,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "initramfs/disk_check.h"
 #include "lib/base/io.h"
 #include "lib/mount/composefs_mount.h"
 #include "lib/mount/fs_context.h"
@@ -108,6 +109,72 @@ Result<> mount_var_tmp(int root_fd) {
   return mount::attach_to(mounted.get(), place.get());
 }
 
+// The root as it is mounted at kRoot, tested, with its /etc.
+struct VerifiedRoot {
+  UniqueFd top;  // of the disk's file system
+  UniqueFd root;
+  Backing backing = Backing::kFile;
+};
+
+Result<VerifiedRoot> mount_verified_root(const std::string& target,
+                                         const kernel_cmdline::BootOptions& options,
+                                         const std::function<void()>& load_loop, Stage& stage) {
+  VerifiedRoot verified;
+  stage = Stage::kImage;
+  verified.top = CFS_TRY(open_at(AT_FDCWD, target, O_PATH | O_DIRECTORY));
+  UniqueFd image = CFS_TRY(open_pinned_image(verified.top.get(), options.digest));
+  // Measured here for the sake of the failure's name; mount_composefs() does not trust that.
+  CFS_TRY(mount::check_image_digest(image.get(), options.digest));
+
+  for (;;) {
+    stage = Stage::kMount;
+    Result<Backing> mounted = mount_root(image.get(), target, options, verified.backing);
+    if (!mounted && mounted.error().code == ErrorCode::kUnsupported) {
+      load_loop();
+      mounted = mount_root(image.get(), target, options, verified.backing);
+    }
+    verified.backing = CFS_TRY(std::move(mounted));
+    verified.root = CFS_TRY(open_at(AT_FDCWD, kRoot, O_RDONLY | O_DIRECTORY));
+    stage = Stage::kSelfTest;
+    CFS_TRY(mount::check_verity_required(verified.root.get()));
+    CFS_TRY(check_layout(verified.root.get()));
+    CFS_TRY(mount::check_program_readable(verified.root.get(), options.init));
+    stage = Stage::kState;
+    Result<> etc = mount_etc(verified.root.get());
+    if (etc) return verified;
+    // EINVAL: too many levels of stacking. Kernels 6.12.63 to 6.12.68 count a file-backed EROFS as
+    // a level of its own; one on a loop device is none.
+    if (verified.backing == Backing::kLoop || etc.error().sys_errno != EINVAL) {
+      return Error(std::move(etc).error()).with("while mounting /etc");
+    }
+    CFS_TRY(mount::detach(kRoot));
+    verified.backing = Backing::kLoop;
+  }
+}
+
+// Takes down the root and mounts the disk again, read-only and with the options that it had, so
+// that the kernel reads it anew.
+Result<> mount_anew(const std::string& target, const mount::MountInfo& disk) {
+  constexpr int kAttempts = 20;
+  constexpr useconds_t kPauseMicroseconds = 100'000;
+  CFS_TRY(mount::detach(kRoot));
+  for (int attempt = 1; ::umount2(target.c_str(), UMOUNT_NOFOLLOW) != 0; ++attempt) {
+    // A loop device lets go of its file a moment later.
+    if (errno != EBUSY || attempt == kAttempts)
+      return errno_error("cannot unmount '" + target + "'");
+    ::usleep(kPauseMicroseconds);
+  }
+  size_t after_access = disk.super_options.find(',');  // "ro" or "rw" comes first
+  std::string options = after_access == std::string::npos
+                            ? std::string()
+                            : disk.super_options.substr(after_access + 1);
+  if (::mount(disk.source.c_str(), target.c_str(), disk.type.c_str(), MS_RDONLY, options.c_str()) !=
+      0) {
+    return errno_error("cannot mount '" + disk.source + "' again");
+  }
+  return {};
+}
+
 Result<> make_writable(const std::string& target) {
   FsContext context = CFS_TRY(FsContext::pick(target));
   CFS_TRY(context.set_flag("rw"));
@@ -183,38 +250,15 @@ Result<> compose_root(const std::string& target, const kernel_cmdline::BootOptio
     CFS_TRY(make_directories(AT_FDCWD, directory, 0700));
   }
 
-  stage = Stage::kImage;
-  UniqueFd top = CFS_TRY(open_at(AT_FDCWD, target, O_PATH | O_DIRECTORY));
-  UniqueFd image = CFS_TRY(open_pinned_image(top.get(), options.digest));
-  // Measured here for the sake of the failure's name; mount_composefs() does not trust that.
-  CFS_TRY(mount::check_image_digest(image.get(), options.digest));
-
-  Backing backing = Backing::kFile;
-  UniqueFd root;
-  for (;;) {
-    stage = Stage::kMount;
-    Result<Backing> mounted = mount_root(image.get(), target, options, backing);
-    if (!mounted && mounted.error().code == ErrorCode::kUnsupported) {
-      load_loop();
-      mounted = mount_root(image.get(), target, options, backing);
-    }
-    backing = CFS_TRY(std::move(mounted));
-    root = CFS_TRY(open_at(AT_FDCWD, kRoot, O_RDONLY | O_DIRECTORY));
-    stage = Stage::kSelfTest;
-    CFS_TRY(mount::check_verity_required(root.get()));
-    CFS_TRY(check_layout(root.get()));
-    CFS_TRY(mount::check_program_readable(root.get(), options.init));
-    stage = Stage::kState;
-    Result<> etc = mount_etc(root.get());
-    if (etc) break;
-    // EINVAL: too many levels of stacking. Kernels 6.12.63 to 6.12.68 count a file-backed EROFS as
-    // a level of its own; one on a loop device is none.
-    if (backing == Backing::kLoop || etc.error().sys_errno != EINVAL) {
-      return Error(std::move(etc).error()).with("while mounting /etc");
-    }
-    CFS_TRY(mount::detach(kRoot));
-    backing = Backing::kLoop;
+  VerifiedRoot verified = CFS_TRY(mount_verified_root(target, options, load_loop, stage));
+  mount::MountInfo disk = CFS_TRY(mount::mount_of(verified.top.get()));
+  if (check_disk(disk.source, target, kRoot, verified.root.get())) {
+    stage = Stage::kDevice;
+    verified = {};
+    CFS_TRY(mount_anew(target, disk));
+    verified = CFS_TRY(mount_verified_root(target, options, load_loop, stage));
   }
+  const auto& [top, root, backing] = verified;
 
   if (options.verify == kernel_cmdline::VerifyLevel::kFull) {
     stage = Stage::kObjects;
@@ -223,7 +267,6 @@ Result<> compose_root(const std::string& target, const kernel_cmdline::BootOptio
   }
 
   stage = Stage::kState;
-  mount::MountInfo disk = CFS_TRY(mount::mount_of(top.get()));
   warn_unless(make_writable(target));
   bool is_restricted = options.var == kernel_cmdline::VarMode::kRestricted;
   CFS_TRY_WITH("while mounting /var",

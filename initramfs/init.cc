@@ -69,6 +69,7 @@ Result<> run(const kernel_cmdline::CommandLine& command_line, char** arguments, 
   FoundRoot found = CFS_TRY(find_root(options, modules, more_may_appear, stage));
   CFS_TRY(make_directories(AT_FDCWD, kSysroot));
   CFS_TRY(mount::attach(found.mount.get(), kSysroot));
+  found.mount.reset();  // or it would stay in use when it has to be mounted anew
   CFS_TRY(compose_root(
       kSysroot, options, [&] { (void)modules.load_for("devname:loop-control"); }, stage));
   log_notice("root is " + options.digest.hex());

@@ -21,6 +21,9 @@ constexpr size_t kAttributeLimitBytes = 16 << 10;
 
 // ext4: the superblock is at 1024.
 constexpr size_t kExtMagicOffset = 1024 + 0x38;
+constexpr size_t kExtStateOffset = 1024 + 0x3a;
+constexpr uint16_t kExtStateClean = 1;
+constexpr uint16_t kExtStateErrors = 2;
 constexpr size_t kExtUuidOffset = 1024 + 0x68;
 constexpr size_t kExtLabelOffset = 1024 + 0x78;
 constexpr size_t kExtLabelBytes = 16;
@@ -90,23 +93,6 @@ std::string label_text(Bytes raw) {
   return std::string(text.substr(0, text.find('\0')));
 }
 
-// nullopt: nothing to be read there, or nothing we know. Every device is looked at while the
-// machine boots, so only the blocks that can hold a superblock are read.
-std::optional<Superblock> read_superblock(const std::string& path) {
-  Result<UniqueFd> fd = open_at(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
-  if (!fd) return std::nullopt;
-  std::vector<std::byte> start(kIdentifyBytes);
-  size_t size_bytes = 0;
-  for (size_t offset : {kExtBlockOffset, kBtrfsBlockOffset}) {
-    std::span<std::byte> block = std::span(start).subspan(offset, kSuperblockBlockBytes);
-    Result<size_t> count = pread_full(fd->get(), block, offset);
-    if (!count) return std::nullopt;
-    if (*count > 0) size_bytes = offset + *count;
-    if (*count < block.size()) break;
-  }
-  return identify_superblock(Bytes(start).first(size_bytes));
-}
-
 std::string read_attribute(const std::string& path) {
   Result<std::string> text = read_file(AT_FDCWD, path, kAttributeLimitBytes);
   return text ? *std::move(text) : std::string();
@@ -148,14 +134,36 @@ std::optional<Superblock> identify_superblock(Bytes start) {
            as_text(start.subspan(offset, magic.size())) == magic;
   };
   if (has(kExtMagicOffset, kExtMagic) && start.size() >= kExtLabelOffset + kExtLabelBytes) {
-    return Superblock{"ext4", label_text(start.subspan(kExtLabelOffset, kExtLabelBytes)),
-                      uuid_text(start.subspan(kExtUuidOffset, 16))};
+    auto state = load<uint16_t>(start, kExtStateOffset);
+    return Superblock{
+        .type = "ext4",
+        .label = label_text(start.subspan(kExtLabelOffset, kExtLabelBytes)),
+        .uuid = uuid_text(start.subspan(kExtUuidOffset, 16)),
+        .needs_check = (state & (kExtStateClean | kExtStateErrors)) != kExtStateClean};
   }
   if (has(kBtrfsMagicOffset, kBtrfsMagic) && start.size() >= kBtrfsLabelOffset + kBtrfsLabelBytes) {
-    return Superblock{"btrfs", label_text(start.subspan(kBtrfsLabelOffset, kBtrfsLabelBytes)),
-                      uuid_text(start.subspan(kBtrfsUuidOffset, 16))};
+    return Superblock{.type = "btrfs",
+                      .label = label_text(start.subspan(kBtrfsLabelOffset, kBtrfsLabelBytes)),
+                      .uuid = uuid_text(start.subspan(kBtrfsUuidOffset, 16))};
   }
   return std::nullopt;
+}
+
+// Every device is looked at while the machine boots, so only the blocks that can hold a superblock
+// are read.
+std::optional<Superblock> read_superblock(const std::string& path) {
+  Result<UniqueFd> fd = open_at(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
+  if (!fd) return std::nullopt;
+  std::vector<std::byte> start(kIdentifyBytes);
+  size_t size_bytes = 0;
+  for (size_t offset : {kExtBlockOffset, kBtrfsBlockOffset}) {
+    std::span<std::byte> block = std::span(start).subspan(offset, kSuperblockBlockBytes);
+    Result<size_t> count = pread_full(fd->get(), block, offset);
+    if (!count) return std::nullopt;
+    if (*count > 0) size_bytes = offset + *count;
+    if (*count < block.size()) break;
+  }
+  return identify_superblock(Bytes(start).first(size_bytes));
 }
 
 std::string partition_uuid(Bytes start, size_t block_bytes, size_t number) {

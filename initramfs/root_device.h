@@ -17,6 +17,9 @@ struct Superblock {
   std::string type;  ///< as for mount(2): "ext4", "btrfs"
   std::string label;
   std::string uuid;  ///< lower case, with dashes
+  /// ext4: the kernel found errors in it, or it was not left clean. A journal that is still to be
+  /// replayed, as after a power cut, does not count.
+  bool needs_check = false;
 };
 
 /// How many bytes from the start of a device identify_superblock() wants.
@@ -25,6 +28,9 @@ inline constexpr size_t kIdentifyBytes = 0x11000;
 /// Recognises ext4 and btrfs. Safe on any bytes.
 /// Spec: Linux Documentation/filesystems/ext4/globals.rst "Super Block"; btrfs-man5, "Superblock".
 [[nodiscard]] std::optional<Superblock> identify_superblock(Bytes start_of_device);
+
+/// What `path`, a block device, holds. Nullopt: nothing that can be read or that we know.
+[[nodiscard]] std::optional<Superblock> read_superblock(const std::string& path);
 
 /// How many bytes from the start of a disk partition_uuid() wants.
 inline constexpr size_t kPartitionTableBytes = 64 << 10;

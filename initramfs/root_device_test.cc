@@ -33,6 +33,16 @@ TEST(SuperblockTest, Ext4) {
   EXPECT_EQ(identify_superblock(ext4_superblock("0123456789abcdef"))->label, "0123456789abcdef");
 }
 
+TEST(SuperblockTest, Ext4WantsACheckAfterErrors) {
+  std::vector<std::byte> bytes = ext4_superblock("cfs");
+  // Spec: Linux Documentation/filesystems/ext4/globals.rst, s_state.
+  for (auto [state, needs_check] :
+       {std::pair{1, false}, {0, true}, {2, true}, {3, true}, {5, false}}) {
+    bytes[1024 + 0x3a] = static_cast<std::byte>(state);
+    EXPECT_EQ(identify_superblock(bytes)->needs_check, needs_check) << state;
+  }
+}
+
 TEST(SuperblockTest, Btrfs) {
   std::vector<std::byte> bytes(kIdentifyBytes);
   std::memcpy(&bytes[0x10040], "_BHRfS_M", 8);
@@ -40,6 +50,7 @@ TEST(SuperblockTest, Btrfs) {
   std::optional<Superblock> found = identify_superblock(bytes);
   ASSERT_TRUE(found);
   EXPECT_EQ(found->type, "btrfs");
+  EXPECT_FALSE(found->needs_check);
   EXPECT_EQ(found->label, "disk");
 }
 

@@ -234,7 +234,7 @@ Result<> stage_text(const std::string& path, std::string_view text, Staging& sta
 Result<> import_file(int repository_fd, int build_fd, const release::ReleaseFile& file,
                      Staging& staging) {
   CFS_TRY(check_interrupted());
-  const std::string path = release::target_path(file.sha256, file.name);
+  const std::string path = release::target_path(file.sha256.hex(), file.name);
   Result<std::string> present = read_file(repository_fd, path, file.size_bytes);
   if (present && is_content_of(file, *present)) return {};
   std::string content = CFS_TRY(read_release_file(build_fd, file));
@@ -318,7 +318,7 @@ Result<> check_succession(const trust::Verified<trust::Targets>& targets,
   CFS_TRY(check_epoch(description, before, jump));
   for (const release::ReleaseFile& file : description.files) {
     auto there = targets->entries.find(file.name);
-    if (there != targets->entries.end() && there->second.sha256 != file.sha256) {
+    if (there != targets->entries.end() && there->second.hash != file.sha256) {
       return make_error(ErrorCode::kExists,
                         fmt::format("the repository has another file '{}'", file.name))
           .with_hint("put the version into the file's name");
@@ -342,8 +342,7 @@ Result<> check_is_same(int repository_fd, const trust::Verified<trust::Targets>&
   auto entry = targets->entries.find(target);
   if (entry == targets->entries.end()) return {};
   Result<std::string> text =
-      read_file(repository_fd, release::target_path(entry->second.sha256, target),
-                release::kMaxDescriptionBytes);
+      read_file(repository_fd, entry->second.path(), release::kMaxDescriptionBytes);
   if (!text) return {};
   Result<trust::Verified<ReleaseDescription>> there =
       trust::verify_release(targets, target, Unverified(std::move(*text)));
@@ -396,11 +395,11 @@ Result<AddedRelease> add_release(Repository& repository, const KeyDirectory& key
   const std::string target = release::release_target_name(description.name, description.version);
   std::vector<trust::TargetEntry> entries;
   for (const release::ReleaseFile& file : description.files) {
-    entries.push_back({.name = file.name, .size_bytes = file.size_bytes, .sha256 = file.sha256});
+    entries.push_back({.name = file.name, .size_bytes = file.size_bytes, .hash = file.sha256});
   }
   entries.push_back({.name = target,
                      .size_bytes = text.size(),
-                     .sha256 = verity::sha256(as_bytes(text)),
+                     .hash = verity::sha256(as_bytes(text)),
                      .custom = trust::release_custom(description)});
   const auto present = draft.targets->entries.find(target);
   const bool is_present = present != draft.targets->entries.end();
@@ -412,8 +411,7 @@ Result<AddedRelease> add_release(Repository& repository, const KeyDirectory& key
   for (const release::ReleaseFile& file : description.files) {
     CFS_TRY(import_file(repository_fd, build.get(), file, staging));
   }
-  CFS_TRY(import_text(repository_fd, release::target_path(entries.back().sha256, target), text,
-                      OtherContent::kReplace, staging));
+  CFS_TRY(import_text(repository_fd, entries.back().path(), text, OtherContent::kReplace, staging));
   if (is_present && staging.size() == 0) {
     return make_error(ErrorCode::kNothingToDo,
                       fmt::format("'{}' version '{}' is in the repository already",

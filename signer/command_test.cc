@@ -169,7 +169,7 @@ TEST_F(CommandTest, FromInitToDevice) {
     EXPECT_TRUE(transport::check_encoded_object(file.get(), entry.digest, entry.size_bytes));
     EXPECT_EQ(static_cast<uint64_t>(fstat_fd(file.get())->st_size), entry.encoded_size_bytes);
   }
-  EXPECT_EQ(repository_file(release::target_path(verity::sha256(as_bytes(fake_.uki)), "os_1.efi")),
+  EXPECT_EQ(repository_file(release::target_path(verity::sha256(as_bytes(fake_.uki)).hex(), "os_1.efi")),
             fake_.uki);
 }
 

@@ -25,7 +25,7 @@ Result<MetadataFile> read_needed(int repository_fd, Role role, const std::string
 Result<MetadataFile> read_announced(int repository_fd, Role role, const trust::FileMeta& meta) {
   MetadataFile file = CFS_TRY(read_needed(
       repository_fd, role, release::metadata_path(trust::role_name(role), meta.version)));
-  CFS_TRY(trust::check_bytes(trust::role_file(role), file.text, meta.length_bytes, meta.sha256));
+  CFS_TRY(trust::check_bytes(trust::role_file(role), file.text, meta.length_bytes, meta.hash));
   if (file.common.version == meta.version) return file;
   return make_error(ErrorCode::kRollback,
                     fmt::format("{}: version {} has the name of version {}", trust::role_file(role),

@@ -103,7 +103,7 @@ Result<> Repository::fetch_object(const transport::Entry& object, store::Batch& 
 Result<> Repository::fetch_file(const release::ReleaseFile& file, const Directory& directory,
                                 const std::string& path, Progress& progress) {
   auto fetch = [&]() -> Result<> {
-    const std::string source = release::target_path(file.sha256, file.name);
+    const std::string source = release::target_path(file.sha256.hex(), file.name);
     net::Download download = CFS_TRY(client_.get(url_.join(source), file.size_bytes));
     AtomicFile out = CFS_TRY(directory.create_file(path, sysroot::mode_of(path, false)));
     verity::Sha256Hasher sha256;

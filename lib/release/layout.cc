@@ -9,9 +9,9 @@ std::string metadata_path(std::string_view role, uint64_t version) {
   return fmt::format("{}/{}.{}.json", kMetadataDirectory, version, role);
 }
 
-std::string target_path(const verity::Sha256Digest& sha256, std::string_view name) {
+std::string target_path(std::string_view hash, std::string_view name) {
   const size_t file = name.rfind('/') + 1;  // 0 when there is no '/'
-  return fmt::format("targets/{}{}.{}", name.substr(0, file), sha256.hex(), name.substr(file));
+  return fmt::format("targets/{}{}.{}", name.substr(0, file), hash, name.substr(file));
 }
 
 std::string transport_path(const verity::Digest& image) {

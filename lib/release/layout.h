@@ -16,9 +16,9 @@ constexpr std::string_view kTimestampPath = "metadata/timestamp.json";
 /// "metadata/3.root.json"; `role` is root, targets or snapshot.
 [[nodiscard]] std::string metadata_path(std::string_view role, uint64_t version);
 
-/// "targets/<sha256>.<name>", for a name with directories "targets/<directories>/<sha256>.<file>"
-/// (TUF consistent snapshots).
-[[nodiscard]] std::string target_path(const verity::Sha256Digest& sha256, std::string_view name);
+/// "targets/<hash>.<name>", for a name with directories "targets/<directories>/<hash>.<file>" (TUF
+/// consistent snapshots). `hash`: lower-case hex; SHA-256 in repositories of cfs.
+[[nodiscard]] std::string target_path(std::string_view hash, std::string_view name);
 
 /// "rel/<image digest>/manifest"
 [[nodiscard]] std::string transport_path(const verity::Digest& image);

@@ -67,14 +67,14 @@ Result<SignedText> fetch_announced(const Fetch& fetch, const KnownRole& role,
   if (meta.length_bytes) limit_bytes = std::min<uint64_t>(limit_bytes, *meta.length_bytes);
   std::string text = CFS_TRY(
       fetch_needed(fetch, release::metadata_path(role.file_name, meta.version), limit_bytes));
-  CFS_TRY(check_bytes(role.file, text, meta.length_bytes, meta.sha256));
+  CFS_TRY(check_bytes(role.file, text, meta.length_bytes, meta.hash));
   SignedDocument document = CFS_TRY(role.parse(text));
   CFS_TRY(role.check_signatures(document));
   return SignedText{std::move(text), std::move(document)};
 }
 
 bool is_announced(const FileMeta& meta, uint64_t version, std::string_view text) {
-  return version == meta.version && check_bytes("", text, meta.length_bytes, meta.sha256);
+  return version == meta.version && check_bytes("", text, meta.length_bytes, meta.hash);
 }
 
 Result<> check_announced_version(const KnownRole& role, uint64_t version, const FileMeta& meta) {

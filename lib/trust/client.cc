@@ -283,7 +283,7 @@ Result<const TargetEntry*> find_target(const Verified<Targets>& targets, std::st
 Result<Verified<std::string>> verify_target(const Verified<Targets>& targets, std::string_view name,
                                             Unverified<std::string> content) {
   const TargetEntry* entry = CFS_TRY(find_target(targets, name));
-  CFS_TRY(check_bytes(name, content.untrusted(), entry->size_bytes, entry->sha256));
+  CFS_TRY(check_bytes(name, content.untrusted(), entry->size_bytes, entry->hash));
   return internal::VerifiedMaker::make(std::move(content).untrusted());
 }
 

@@ -725,7 +725,7 @@ TEST_F(ClientTest, ATargetThatWeCannotUseLeavesTheRestUsable) {
     (*repository_.targets[name].as<Value::Object>())[member] = value;
     bad.emplace_back(name);
   };
-  with("only-sha512", "hashes", Value::Object{{"sha512", std::string(128, 'a')}});
+  with("half-a-sha512", "hashes", Value::Object{{"sha512", std::string(64, 'a')}});
   with("no-hash", "hashes", Value::Object{});
   with("negative", "length", -1);
   with("half-a-hash", "hashes", Value::Object{{"sha256", std::string(32, 'a')}});
@@ -735,9 +735,7 @@ TEST_F(ClientTest, ATargetThatWeCannotUseLeavesTheRestUsable) {
   EXPECT_EQ((*targets)->entries.size(), 2u);
   EXPECT_EQ((*targets)->unusable_entries.size(), bad.size());
   EXPECT_TRUE(verify_target(*targets, "good", Unverified(std::string("content"))));
-  EXPECT_EQ(repository_.files.count(release::target_path(
-                (*find_target(*targets, "dir/sub.d/file_1"))->sha256, "dir/sub.d/file_1")),
-            1u);
+  EXPECT_EQ(repository_.files.count((*find_target(*targets, "dir/sub.d/file_1"))->path()), 1u);
   for (const std::string& name : bad) {
     Result<const TargetEntry*> entry = find_target(*targets, name);
     ASSERT_FALSE(entry) << name;
@@ -745,9 +743,30 @@ TEST_F(ClientTest, ATargetThatWeCannotUseLeavesTheRestUsable) {
     EXPECT_FALSE(verify_target(*targets, name, Unverified(std::string("x")))) << name;
   }
   EXPECT_THAT(find_target(*targets, "a b").error().message, HasSubstr("is no target name"));
-  EXPECT_THAT(find_target(*targets, "only-sha512").error().message,
-              HasSubstr("targets.only-sha512.hashes.sha256' is missing"));
+  EXPECT_THAT(find_target(*targets, "no-hash").error().message,
+              HasSubstr("targets.no-hash.hashes.sha256' is missing"));
   EXPECT_EQ(find_target(*targets, "other").error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(ClientTest, ATargetMayHaveASha512Alone) {
+  // Of "abc". Spec: FIPS 180-4, examples.
+  const std::string sha512 =
+      "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a"
+      "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
+  repository_.add_target("dir/file", "abc");
+  Value::Object& entry = *repository_.targets["dir/file"].as<Value::Object>();
+  entry["hashes"] = Value::Object{{"blake2b-256", "x"}, {"sha512", sha512}};
+  repository_.publish_next();
+  Result<Verified<Targets>> targets = update();
+  ASSERT_TRUE(targets) << targets.error().describe();
+  const TargetEntry* found = find_target(*targets, "dir/file").value();
+  EXPECT_EQ(found->path(), "targets/dir/" + sha512 + ".file");
+  EXPECT_EQ(to_json(*found)["hashes"], (Value::Object{{"sha512", sha512}}));
+  EXPECT_TRUE(verify_target(*targets, "dir/file", Unverified(std::string("abc"))));
+  for (const char* wrong : {"abd", "abcd", ""}) {
+    Error error = verify_target(*targets, "dir/file", Unverified(std::string(wrong))).error();
+    EXPECT_EQ(error.code, ErrorCode::kDigestMismatch) << wrong;
+  }
 }
 
 TEST_F(ClientTest, NamesTheKeysThatSignTargets) {

@@ -87,7 +87,7 @@ Result<Verified<TargetEntry>> search_target(MetadataStore& store, const Fetch& f
 
 Result<Verified<std::string>> verify_target(const Verified<TargetEntry>& target,
                                             Unverified<std::string> content) {
-  CFS_TRY(check_bytes(target->name, content.untrusted(), target->size_bytes, target->sha256));
+  CFS_TRY(check_bytes(target->name, content.untrusted(), target->size_bytes, target->hash));
   return internal::VerifiedMaker::make(std::move(content).untrusted());
 }
 

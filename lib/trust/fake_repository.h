@@ -193,7 +193,7 @@ class FakeRepository {
   void add_target(const std::string& name, const std::string& content,
                   const json::Value& custom = {}) {
     TargetEntry entry{name, content.size(), verity::sha256(as_bytes(content)), custom};
-    files[release::target_path(entry.sha256, name)] = content;
+    files[entry.path()] = content;
     targets[name] = to_json(entry);
   }
 

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include "lib/release/layout.h"
-#include "lib/verity/merkle.h"
 
 namespace cfs::trust {
 
@@ -30,15 +29,15 @@ Result<std::string> fetch_needed(const Fetch& fetch, const std::string& path, si
 }
 
 Result<> check_bytes(std::string_view what, std::string_view content,
-                     std::optional<uint64_t> length_bytes,
-                     const std::optional<verity::Sha256Digest>& sha256) {
+                     std::optional<uint64_t> length_bytes, const std::optional<FileHash>& hash) {
   if (length_bytes && content.size() != *length_bytes) {
     return make_error(ErrorCode::kDigestMismatch, fmt::format("{}: has {} bytes, {} were announced",
                                                               what, content.size(), *length_bytes));
   }
-  if (sha256 && verity::sha256(as_bytes(content)) != *sha256) {
-    return make_error(ErrorCode::kDigestMismatch,
-                      fmt::format("{}: content has another SHA-256 than announced", what));
+  if (hash && !hash->matches(as_bytes(content))) {
+    return make_error(
+        ErrorCode::kDigestMismatch,
+        fmt::format("{}: content has another {} than announced", what, hash->algorithm()));
   }
   return {};
 }

@@ -9,7 +9,7 @@
 
 #include "lib/base/result.h"
 #include "lib/base/unverified.h"
-#include "lib/verity/digest.h"
+#include "lib/trust/file_hash.h"
 
 namespace cfs::trust {
 
@@ -32,6 +32,6 @@ using Fetch =
 /// Errors: kDigestMismatch, with `what` in the message.
 [[nodiscard]] Result<> check_bytes(std::string_view what, std::string_view content,
                                    std::optional<uint64_t> length_bytes,
-                                   const std::optional<verity::Sha256Digest>& sha256);
+                                   const std::optional<FileHash>& hash);
 
 }  // namespace cfs::trust

@@ -8,6 +8,7 @@
 #include "lib/base/hex.h"
 #include "lib/json/canonical.h"
 #include "lib/json/reader.h"
+#include "lib/release/layout.h"
 #include "lib/verity/merkle.h"
 
 namespace cfs::trust {
@@ -56,13 +57,20 @@ Value::Object common_to_json(Role role, const CommonFields& common) {
           {"expires", format_time(common.expires)}};
 }
 
-Value::Object hashes_to_json(const verity::Sha256Digest& sha256) {
-  return {{"sha256", sha256.hex()}};
+Value::Object hashes_to_json(const FileHash& hash) {
+  return {{std::string(hash.algorithm()), hash.hex()}};
 }
 
-// SHA-256 of a "hashes" object; other algorithms beside it are ignored. Spec: §4.4 HASHES.
-Result<verity::Sha256Digest> parse_hashes(const Reader& reader) {
-  return CFS_TRY(reader.member("sha256")).sha256();
+// One hash of a "hashes" object: SHA-256, or where there is none SHA-512. Others are ignored.
+// Spec: §4.4 HASHES.
+Result<FileHash> parse_hashes(const Reader& reader) {
+  std::optional<Reader> sha256 = CFS_TRY(reader.optional_member("sha256"));
+  std::optional<Reader> sha512 = CFS_TRY(reader.optional_member("sha512"));
+  if (sha256 || !sha512) return FileHash(CFS_TRY(CFS_TRY(reader.member("sha256")).sha256()));
+  const std::string text = CFS_TRY(sha512->text(kMaxTextBytes));
+  std::optional<verity::Sha512Digest> digest = verity::Sha512Digest::parse(text);
+  if (!digest || digest->hex() != text) return sha512->refuse("must be 128 lower-case hex digits");
+  return FileHash(*digest);
 }
 
 Result<FileMeta> parse_file_meta(const Reader& reader) {
@@ -72,7 +80,7 @@ Result<FileMeta> parse_file_meta(const Reader& reader) {
     meta.length_bytes = CFS_TRY(length->integer(1));
   }
   if (std::optional<Reader> hashes = CFS_TRY(reader.optional_member("hashes"))) {
-    meta.sha256 = CFS_TRY(parse_hashes(*hashes));
+    meta.hash = CFS_TRY(parse_hashes(*hashes));
   }
   return meta;
 }
@@ -181,7 +189,7 @@ Result<TargetEntry> parse_target(const std::string& name, const Reader& reader) 
   TargetEntry entry;
   entry.name = name;
   entry.size_bytes = CFS_TRY(CFS_TRY(reader.member("length")).integer());
-  entry.sha256 = CFS_TRY(parse_hashes(CFS_TRY(reader.member("hashes"))));
+  entry.hash = CFS_TRY(parse_hashes(CFS_TRY(reader.member("hashes"))));
   if (std::optional<Reader> custom = CFS_TRY(reader.optional_member("custom"))) {
     entry.custom = custom->value();
   }
@@ -334,6 +342,8 @@ Result<Delegations> parse_delegations(const Value& delegations, const std::strin
   return result;
 }
 
+std::string TargetEntry::path() const { return release::target_path(hash.hex(), name); }
+
 bool Delegation::covers(std::string_view target) const {
   const std::string hash = verity::sha256(as_bytes(target)).hex();
   return std::ranges::any_of(
@@ -386,12 +396,12 @@ Value::Object to_json(const TargetsMetadata& targets) {
 Value::Object to_json(const FileMeta& meta) {
   Value::Object object{{"version", meta.version}};
   if (meta.length_bytes) object["length"] = *meta.length_bytes;
-  if (meta.sha256) object["hashes"] = hashes_to_json(*meta.sha256);
+  if (meta.hash) object["hashes"] = hashes_to_json(*meta.hash);
   return object;
 }
 
 Value::Object to_json(const TargetEntry& entry) {
-  Value::Object object{{"length", entry.size_bytes}, {"hashes", hashes_to_json(entry.sha256)}};
+  Value::Object object{{"length", entry.size_bytes}, {"hashes", hashes_to_json(entry.hash)}};
   if (!entry.custom.is_null()) object["custom"] = entry.custom;
   return object;
 }
@@ -422,8 +432,7 @@ std::string serialise_document(const SignedDocument& document) {
 }
 
 FileMeta describe_file(uint64_t version, std::string_view text) {
-  return {
-      .version = version, .length_bytes = text.size(), .sha256 = verity::sha256(as_bytes(text))};
+  return {.version = version, .length_bytes = text.size(), .hash = verity::sha256(as_bytes(text))};
 }
 
 Result<> check_signatures(const KeySet& keys, const RoleKeys& role, const SignedDocument& document,

@@ -16,8 +16,8 @@
 #include "lib/base/result.h"
 #include "lib/base/time.h"
 #include "lib/json/value.h"
+#include "lib/trust/file_hash.h"
 #include "lib/trust/keys.h"
-#include "lib/verity/digest.h"
 
 namespace cfs::trust {
 
@@ -80,7 +80,7 @@ struct RootMetadata : CommonFields, KeySet {
 struct FileMeta {
   uint64_t version = 0;
   std::optional<uint64_t> length_bytes;
-  std::optional<verity::Sha256Digest> sha256;
+  std::optional<FileHash> hash;
 };
 
 struct TimestampMetadata : CommonFields {
@@ -96,14 +96,17 @@ struct TargetEntry {
   /// TUF target path: names [A-Za-z0-9][A-Za-z0-9.+~_-]* with '/' between them, ≤ 180 bytes.
   std::string name;
   uint64_t size_bytes = 0;
-  verity::Sha256Digest sha256;
+  FileHash hash;
   json::Value custom;  ///< null when there is none
+
+  /// Where it lies in the repository.
+  [[nodiscard]] std::string path() const;
   bool operator==(const TargetEntry&) const = default;
 };
 
 struct TargetsMetadata : CommonFields {
   std::map<std::string, TargetEntry, std::less<>> entries;
-  /// Other names, no SHA-256, damaged.
+  /// Other names, no hash that we compute, damaged.
   std::map<std::string, Unusable, std::less<>> unusable_entries;
   /// For parse_delegations(); null when there are none. Not looked at before somebody needs them.
   json::Value delegations;

@@ -153,8 +153,7 @@ Result<Verified<release::ReleaseDescription>> fetch_release(const Verified<Targe
     return make_error(ErrorCode::kCorrupt,
                       fmt::format("target '{}' is too large for a release description", name));
   }
-  std::string content =
-      CFS_TRY(fetch_needed(fetch, release::target_path(entry->sha256, name), entry->size_bytes));
+  std::string content = CFS_TRY(fetch_needed(fetch, entry->path(), entry->size_bytes));
   return verify_release(targets, name, Unverified(std::move(content)));
 }
 

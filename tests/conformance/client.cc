@@ -10,7 +10,6 @@
 #include "lib/command/program.h"
 #include "lib/net/http_client.h"
 #include "lib/net/url.h"
-#include "lib/release/layout.h"
 #include "lib/trust/client.h"
 
 namespace cfs {
@@ -85,8 +84,7 @@ Result<> download_target(trust::MetadataStore& store,
   if (Result<std::string> present = read_file(AT_FDCWD, path, entry->size_bytes)) {
     if (trust::verify_target(entry, Unverified(std::move(*present)))) return {};
   }
-  std::string content = CFS_TRY(
-      trust::fetch_needed(fetch, release::target_path(entry->sha256, name), entry->size_bytes));
+  std::string content = CFS_TRY(trust::fetch_needed(fetch, entry->path(), entry->size_bytes));
   trust::Verified<std::string> verified =
       CFS_TRY(trust::verify_target(entry, Unverified(std::move(content))));
   return write_file_atomically(AT_FDCWD, path, as_bytes(*verified));

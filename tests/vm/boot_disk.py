@@ -3,12 +3,13 @@
 
     boot_disk.py --cache DIR --work DIR --mkcomposefs PROGRAM --cfs-build PROGRAM --mount-root PROGRAM
 
-Leaves in WORK: boot.img, boot.json with the digests of the image, of init and of the data files, and
-boot.initramfs, the built-in initramfs with its default drivers."""
+Leaves in WORK: boot.img, boot.json with the digests of the image, of one that has e2fsck besides, of init and of
+the data files, and boot.initramfs, the built-in initramfs with its default drivers."""
 
 import argparse
 import json
 import pathlib
+import re
 
 import vm
 
@@ -51,19 +52,24 @@ set -e
 mkfs.ext4 -q -b 4096 -O verity -L cfs /dev/vda
 mount -t ext4 /dev/vda /mnt
 mkdir -p /mnt/cfs/objects /mnt/cfs/images /mnt/cfs/state/var /mnt/cfs/tmp
-mkcomposefs --digest-store=/mnt/cfs/objects /root-tree /mnt/cfs/tmp/image
-fsverity enable /mnt/cfs/tmp/image
-digest=$(fsverity measure /mnt/cfs/tmp/image | cut -d' ' -f1 | cut -d: -f2)
-rest=${digest#??}
-object=${digest%"$rest"}/$rest
-mkdir -p /mnt/cfs/objects/${digest%"$rest"}
-mv /mnt/cfs/tmp/image /mnt/cfs/objects/$object
-ln -s ../objects/$object /mnt/cfs/images/$digest
+make_image() {
+  mkcomposefs --digest-store=/mnt/cfs/objects /root-tree /mnt/cfs/tmp/image
+  fsverity enable /mnt/cfs/tmp/image
+  digest=$(fsverity measure /mnt/cfs/tmp/image | cut -d' ' -f1 | cut -d: -f2)
+  rest=${digest#??}
+  object=${digest%"$rest"}/$rest
+  mkdir -p /mnt/cfs/objects/${digest%"$rest"}
+  mv /mnt/cfs/tmp/image /mnt/cfs/objects/$object
+  ln -s ../objects/$object /mnt/cfs/images/$digest
+  echo "digest $digest"
+}
+make_image
+cp -a /e2fsck-tree/. /root-tree
+make_image
 for object in /mnt/cfs/objects/*/*; do
   fsverity enable $object 2>/dev/null || fsverity measure $object >/dev/null
 done
 umount /mnt
-echo "digest $digest"
 """
 
 # name → content; more than 64 bytes, so that they are objects and not inline
@@ -96,13 +102,16 @@ def main():
     files += [(tree + f"data/{name}", content) for name, content in DATA.items()]
     files += [(tree + f"many/{name}", "") for name in MANY]
     files += [(tree + f"{name}/.keep", "") for name in ("dev", "proc", "sys", "run", "var", "sysroot", "tmp")]
-    script = "chmod 755 /root-tree/bin/busybox /root-tree/sbin/init /root-tree/usr/lib/cfs/cfs-mount-root\nln -s busybox /root-tree/bin/sh\n" + SCRIPT
+    e2fsck = pathlib.Path(vm.tool("e2fsck"))
+    files += [("e2fsck-tree/usr/sbin/e2fsck", e2fsck)]
+    files += [("e2fsck-tree" + library, pathlib.Path(library).resolve()) for library in vm.shared_libraries(e2fsck)]
+    script = "chmod 755 /root-tree/bin/busybox /root-tree/sbin/init /root-tree/usr/lib/cfs/cfs-mount-root\nchmod -R 755 /e2fsck-tree\nln -s busybox /root-tree/bin/sh\n" + SCRIPT
     programs = [("usr/sbin/mkfs.ext4", vm.tool("mkfs.ext4")), ("usr/bin/fsverity", vm.tool("fsverity")),
                 ("usr/bin/mkcomposefs", arguments.mkcomposefs)]
     text = vm.run_script(kernel, script, arguments.work, disks=[disk], programs=programs, files=files, name="boot_disk")
-    [digest] = [line.split()[1] for line in text.splitlines() if line.startswith("digest ")]
+    image, image_with_e2fsck = re.findall(r"digest ([0-9a-f]{64})$", text, re.M)
     vm.run("e2fsck", "-fn", disk)
-    digests = {"image": digest, "init": object_digest(busybox)}
+    digests = {"image": image, "image_with_e2fsck": image_with_e2fsck, "init": object_digest(busybox)}
     for name, content in DATA.items():
         plain = arguments.work / "plain"
         plain.write_text(content)

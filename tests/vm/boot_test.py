@@ -12,12 +12,14 @@ import inspect
 import json
 import pathlib
 import re
+import subprocess
 
 import boot_disk
 import vm
 
 FAST_SHA256 = 'dmesg .*fs-verity: sha256 using implementation "sha256-(ni|avx2|avx|ssse3)"'
 OTHER_DIGEST = "ab" * 32
+DAMAGED_CONTENT = "in the damaged file system\n" * 500
 FAULT_SCRIPT = """
 mkdir -p /root && mount -t ext4 -o ro /dev/vda /root || exit 1
 strace -o /strace -e trace=fsconfig -e inject={inject} cfs-mount-root /root
@@ -144,12 +146,15 @@ def happy(machine):
     says(text, "var/tmp mode 1777")
     says(text, "root read-only")
     says(text, r"dmesg .*cfs: the objects of all \d+ files are right")
+    # The power went, since this init does not unmount; the journal sees to that, and nothing is checked.
+    vm.check("needs_recovery" in vm.debugfs(machine.disk, "show_super_stats -h"), "nothing to recover")
     # The next boot: /var stays, /etc is new. Root by UUID, and one value given twice is one value.
     uuid = re.search(r"UUID:\s+(\S+)", vm.debugfs(machine.disk, "show_super_stats -h")).group(1)
     text = machine.boots(pin=f"composefs.digest=v1-sha256-12:{machine.image} cfs.verify=boot cfs.verify=boot",
                          options=f"root=UUID={uuid.upper()}")
     says(text, r"etc before \[\]")
     says(text, r"var before \[now\]")
+    vm.check("has errors" not in text, f"a check after a power cut:\n{text}")
 
 
 def plain_var(machine):
@@ -231,6 +236,64 @@ def stacking_too_deep(machine):
     says(text, r"etc after \[now\]")
     reads(text, "first")
     reads(text, "second")
+
+
+def damage(disk, is_serious):
+    """Makes errors as a bad disk would, and says in the superblock that the kernel has found some. The serious one is
+    not repaired by e2fsck without asking."""
+    replay_journal(disk)
+    plain = disk.with_suffix(".plain")
+    plain.write_text(DAMAGED_CONTENT)
+    for name in ("block", "count", "mode"):
+        vm.debugfs(disk, f"write {plain} /cfs/state/var/{name}", write=True)
+    # A block in use that the next new file would get.
+    block = int(vm.debugfs(disk, "bmap /cfs/state/var/block 0"))
+    vm.debugfs(disk, f"freeb {block}", write=True)
+    vm.debugfs(disk, "set_inode_field /cfs/state/var/count links_count 7", write=True)
+    if is_serious:
+        vm.debugfs(disk, "set_inode_field /cfs/state/var/mode mode 0xF1A4", write=True)
+    vm.debugfs(disk, "set_super_value state 2", write=True)
+
+
+def replay_journal(disk):
+    vm.check(subprocess.run([vm.tool("e2fsck"), "-p", disk], stdout=subprocess.DEVNULL).returncode in (0, 1),
+             f"e2fsck cannot replay the journal of {disk}")
+
+
+def file_system_state(disk):
+    return re.search(r"^Filesystem state: *(.*)$", vm.debugfs(disk, "show_super_stats -h"), re.M).group(1)
+
+
+def check_repaired(machine, text):
+    says(text, r"dmesg .*cfs: the file system on '/dev/vda' has errors and is being checked")
+    says(text, r"dmesg .*cfs: e2fsck: .*ref count is 7, should be 1.*")
+    says(text, r"dmesg .*cfs: the file system on '/dev/vda' is whole again")
+    says(text, r"var after \[now\]")
+    vm.check(file_system_state(machine.disk) == "clean", "it still says that there are errors")
+    replay_journal(machine.disk)
+    vm.run("e2fsck", "-fn", machine.disk)
+    vm.check(vm.debugfs(machine.disk, "cat /cfs/state/var/block") == DAMAGED_CONTENT, "a file was lost")
+
+
+def disk_errors(machine):
+    machine.image = machine.digests["image_with_e2fsck"]
+    for is_serious in (False, True):
+        vm.copy_disk(machine.arguments.work / "boot.img", machine.disk)
+        damage(machine.disk, is_serious)
+        text = machine.boots()
+        vm.check(is_serious == ("UNEXPECTED INCONSISTENCY" in text), f"serious: {is_serious}, but\n{text}")
+        reads(text, "first")
+        says(text, r'json .*"image":"file".*')
+        check_repaired(machine, text)
+        vm.check("e2fsck" not in machine.boots(), "checked again")
+
+
+def disk_errors_without_e2fsck(machine):
+    damage(machine.disk, is_serious=False)
+    text = machine.boots()
+    says(text, r"dmesg .*cfs: warning: the file system on '/dev/vda' has errors, and the image's e2fsck cannot check it: "
+               r"cannot open '/sbin/e2fsck'.*")
+    reads(text, "first")
 
 
 def wrong_digest(machine):

@@ -72,6 +72,13 @@ def main():
     boot_test.says(text, "sysroot read-only")
     boot_test.says(text, "root read-only")
 
+    # Errors in the file system that Debian's scripts have mounted.
+    machine.image = machine.digests["image_with_e2fsck"]
+    boot_test.damage(machine.disk, is_serious=True)
+    text = machine.boots(options="root=LABEL=cfs ro rootflags=commit=17")
+    boot_test.check_repaired(machine, text)
+    boot_test.says(text, "mount /dev/vda /var ext4 .*commit=17.*")
+
     text = machine.fails("image-missing", boot_test.OTHER_DIGEST, options="root=LABEL=cfs",
                          pin=f"composefs.digest={boot_test.OTHER_DIGEST}")
     vm.check("reboot: Restarting system" in text, "no reboot:\n" + text)

@@ -141,6 +141,15 @@ def kernel(cache, meta_package=KERNEL_PACKAGE):
 # --- initramfs archives ---------------------------------------------------------------------------
 
 
+def shared_libraries(program):
+    """The paths of the shared libraries that a program of this machine needs, its loader among them."""
+    listing = subprocess.run([tool("ldd"), program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+    if "not a dynamic executable" in listing or "statically linked" in listing:
+        return []
+    check("not found" not in listing, f"{program} lacks libraries:\n{listing}")
+    return re.findall(r"(/\S+) \(0x", listing)
+
+
 class Cpio:
     """A cpio archive in the format of an initramfs (newc), kept in memory until write()."""
 
@@ -166,11 +175,7 @@ class Cpio:
         """Adds a program of this machine with the shared libraries it needs, where they lie here."""
         source = pathlib.Path(source).resolve()
         self.file(path, source, 0o755)
-        listing = subprocess.run([tool("ldd"), source], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if "not a dynamic executable" in listing.stdout or "statically linked" in listing.stdout:
-            return
-        check("not found" not in listing.stdout, f"{source} lacks libraries:\n{listing.stdout}")
-        for library in re.findall(r"(/\S+) \(0x", listing.stdout):
+        for library in shared_libraries(source):
             if library.lstrip("/") not in self._names:
                 self.file(library.lstrip("/"), pathlib.Path(library).resolve(), 0o755)
 

@@ -101,7 +101,7 @@ TEST_F(TufJsTest, VerifiesWhatWePublish) {
 
   // It does look: a changed target, a changed signature, a rollback.
   std::string uki =
-      path("repository/" + release::target_path(verity::sha256(as_bytes(ukis_["2"])), "os_2.efi"));
+      path("repository/" + release::target_path(verity::sha256(as_bytes(ukis_["2"])).hex(), "os_2.efi"));
   std::string changed_uki = ukis_["2"];
   changed_uki.back() ^= 1;
   signer::write_test_file(uki, changed_uki);
@@ -134,8 +134,7 @@ TEST_F(TufJsTest, WeVerifyWhatItSigns) {
   EXPECT_EQ(
       json::to_canonical(entry.custom),
       R"({"größe":[-1,null,true,{"ẞ€":"é"}],"quote\"back\\slash":"tab\u0009newline\u000abell\u0007"})");
-  Result<Unverified<std::string>> file =
-      fetch(release::target_path(entry.sha256, "file.txt"), entry.size_bytes);
+  Result<Unverified<std::string>> file = fetch(entry.path(), entry.size_bytes);
   ASSERT_TRUE(file);
   EXPECT_TRUE(trust::verify_target(*targets, "file.txt", *file));
 }
