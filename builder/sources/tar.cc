@@ -415,8 +415,9 @@ class Import {
   }
 
   Result<> add_acls(const TarEntry& entry, tree::Node& node) {
-    std::vector<AclEntry> access = CFS_TRY(acl_of(entry, kAccessAcl, entry.access_acl));
-    std::vector<AclEntry> initial = CFS_TRY(acl_of(entry, kDefaultAcl, entry.default_acl));
+    FoundAcl found = CFS_TRY(acl_of(entry, kAccessAcl, entry.access_acl));
+    std::vector<AclEntry> access = std::move(found.entries);
+    std::vector<AclEntry> initial = CFS_TRY(acl_of(entry, kDefaultAcl, entry.default_acl)).entries;
     if (!access.empty() && node.is_symlink()) {
       return bad_entry(entry, "is a symlink with an access control list");
     }
@@ -424,19 +425,19 @@ class Import {
       return bad_entry(entry, "has a default access control list and is not a directory");
     }
     if (!access.empty()) {
-      // As the kernel does: the list rules, and its mask stands in the place of the group's rights.
+      // GNU tar sets the xattrs of a file first, then its mode, then the list of a text. What is no
+      // file gets its mode first.
       uint32_t& mode = node.attributes.mode;
-      mode &= ~0777U;
-      bool has_mask = false;
-      for (const AclEntry& rule : access) has_mask |= rule.tag == AclEntry::Tag::kMask;
-      for (const AclEntry& rule : access) {
-        uint32_t permissions = rule.permissions;
-        if (rule.tag == AclEntry::Tag::kUserOwner) mode |= permissions << 6;
-        if (rule.tag == (has_mask ? AclEntry::Tag::kMask : AclEntry::Tag::kGroupOwner)) {
-          mode |= permissions << 3;
+      if (node.is_regular() && !found.is_text && (mode & 0777U) != permissions_of(access)) {
+        if (!found.name_without_number.empty()) {
+          return bad_entry(entry, fmt::format("has a mode that contradicts its access control "
+                                              "list, and '{}' in it without a number",
+                                              found.name_without_number))
+              .with_hint("write the archive without --mode");
         }
-        if (rule.tag == AclEntry::Tag::kOther) mode |= permissions;
+        apply_permissions(mode, access);
       }
+      mode = (mode & ~0777U) | permissions_of(access);
       // A list without named users, groups and mask says the same as the mode.
       if (access.size() > 3) {
         CFS_TRY_WITH(reading(), tree_.set_xattr(node, kAccessAcl, encode_posix_acl(access)));
@@ -448,9 +449,15 @@ class Import {
     return {};
   }
 
-  /// One list of an entry from its binary form, its text, or both.
-  Result<std::vector<AclEntry>> acl_of(const TarEntry& entry, std::string_view key,
-                                       const std::optional<std::string>& text) const {
+  /// A list of an entry, which may be there as an xattr, as a text, or as both.
+  struct FoundAcl {
+    std::vector<AclEntry> entries;
+    bool is_text = false;  ///< there is a text, and it says the same wherever it is read
+    /// A user or group of the text beside an xattr; only the host could say who that is.
+    std::string name_without_number = {};
+  };
+  Result<FoundAcl> acl_of(const TarEntry& entry, std::string_view key,
+                          const std::optional<std::string>& text) const {
     std::optional<std::vector<AclEntry>> binary;
     for (const auto& [name, value] : entry.xattrs) {
       if (name != key) continue;
@@ -458,12 +465,11 @@ class Import {
       if (!decoded) return bad_entry(entry, decoded.error().message);
       binary = *std::move(decoded);
     }
-    if (!text) return std::move(binary).value_or(std::vector<AclEntry>());
+    if (!text) return FoundAcl{std::move(binary).value_or(std::vector<AclEntry>())};
     Result<AclText> parsed = parse_posix_acl(*text);
     if (!parsed) return bad_entry(entry, parsed.error().message);
     if (!parsed->name_without_number.empty()) {
-      // Who that is only the host could say; beside the binary form it does not matter.
-      if (binary) return *std::move(binary);
+      if (binary) return FoundAcl{*std::move(binary), false, parsed->name_without_number};
       return bad_entry(entry, fmt::format("has an access rule for '{}' without a number",
                                           parsed->name_without_number))
           .with_hint(
@@ -472,7 +478,7 @@ class Import {
     if (binary && *binary != parsed->entries) {
       return bad_entry(entry, "has two access control lists that contradict each other");
     }
-    return std::move(parsed->entries);
+    return FoundAcl{std::move(parsed->entries), true};
   }
 
   TarReader reader_;
