@@ -13,7 +13,9 @@
 //   global      A 'g' header replaces the one before: GNU tar forgets the old one, POSIX keeps what
 //               the new one lacks, so that a new one which lacks something is refused.
 //   sparse      The extents must ascend, end where the file ends (an empty one stands for a hole
-//               there) and have exactly the bytes that the archive has for the member.
+//               there) and have exactly the bytes that the archive has for the member. GNU tar
+//               reads each from a new block, others read them joined: all but the last one with
+//               data must fill whole blocks.
 //   types       V (label) is skipped. D (directory of an incremental dump) is a directory if the
 //               dump left nothing out of it. M, N, A, E, I, star's sparse files and all others are
 //               refused; GNU tar would make files of most.
