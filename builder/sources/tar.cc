@@ -304,7 +304,16 @@ class Import {
         writer_(rootfs.tree) {}
 
   Result<> run() {
-    while (const TarEntry* entry = CFS_TRY(reader_.next())) CFS_TRY(add(*entry));
+    bool has_entries = false;
+    while (const TarEntry* entry = CFS_TRY(reader_.next())) {
+      has_entries = true;
+      CFS_TRY(add(*entry));
+    }
+    if (has_entries && !is_any_placed_) {
+      return make_error(ErrorCode::kInvalidInput,
+                        fmt::format("{}: 'strip: {}' leaves nothing of the archive", name_, strip_))
+          .with_hint("no path in it has more components, '.' not counted");
+    }
     return finish_contents();
   }
 
@@ -331,6 +340,7 @@ class Import {
   Result<> add(const TarEntry& entry) {
     std::optional<std::string> path = CFS_TRY(place(entry.path));
     if (!path) return {};
+    is_any_placed_ = true;
     if (is_whiteout(entry.path)) {
       return bad_entry(entry, "is a whiteout of an OCI layer, which deletes from the layers below")
           .with_hint("a layer is not a tree: export the whole image as one archive");
@@ -489,6 +499,7 @@ class Import {
   Merger merger_;
   Contents& contents_;
   ContentWriter writer_;
+  bool is_any_placed_ = false;  ///< `strip` left something of an entry
 };
 
 }  // namespace

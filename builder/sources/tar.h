@@ -10,8 +10,10 @@
 namespace cfs::builder {
 
 struct TarPlacement {
-  std::string into;    ///< directory of the image that the archive's root becomes ("" or "/": root)
-  unsigned strip = 0;  ///< leading components to drop; entries with no more than that are left out
+  std::string into;  ///< directory of the image that the archive's root becomes ("" or "/": root)
+  /// Leading components to drop, counted in the normal path (`.` and empty ones do not count).
+  /// Entries with no more than that are left out.
+  unsigned strip = 0;
 };
 
 /// Reads the tar archive that `fd` (a file or a pipe) delivers and puts its entries into `rootfs`,
@@ -22,8 +24,9 @@ struct TarPlacement {
 /// `name` is for messages.
 /// Errors: kCorrupt (TarReader, Decompressor; attributes that no Linux file system takes; access
 /// lists by name; whiteouts of OCI layers); kInvalidInput (paths that lead out, entries that cannot
-/// be combined, see Merger; limits of Tree); those of the store; kInterrupted.
-/// Trust: the archive may come from anywhere; its paths never reach the host's file system.
+/// be combined, see Merger; a `strip` that leaves nothing of the entries; limits of Tree); those of
+/// the store; kInterrupted. Trust: the archive may come from anywhere; its paths never reach the
+/// host's file system.
 [[nodiscard]] Result<> import_tar_stream(int fd, const std::string& name,
                                          const TarPlacement& placement, Rootfs& rootfs,
                                          Progress& progress);

@@ -289,6 +289,29 @@ TEST(Tar, StripAndInto) {
   EXPECT_EQ(bench.tree.find("/top"), nullptr);
 }
 
+TEST(Tar, StripCountsTheComponentsOfTheNormalPath) {
+  TarMaker tar;
+  tar.add("./", {.type = '5', .mode = 0700});
+  tar.add("./top/a", {}, "a");
+  tar.add("/.//top/./b", {}, "b");
+  Workbench bench;
+  must(bench.import(tar.finish(), {.strip = 1}));
+  EXPECT_EQ(bench.at("/a").content(), "a");
+  EXPECT_EQ(bench.at("/b").content(), "b");
+  EXPECT_EQ(bench.tree.root().children().size(), 2U);
+}
+
+TEST(Tar, StripMustLeaveSomething) {
+  TarMaker tar;
+  tar.add("./", {.type = '5'});
+  tar.add("./top/a", {}, "a");
+  Workbench bench;
+  Error error = bench.import(tar.finish(), {.strip = 2}).error();
+  EXPECT_EQ(error.code, ErrorCode::kInvalidInput);
+  EXPECT_THAT(error.message, HasSubstr("t.tar: 'strip: 2' leaves nothing of the archive"));
+  EXPECT_TRUE(bench.import(TarMaker().finish(), {.strip = 2})) << "there was nothing to leave out";
+}
+
 struct Refusal {
   const char* name;
   TarMaker::Entry entry;
