@@ -405,7 +405,7 @@ class Import {
 
   Result<> add_xattrs(const TarEntry& entry, const std::string& path, tree::Node& node) {
     for (const auto& [key, value] : entry.xattrs) {
-      if (key == kAccessAcl || key == kDefaultAcl) continue;
+      if (key == kAccessAcl || key == kDefaultAcl || !is_kept_xattr(key)) continue;
       bool is_known =
           key.starts_with("user.") || key.starts_with("trusted.") || key.starts_with("security.");
       if (!is_known) {

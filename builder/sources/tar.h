@@ -19,7 +19,8 @@ struct TarPlacement {
 /// Reads the tar archive that `fd` (a file or a pipe) delivers and puts its entries into `rootfs`,
 /// in one pass and without touching a file system: owners, modes, times, devices, hard links,
 /// xattrs, capabilities, ACLs and holes arrive whoever runs this, as GNU tar would extract them as
-/// root with --numeric-owner. Later entries win. Compression is found out. Reads `fd` to its end.
+/// root with --numeric-owner, but for xattrs that is_kept_xattr() drops. Later entries win.
+/// Compression is found out. Reads `fd` to its end.
 ///
 /// `name` is for messages.
 /// Errors: kCorrupt (TarReader, Decompressor; attributes that no Linux file system takes; access

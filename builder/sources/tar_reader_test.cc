@@ -213,10 +213,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"HugePaxHeader", block({.type = 'x', .size = "777777777777"}),
                 "67108864 are supported"},
         Refusal{"GlobalForgets", pax({"uid=1", "mtime=2"}, 'g') + pax({"uid=1"}, 'g') + block({}),
-                "leaves out 'mtime'"},
-        Refusal{"TwoLabels",
-                pax({"RHT.security.selinux=a", "SCHILY.xattr.security.selinux=b"}) + block({}),
-                "entry 'f': has two different SELinux labels"}),
+                "leaves out 'mtime'"}),
     [](const testing::TestParamInfo<Refusal>& test) { return std::string(test.param.name); });
 
 TEST(TarPax, HeadersOfSolarisAreReadToo) {
@@ -234,11 +231,10 @@ TEST(TarPax, GlobalHeadersHoldUntilTheNext) {
 }
 
 TEST(TarXattrs, OfAllFormsComeTogether) {
-  TarEntry entry = one(pax({"SCHILY.xattr.user.a=1", "RHT.security.selinux=u:r:t:s0",
+  TarEntry entry = one(pax({"SCHILY.xattr.user.a=1", "LIBARCHIVE.xattr.user.a=MQ",
                             "SCHILY.acl.access=user::rwx", "SCHILY.acl.default=user::r-x"}) +
                        block({}));
-  EXPECT_THAT(entry.xattrs, ElementsAre(Pair("security.selinux", std::string("u:r:t:s0\0", 9)),
-                                        Pair("user.a", "1")));
+  EXPECT_THAT(entry.xattrs, ElementsAre(Pair("user.a", "1")));
   EXPECT_EQ(entry.access_acl, "user::rwx");
   EXPECT_EQ(entry.default_acl, "user::r-x");
 }

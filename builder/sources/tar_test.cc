@@ -182,6 +182,21 @@ TEST(Tar, HolesAreStoredAsHoles) {
   EXPECT_LT(status.st_blocks, 1000);
 }
 
+TEST(Tar, LabelsOfAHostsPolicyAreLeftOut) {
+  TarMaker tar;
+  for (const char* key : {"SCHILY.xattr.security.selinux", "LIBARCHIVE.xattr.security.selinux",
+                          "RHT.security.selinux"}) {
+    tar.add(key, {.pax = {{key, "dTpvOnQ"}, {"SCHILY.xattr.user.a", "kept"}}});
+  }
+  Workbench bench;
+  Result<> done = bench.import(tar.finish());
+  ASSERT_TRUE(done) << done.error().describe();
+  EXPECT_EQ(bench.tree.root().children().size(), 3U);
+  for (const tree::Node* child : bench.tree.root().children()) {
+    EXPECT_EQ(child->xattrs().size(), 1U) << child->path();
+  }
+}
+
 TEST(Tar, SymlinksHaveTheModeOfSymlinks) {
   TarMaker tar;
   tar.add("l", {.type = '2', .mode = 0644, .link = "x"});
