@@ -499,7 +499,7 @@ struct Decompressor::State {
       skipped = true;
     }
     kind = kind_of(piece);
-    if (skipped && kind != &kZstd && kind != &kLz4) {
+    if (skipped && kind != &kZstd && kind != &kLz4 && kind != &kLz4Legacy) {
       kind = &kZstd;
       if (!piece.empty()) return failure("there is no frame behind the skippable ones");
       position = kEnded;

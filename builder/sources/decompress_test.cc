@@ -183,12 +183,9 @@ TEST(Decompressor, SkippableFramesAreSkipped) {
     std::string frames = skippable("index") + skippable(std::string(600'000, 'x'), '\x5f');
     for (size_t step : {1000U, 1U << 30}) {
       Result<std::string> plain = read_in_pieces(frames + file, step);
-      if (name == "lz4 legacy") {
-        EXPECT_FALSE(plain);
-        continue;
-      }
       ASSERT_TRUE(plain) << name << plain.error().describe();
       EXPECT_TRUE(*plain == sample(5000));
+      if (!tool.has_end) continue;
       EXPECT_TRUE(must(read_in_pieces(frames + file + frames + file + zeros(512), step)) ==
                   sample(5000) + sample(5000));
     }

@@ -30,6 +30,7 @@
 #include "builder/sources/posix_acl.h"
 #include "builder/sources/tar_reader.h"
 #include "lib/base/interrupt.h"
+#include "lib/base/little_endian.h"
 #include "lib/base/thread_pool.h"
 #include "lib/tree/content_placement.h"
 
@@ -290,6 +291,29 @@ bool is_whiteout(std::string_view path) {
   return path.starts_with(".wh.") || path.find("/.wh.") != std::string_view::npos;
 }
 
+/// Spec: xattr(7); the kernel takes no name that is a prefix alone.
+bool is_linux_xattr(std::string_view key) {
+  for (std::string_view prefix : {"user.", "trusted.", "security."}) {
+    if (key.starts_with(prefix)) return key.size() > prefix.size();
+  }
+  return false;
+}
+
+/// Returns true if Linux takes `value` for security.capability: the magic number with nothing but
+/// the version and the effective bit, and the size that belongs to it.
+/// Spec: Linux include/uapi/linux/capability.h; security/commoncap.c, validheader.
+bool is_linux_capability(std::string_view value) {
+  le32 magic;
+  if (value.size() < sizeof(magic)) return false;
+  std::memcpy(&magic, value.data(), sizeof(magic));
+  constexpr uint32_t kEffective = 1;
+  constexpr uint32_t kRevision2 = 0x02000000;
+  constexpr uint32_t kRevision3 = 0x03000000;
+  uint32_t revision = magic & ~kEffective;
+  return (revision == kRevision2 && value.size() == 20) ||
+         (revision == kRevision3 && value.size() == 24);
+}
+
 class Import {
  public:
   Import(TarReader reader, const std::string& name, std::string into, unsigned strip,
@@ -406,9 +430,7 @@ class Import {
   Result<> add_xattrs(const TarEntry& entry, const std::string& path, tree::Node& node) {
     for (const auto& [key, value] : entry.xattrs) {
       if (key == kAccessAcl || key == kDefaultAcl || !is_kept_xattr(key)) continue;
-      bool is_known =
-          key.starts_with("user.") || key.starts_with("trusted.") || key.starts_with("security.");
-      if (!is_known) {
+      if (!is_linux_xattr(key)) {
         return bad_entry(entry, fmt::format("has the extended attribute '{}', which Linux file "
                                             "systems do not take",
                                             key))
@@ -418,6 +440,11 @@ class Import {
         return bad_entry(entry, fmt::format("has the extended attribute '{}', which only files and "
                                             "directories take",
                                             key));
+      }
+      if (key == "security.capability" && !is_linux_capability(value)) {
+        return bad_entry(entry,
+                         "has the extended attribute 'security.capability' with a value "
+                         "that Linux does not take");
       }
       CFS_TRY_WITH("while reading '/" + path + "' of " + name_, tree_.set_xattr(node, key, value));
     }

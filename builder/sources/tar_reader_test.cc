@@ -154,6 +154,19 @@ TEST(TarTypes, OnlyFilesHaveContent) {
   EXPECT_THAT(error_of(block({.name = "d/", .size = "1"})), HasSubstr("has content that this"));
 }
 
+TEST(TarTypes, TheFieldOfTheSizeHasANumberWhateverTheType) {
+  for (char type : {'0', '1', '2', '3', '4', '5', '6', '7', 'D'}) {
+    for (const std::string& field :
+         {std::string(12, ' '), std::string("xyz"), base256("\xff", 12, true)}) {
+      EXPECT_THAT(error_of(block({.type = type, .size = field, .link = "l"})),
+                  HasSubstr("entry 'f' has no valid size, at byte 0"))
+          << type << field;
+    }
+    EXPECT_THAT(error_of(pax({"size=0"}) + block({.type = type, .size = "x", .link = "l"})),
+                HasSubstr("entry 'f' has no valid size"));
+  }
+}
+
 TEST(TarTypes, DevicesHaveNumbers) {
   TarEntry entry = one(block({.type = '3', .raw = {{329, "7777"}, {337, octal((1 << 20) - 1)}}}));
   EXPECT_EQ(entry.device_major, 07777U);

@@ -182,6 +182,18 @@ TEST(Tar, HolesAreStoredAsHoles) {
   EXPECT_LT(status.st_blocks, 1000);
 }
 
+TEST(Tar, CapabilitiesOfBothVersionsArrive) {
+  const std::string of_a_container =
+      kNetRaw.substr(0, 3) + '\x03' + kNetRaw.substr(4) + std::string("\x01\0\0\0", 4);
+  TarMaker tar;
+  tar.add("2", {.pax = {{"SCHILY.xattr.security.capability", kNetRaw}}});
+  tar.add("3", {.pax = {{"SCHILY.xattr.security.capability", of_a_container}}});
+  Workbench bench;
+  must(bench.import(tar.finish()));
+  EXPECT_EQ(bench.at("/2").xattr("security.capability")->value, kNetRaw);
+  EXPECT_EQ(bench.at("/3").xattr("security.capability")->value, of_a_container);
+}
+
 TEST(Tar, LabelsOfAHostsPolicyAreLeftOut) {
   TarMaker tar;
   for (const char* key : {"SCHILY.xattr.security.selinux", "LIBARCHIVE.xattr.security.selinux",
@@ -393,6 +405,32 @@ INSTANTIATE_TEST_SUITE_P(
                 "x",
                 ErrorCode::kCorrupt,
                 "'com.apple.quarantine', which Linux file systems do not take"},
+        Refusal{"XattrWithAPrefixAlone",
+                {.pax = {{"SCHILY.xattr.user.", "x"}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "'user.', which Linux file systems do not take"},
+        Refusal{"CapabilityOfNoVersion",
+                {.pax = {{"SCHILY.xattr.security.capability", "x"}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "'security.capability' with a value that Linux does not take"},
+        Refusal{"CapabilityOfTheOldVersion",
+                {.pax = {{"SCHILY.xattr.security.capability",
+                          std::string("\x01\0\0\x01\0\x20\0\0\0\0\0\0", 12)}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "with a value that Linux does not take"},
+        Refusal{"CapabilityOfAnotherSize",
+                {.pax = {{"SCHILY.xattr.security.capability", kNetRaw + std::string(4, '\0')}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "with a value that Linux does not take"},
+        Refusal{"CapabilityWithAnUnknownFlag",
+                {.pax = {{"SCHILY.xattr.security.capability", "\x02" + kNetRaw.substr(1)}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "with a value that Linux does not take"},
         Refusal{"UserXattrOfASymlink",
                 {.type = '2', .link = "l", .pax = {{"SCHILY.xattr.user.x", "x"}}},
                 "x",
