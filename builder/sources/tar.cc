@@ -369,10 +369,15 @@ class Import {
       return bad_entry(entry, "is a whiteout of an OCI layer, which deletes from the layers below")
           .with_hint("a layer is not a tree: export the whole image as one archive");
     }
-    if (writer_.has_pending()) {
-      tree::Node* old = CFS_TRY_WITH(reading(), merger_.find(*path));
-      if (old != nullptr && !old->is_directory()) CFS_TRY(finish_contents());
+    tree::Node* old = CFS_TRY_WITH(reading(), merger_.find(*path));
+    // As `tar --keep-directory-symlink`, which leaves the directory behind the symlink as it is.
+    // The archive's root is `into` itself, wherever that leads.
+    if (entry.type == TarEntry::Type::kDirectory && *path != into_ && old != nullptr &&
+        old->inode().is_symlink() &&
+        CFS_TRY_WITH(reading(), merger_.find_directory(*path)) != nullptr) {
+      return {};
     }
+    if (old != nullptr && !old->is_directory()) CFS_TRY(finish_contents());
     if (entry.type == TarEntry::Type::kHardLink) {
       std::optional<std::string> target = CFS_TRY(place(entry.link_target));
       if (!target) {

@@ -304,6 +304,36 @@ TEST(Tar, PathsAreThoseOfTheImage) {
   EXPECT_THAT(bench.import(looping.finish()).error().message, HasSubstr("too many symlinks"));
 }
 
+/// As `tar --keep-directory-symlink`.
+TEST(Tar, DirectoryOverASymlinkToOneChangesNothing) {
+  TarMaker tar;
+  tar.add("usr/lib/", {.type = '5', .mode = 0751, .uid = 3, .mtime = 5});
+  tar.add("lib", {.type = '2', .uid = 4, .link = "usr/lib"});
+  tar.add("hard", {.type = '1', .link = "lib"});
+  tar.add("dangling", {.type = '2', .link = "nowhere"});
+  for (const char* path : {"lib", "hard/", "dangling"}) {
+    tar.add(path, {.type = '5', .mode = 0700, .uid = 9, .pax = {{"SCHILY.xattr.user.x", "1"}}});
+  }
+  Workbench bench;
+  Result<> done = bench.import(tar.finish());
+  ASSERT_TRUE(done) << done.error().describe();
+  const tree::Node& target = bench.at("/usr/lib");
+  EXPECT_EQ(target.attributes.mode, S_IFDIR | 0751U);
+  EXPECT_EQ(target.attributes.uid, 3U);
+  EXPECT_EQ(target.attributes.mtime.seconds, 5);
+  EXPECT_TRUE(target.xattrs().empty());
+  EXPECT_EQ(bench.at("/lib").attributes.uid, 4U);
+  EXPECT_TRUE(bench.at("/hard").inode().is_symlink());
+  EXPECT_TRUE(bench.at("/dangling").is_directory()) << "leads to no directory";
+  EXPECT_EQ(bench.at("/dangling").attributes.uid, 9U);
+
+  TarMaker below;
+  below.add("./", {.type = '5', .mode = 0700});
+  must(bench.import(below.finish(), {.into = "/lib"}));
+  EXPECT_TRUE(bench.at("/lib").is_symlink());
+  EXPECT_EQ(target.attributes.mode, S_IFDIR | 0700U) << "as `tar -C lib`";
+}
+
 TEST(Tar, StripAndInto) {
   TarMaker tar;
   tar.add("top", {.type = '5', .mode = 0700});
