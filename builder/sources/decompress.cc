@@ -266,8 +266,9 @@ class Lz4LegacyDecoder : public Decoder {
   size_t plain_used_ = 0;
 };
 
-/// compress(1): LZW with codes of 9 to 16 bits, least significant bit first, eight codes a group;
-/// at each change of their width the rest of the group is left out. There is no checksum.
+/// compress(1): LZW with codes of 9 bits that grow up to 10 to 16, least significant bit first,
+/// eight codes a group; at each change of their width the rest of the group is left out. There is
+/// no checksum.
 class LzwDecoder : public Decoder {
  public:
   Result<Step> run(Bytes in, std::span<std::byte> out) override {
@@ -316,6 +317,8 @@ class LzwDecoder : public Decoder {
     if ((flags & 0x60) != 0 || max_width_ < kMinWidth || max_width_ > kMaxWidth) {
       return corrupt("unknown parameters");
     }
+    // `compress -b 9` writes what neither it nor gzip reads back.
+    if (max_width_ == kMinWidth) return corrupt("codes of 9 bits at most, which no program reads");
     first_free_ = has_clear_ ? kClear + 1 : kClear;
     next_free_ = first_free_;
     return {};
@@ -496,7 +499,7 @@ struct Decompressor::State {
       skipped = true;
     }
     kind = kind_of(piece);
-    if (skipped && kind != &kZstd && kind != &kLz4) {
+    if (skipped && kind != &kZstd && kind != &kLz4 && kind != &kLz4Legacy) {
       kind = &kZstd;
       if (!piece.empty()) return failure("there is no frame behind the skippable ones");
       position = kEnded;

@@ -151,6 +151,21 @@ TEST(Decompressor, FlippedBitNeverGivesOtherData) {
   }
 }
 
+/// `compress -b 9` writes them, and neither it nor gzip reads them back.
+TEST(Decompressor, CodesOfNineBitsAtMostAreRefused) {
+  Workbench bench;
+  for (const char* bits : {"9", "10", "11", "15"}) {
+    std::string file =
+        packed(bench, {"compress", {"compress", "-c", "-f", "-b", bits}}, sample(5000));
+    Result<std::string> plain = decompress(file, "t", kLimit);
+    if (std::string_view(bits) == "9") {
+      EXPECT_THAT(plain.error().message, HasSubstr("compress: codes of 9 bits at most"));
+    } else {
+      EXPECT_TRUE(must(std::move(plain)) == sample(5000)) << bits;
+    }
+  }
+}
+
 std::string skippable(const std::string& content, char number = '\x50') {
   std::string frame{number, '\x2a', '\x4d', '\x18'};
   for (int shift = 0; shift < 32; shift += 8) {
@@ -168,12 +183,9 @@ TEST(Decompressor, SkippableFramesAreSkipped) {
     std::string frames = skippable("index") + skippable(std::string(600'000, 'x'), '\x5f');
     for (size_t step : {1000U, 1U << 30}) {
       Result<std::string> plain = read_in_pieces(frames + file, step);
-      if (name == "lz4 legacy") {
-        EXPECT_FALSE(plain);
-        continue;
-      }
       ASSERT_TRUE(plain) << name << plain.error().describe();
       EXPECT_TRUE(*plain == sample(5000));
+      if (!tool.has_end) continue;
       EXPECT_TRUE(must(read_in_pieces(frames + file + frames + file + zeros(512), step)) ==
                   sample(5000) + sample(5000));
     }

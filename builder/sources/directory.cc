@@ -115,8 +115,7 @@ Result<> import_directory(const DirectorySource& source, Rootfs& rootfs) {
   Progress progress("reading " + source.path, 0);
   scan::ScanOptions options;
   options.progress = &progress;
-  // Labels of the build host's policy mean nothing in the image.
-  options.keep_xattr = [](std::string_view key) { return key != "security.selinux"; };
+  options.keep_xattr = is_kept_xattr;
   tree::Tree found = CFS_TRY(
       scan::scan_directory(AT_FDCWD, source.path, options, CFS_TRY(rootfs.contents.batch())));
   Graft graft(source, CFS_TRY(normal_path(source.into)), rootfs.tree);

@@ -203,12 +203,6 @@ class PaxParser {
       out_.libarchive_xattrs[*name] = *std::move(decoded);
       return {};
     }
-    if (key == "RHT.security.selinux") {
-      // The text; in the attribute itself setfilecon(3) puts a NUL behind it.
-      if (value.empty()) return bad_record(key, value, "is malformed");
-      out_.selinux_label = std::string(value) + '\0';
-      return {};
-    }
     if (key == "SCHILY.acl.ace" || key == "SCHILY.acl.type") {
       if (key == "SCHILY.acl.type" && value.starts_with("posix")) return {};
       return bad_record(key, value,
@@ -229,6 +223,7 @@ class PaxParser {
         "GNU.volume.label",
         "LIBARCHIVE.creationtime",
         "LIBARCHIVE.symlinktype",
+        "RHT.security.selinux",  // is_kept_xattr()
         "SCHILY.archtype",
         "SCHILY.ddev",
         "SCHILY.dev",
@@ -243,8 +238,8 @@ class PaxParser {
   }
 
   static bool is_understood(std::string_view key) {
-    return key == "path" || key == "linkpath" || key == "size" || key == "RHT.security.selinux" ||
-           key.starts_with("GNU.") || key.starts_with("SCHILY.") || key.starts_with("LIBARCHIVE.");
+    return key == "path" || key == "linkpath" || key == "size" || key.starts_with("GNU.") ||
+           key.starts_with("SCHILY.") || key.starts_with("LIBARCHIVE.");
   }
 
   /// A keyword that this file does not name.
@@ -337,12 +332,6 @@ Result<> parse_pax(std::string_view body, PaxScope scope, PaxAttributes& attribu
 
 Result<std::vector<std::pair<std::string, std::string>>> take_xattrs(PaxAttributes& attributes) {
   auto& xattrs = attributes.xattrs;
-  if (attributes.selinux_label) {
-    auto [place, is_new] = xattrs.try_emplace("security.selinux", *attributes.selinux_label);
-    if (!is_new && place->second != *attributes.selinux_label) {
-      return make_error(ErrorCode::kCorrupt, "has two different SELinux labels");
-    }
-  }
   // bsdtar writes both kinds, with the same escapes. GNU tar takes the names of SCHILY for what
   // they are but for two escapes, so that an odd name would give two attributes, one of them wrong.
   bool has_both = !xattrs.empty() && !attributes.libarchive_xattrs.empty();

@@ -34,7 +34,6 @@ struct PaxAttributes {
   std::optional<uint64_t> device_minor;
   std::map<std::string, std::string, std::less<>> xattrs;  ///< of SCHILY
   std::map<std::string, std::string, std::less<>> libarchive_xattrs;
-  std::optional<std::string> selinux_label;  ///< with the NUL that the attribute has
   std::optional<std::string> access_acl;
   std::optional<std::string> default_acl;
   std::optional<std::string> dump_directory;
@@ -59,8 +58,8 @@ enum class PaxScope { kEntry, kGlobal };
 /// libarchive tar(5).
 [[nodiscard]] Result<> parse_pax(std::string_view body, PaxScope scope, PaxAttributes& attributes);
 
-/// The extended attributes in all three forms of records, each name once; those in `attributes` are
-/// used up. Errors: kCorrupt, with the reason only, when two forms contradict each other.
+/// The extended attributes in both forms of records, each name once; those in `attributes` are
+/// used up. Errors: kCorrupt, with the reason only, when they contradict each other.
 [[nodiscard]] Result<std::vector<std::pair<std::string, std::string>>> take_xattrs(
     PaxAttributes& attributes);
 

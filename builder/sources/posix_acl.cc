@@ -61,6 +61,17 @@ Result<> settle(std::vector<AclEntry>& entries) {
   return {};
 }
 
+/// Where in a mode the permissions of entries with `tag` stand; nothing if nowhere.
+/// Spec: Linux fs/posix_acl.c, posix_acl_equiv_mode and __posix_acl_chmod_masq.
+std::optional<int> mode_shift(Tag tag, const std::vector<AclEntry>& entries) {
+  bool has_mask = std::any_of(entries.begin(), entries.end(),
+                              [](const AclEntry& entry) { return entry.tag == Tag::kMask; });
+  if (tag == Tag::kUserOwner) return 6;
+  if (tag == (has_mask ? Tag::kMask : Tag::kGroupOwner)) return 3;
+  if (tag == Tag::kOther) return 0;
+  return std::nullopt;
+}
+
 std::string_view trimmed(std::string_view text) {
   auto is_blank = [](char c) { return c == ' ' || c == '\t'; };
   while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
@@ -136,6 +147,24 @@ Result<std::vector<AclEntry>> decode_posix_acl(std::string_view value) {
   }
   CFS_TRY(settle(entries));
   return entries;
+}
+
+uint32_t permissions_of(const std::vector<AclEntry>& entries) {
+  uint32_t permissions = 0;
+  for (const AclEntry& entry : entries) {
+    if (std::optional<int> shift = mode_shift(entry.tag, entries)) {
+      permissions |= uint32_t{entry.permissions} << *shift;
+    }
+  }
+  return permissions;
+}
+
+void apply_permissions(uint32_t permissions, std::vector<AclEntry>& entries) {
+  for (AclEntry& entry : entries) {
+    if (std::optional<int> shift = mode_shift(entry.tag, entries)) {
+      entry.permissions = static_cast<uint16_t>(permissions >> *shift & 7);
+    }
+  }
 }
 
 Result<AclText> parse_posix_acl(std::string_view text) {

@@ -39,6 +39,14 @@ struct AclEntry {
 /// from anywhere.
 [[nodiscard]] Result<std::vector<AclEntry>> decode_posix_acl(std::string_view value);
 
+/// The permissions (0777) of a file with the list `entries`, which is not empty: the mask stands in
+/// the place of the group's rights.
+[[nodiscard]] uint32_t permissions_of(const std::vector<AclEntry>& entries);
+
+/// Changes the list of a file as chmod(2) does: the owner's entry, the mask or without one the
+/// owning group's, and that of others.
+void apply_permissions(uint32_t permissions, std::vector<AclEntry>& entries);
+
 /// What a text says.
 struct AclText {
   std::vector<AclEntry> entries;  ///< ordered by tag and id

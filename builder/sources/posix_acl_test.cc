@@ -47,6 +47,27 @@ TEST(PosixAcl, BinaryFormComesBack) {
   }
 }
 
+/// As `setfacl` and then `chmod` on Linux leave them.
+TEST(PosixAcl, ChangesWithTheModeAndTheModeWithIt) {
+  std::vector<AclEntry> list = {{Tag::kUserOwner, 6},
+                                {Tag::kUser, 7, 1001},
+                                {Tag::kGroupOwner, 6},
+                                {Tag::kMask, 7},
+                                {Tag::kOther, 6}};
+  EXPECT_EQ(permissions_of(list), 0676U);
+  apply_permissions(04754, list);
+  EXPECT_EQ(list, (std::vector<AclEntry>{{Tag::kUserOwner, 7},
+                                         {Tag::kUser, 7, 1001},
+                                         {Tag::kGroupOwner, 6},
+                                         {Tag::kMask, 5},
+                                         {Tag::kOther, 4}}));
+  EXPECT_EQ(permissions_of(list), 0754U);
+  std::vector<AclEntry> small = {{Tag::kUserOwner, 6}, {Tag::kGroupOwner, 6}, {Tag::kOther, 6}};
+  EXPECT_EQ(permissions_of(small), 0666U);
+  apply_permissions(0640, small);
+  EXPECT_EQ(permissions_of(small), 0640U);
+}
+
 TEST(PosixAcl, TextFormsOfAllWriters) {
   for (const char* text : {
            "user::rw-\nuser:1000:r--\ngroup::r--\nmask::r--\nother::---\n",

@@ -81,11 +81,18 @@ Result<> check_sparse_map(std::span<const TarExtent> extents, uint64_t size_byte
                           uint64_t stored_bytes) {
   uint64_t end = 0;
   uint64_t sum = 0;
+  bool is_block_open = false;
   for (const TarExtent& extent : extents) {
     if (extent.offset < end || extent.size > size_bytes ||
         extent.offset > size_bytes - extent.size) {
       return corrupt("has a sparse map that is not in order or leads out of the file");
     }
+    if (extent.size > 0 && is_block_open) {
+      return corrupt(
+          "has a sparse map with an extent in the middle that does not fill its last block, "
+          "behind which GNU tar skips to the next block and others do not");
+    }
+    is_block_open = is_block_open || extent.size % kTarBlockBytes != 0;
     end = extent.offset + extent.size;
     sum += extent.size;
   }

@@ -55,8 +55,9 @@ class SparseMapParser {
 };
 
 /// Checks the map of a file of `size_bytes` for which the archive has `stored_bytes`: the extents
-/// ascend, end where the file ends (an empty one stands for a hole there) and have exactly the
-/// bytes of the archive; the holes have kMaxTarHoleBytes at most.
+/// ascend, end where the file ends (an empty one stands for a hole there), fill whole blocks but
+/// for the last one with data, and have exactly the bytes of the archive; the holes have
+/// kMaxTarHoleBytes at most.
 [[nodiscard]] Result<> check_sparse_map(std::span<const TarExtent> extents, uint64_t size_bytes,
                                         uint64_t stored_bytes);
 

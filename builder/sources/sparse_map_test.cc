@@ -38,7 +38,8 @@ TEST(SparseMap, OfGnuEndsWithAnEmptyExtent) {
   EXPECT_THAT(extents, ElementsAre(TarExtent{0, 2}, TarExtent{512, 3}));
   EXPECT_TRUE(add({{"1", "1"}, {"2", "1"}, {"3", "1"}, {"4", "0"}}, extents).value());
   EXPECT_EQ(extents.size(), 6U);
-  for (const char* number : {"x", "            ", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"}) {
+  for (const char* number :
+       {"x", "            ", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"}) {
     EXPECT_EQ(add({{number, "1"}}, extents).error().message, "has a malformed extent") << number;
     EXPECT_EQ(add({{"0", number}}, extents).error().message, "has a malformed extent") << number;
   }
@@ -107,8 +108,9 @@ TEST(SparseMapParser, RefusesWhatIsNoNumber) {
 
 TEST(SparseMap, MustFitTheFileAndTheArchive) {
   EXPECT_TRUE(check_sparse_map(Extents{}, 0, 0));
-  EXPECT_TRUE(check_sparse_map(Extents{{0, 2}, {512, 3}, {2000, 0}}, 2000, 5));
-  EXPECT_TRUE(check_sparse_map(Extents{{0, 2}, {2, 3}}, 5, 5)) << "nothing lies between";
+  EXPECT_TRUE(check_sparse_map(Extents{{0, 512}, {1024, 3}, {2000, 0}}, 2000, 515));
+  EXPECT_TRUE(check_sparse_map(Extents{{0, 512}, {512, 3}}, 515, 515)) << "nothing lies between";
+  EXPECT_TRUE(check_sparse_map(Extents{{0, 0}, {7, 512}, {999, 1}}, 1000, 513));
   EXPECT_TRUE(check_sparse_map(Extents{{kMaxTarHoleBytes, 1}}, kMaxTarHoleBytes + 1, 1));
   struct Case {
     Extents extents;
@@ -123,6 +125,8 @@ TEST(SparseMap, MustFitTheFileAndTheArchive) {
            {{}, 1, 0, "ends before the file"},
            {{{1ULL << 40, 0}}, 1ULL << 40, 0, "has holes of 1099511627776 bytes"},
            {{{0, 3}, {2, 1}}, 9, 4, "not in order"},
+           {{{0, 3}, {512, 1}}, 513, 4, "does not fill its last block"},
+           {{{0, 1024}, {2048, 513}, {4096, 0}, {5120, 512}}, 5632, 2049, "fill its last block"},
            {{{0, 4}}, 3, 4, "leads out of the file"},
            {{{4, 0}}, 3, 0, "leads out of the file"},
            {{{kMost, kMost}}, 3, 4, "leads out of the file"},

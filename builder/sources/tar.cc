@@ -30,6 +30,7 @@
 #include "builder/sources/posix_acl.h"
 #include "builder/sources/tar_reader.h"
 #include "lib/base/interrupt.h"
+#include "lib/base/little_endian.h"
 #include "lib/base/thread_pool.h"
 #include "lib/tree/content_placement.h"
 
@@ -290,6 +291,29 @@ bool is_whiteout(std::string_view path) {
   return path.starts_with(".wh.") || path.find("/.wh.") != std::string_view::npos;
 }
 
+/// Spec: xattr(7); the kernel takes no name that is a prefix alone.
+bool is_linux_xattr(std::string_view key) {
+  for (std::string_view prefix : {"user.", "trusted.", "security."}) {
+    if (key.starts_with(prefix)) return key.size() > prefix.size();
+  }
+  return false;
+}
+
+/// Returns true if Linux takes `value` for security.capability: the magic number with nothing but
+/// the version and the effective bit, and the size that belongs to it.
+/// Spec: Linux include/uapi/linux/capability.h; security/commoncap.c, validheader.
+bool is_linux_capability(std::string_view value) {
+  le32 magic;
+  if (value.size() < sizeof(magic)) return false;
+  std::memcpy(&magic, value.data(), sizeof(magic));
+  constexpr uint32_t kEffective = 1;
+  constexpr uint32_t kRevision2 = 0x02000000;
+  constexpr uint32_t kRevision3 = 0x03000000;
+  uint32_t revision = magic & ~kEffective;
+  return (revision == kRevision2 && value.size() == 20) ||
+         (revision == kRevision3 && value.size() == 24);
+}
+
 class Import {
  public:
   Import(TarReader reader, const std::string& name, std::string into, unsigned strip,
@@ -304,7 +328,16 @@ class Import {
         writer_(rootfs.tree) {}
 
   Result<> run() {
-    while (const TarEntry* entry = CFS_TRY(reader_.next())) CFS_TRY(add(*entry));
+    bool has_entries = false;
+    while (const TarEntry* entry = CFS_TRY(reader_.next())) {
+      has_entries = true;
+      CFS_TRY(add(*entry));
+    }
+    if (has_entries && !is_any_placed_) {
+      return make_error(ErrorCode::kInvalidInput,
+                        fmt::format("{}: 'strip: {}' leaves nothing of the archive", name_, strip_))
+          .with_hint("no path in it has more components, '.' not counted");
+    }
     return finish_contents();
   }
 
@@ -331,14 +364,20 @@ class Import {
   Result<> add(const TarEntry& entry) {
     std::optional<std::string> path = CFS_TRY(place(entry.path));
     if (!path) return {};
+    is_any_placed_ = true;
     if (is_whiteout(entry.path)) {
       return bad_entry(entry, "is a whiteout of an OCI layer, which deletes from the layers below")
           .with_hint("a layer is not a tree: export the whole image as one archive");
     }
-    if (writer_.has_pending()) {
-      tree::Node* old = CFS_TRY_WITH(reading(), merger_.find(*path));
-      if (old != nullptr && !old->is_directory()) CFS_TRY(finish_contents());
+    tree::Node* old = CFS_TRY_WITH(reading(), merger_.find(*path));
+    // As `tar --keep-directory-symlink`, which leaves the directory behind the symlink as it is.
+    // The archive's root is `into` itself, wherever that leads.
+    if (entry.type == TarEntry::Type::kDirectory && *path != into_ && old != nullptr &&
+        old->inode().is_symlink() &&
+        CFS_TRY_WITH(reading(), merger_.find_directory(*path)) != nullptr) {
+      return {};
     }
+    if (old != nullptr && !old->is_directory()) CFS_TRY(finish_contents());
     if (entry.type == TarEntry::Type::kHardLink) {
       std::optional<std::string> target = CFS_TRY(place(entry.link_target));
       if (!target) {
@@ -395,10 +434,8 @@ class Import {
 
   Result<> add_xattrs(const TarEntry& entry, const std::string& path, tree::Node& node) {
     for (const auto& [key, value] : entry.xattrs) {
-      if (key == kAccessAcl || key == kDefaultAcl) continue;
-      bool is_known =
-          key.starts_with("user.") || key.starts_with("trusted.") || key.starts_with("security.");
-      if (!is_known) {
+      if (key == kAccessAcl || key == kDefaultAcl || !is_kept_xattr(key)) continue;
+      if (!is_linux_xattr(key)) {
         return bad_entry(entry, fmt::format("has the extended attribute '{}', which Linux file "
                                             "systems do not take",
                                             key))
@@ -409,14 +446,20 @@ class Import {
                                             "directories take",
                                             key));
       }
+      if (key == "security.capability" && !is_linux_capability(value)) {
+        return bad_entry(entry,
+                         "has the extended attribute 'security.capability' with a value "
+                         "that Linux does not take");
+      }
       CFS_TRY_WITH("while reading '/" + path + "' of " + name_, tree_.set_xattr(node, key, value));
     }
     return {};
   }
 
   Result<> add_acls(const TarEntry& entry, tree::Node& node) {
-    std::vector<AclEntry> access = CFS_TRY(acl_of(entry, kAccessAcl, entry.access_acl));
-    std::vector<AclEntry> initial = CFS_TRY(acl_of(entry, kDefaultAcl, entry.default_acl));
+    FoundAcl found = CFS_TRY(acl_of(entry, kAccessAcl, entry.access_acl));
+    std::vector<AclEntry> access = std::move(found.entries);
+    std::vector<AclEntry> initial = CFS_TRY(acl_of(entry, kDefaultAcl, entry.default_acl)).entries;
     if (!access.empty() && node.is_symlink()) {
       return bad_entry(entry, "is a symlink with an access control list");
     }
@@ -424,19 +467,19 @@ class Import {
       return bad_entry(entry, "has a default access control list and is not a directory");
     }
     if (!access.empty()) {
-      // As the kernel does: the list rules, and its mask stands in the place of the group's rights.
+      // GNU tar sets the xattrs of a file first, then its mode, then the list of a text. What is no
+      // file gets its mode first.
       uint32_t& mode = node.attributes.mode;
-      mode &= ~0777U;
-      bool has_mask = false;
-      for (const AclEntry& rule : access) has_mask |= rule.tag == AclEntry::Tag::kMask;
-      for (const AclEntry& rule : access) {
-        uint32_t permissions = rule.permissions;
-        if (rule.tag == AclEntry::Tag::kUserOwner) mode |= permissions << 6;
-        if (rule.tag == (has_mask ? AclEntry::Tag::kMask : AclEntry::Tag::kGroupOwner)) {
-          mode |= permissions << 3;
+      if (node.is_regular() && !found.is_text && (mode & 0777U) != permissions_of(access)) {
+        if (!found.name_without_number.empty()) {
+          return bad_entry(entry, fmt::format("has a mode that contradicts its access control "
+                                              "list, and '{}' in it without a number",
+                                              found.name_without_number))
+              .with_hint("write the archive without --mode");
         }
-        if (rule.tag == AclEntry::Tag::kOther) mode |= permissions;
+        apply_permissions(mode, access);
       }
+      mode = (mode & ~0777U) | permissions_of(access);
       // A list without named users, groups and mask says the same as the mode.
       if (access.size() > 3) {
         CFS_TRY_WITH(reading(), tree_.set_xattr(node, kAccessAcl, encode_posix_acl(access)));
@@ -448,9 +491,15 @@ class Import {
     return {};
   }
 
-  /// One list of an entry from its binary form, its text, or both.
-  Result<std::vector<AclEntry>> acl_of(const TarEntry& entry, std::string_view key,
-                                       const std::optional<std::string>& text) const {
+  /// A list of an entry, which may be there as an xattr, as a text, or as both.
+  struct FoundAcl {
+    std::vector<AclEntry> entries;
+    bool is_text = false;  ///< there is a text, and it says the same wherever it is read
+    /// A user or group of the text beside an xattr; only the host could say who that is.
+    std::string name_without_number = {};
+  };
+  Result<FoundAcl> acl_of(const TarEntry& entry, std::string_view key,
+                          const std::optional<std::string>& text) const {
     std::optional<std::vector<AclEntry>> binary;
     for (const auto& [name, value] : entry.xattrs) {
       if (name != key) continue;
@@ -458,12 +507,11 @@ class Import {
       if (!decoded) return bad_entry(entry, decoded.error().message);
       binary = *std::move(decoded);
     }
-    if (!text) return std::move(binary).value_or(std::vector<AclEntry>());
+    if (!text) return FoundAcl{std::move(binary).value_or(std::vector<AclEntry>())};
     Result<AclText> parsed = parse_posix_acl(*text);
     if (!parsed) return bad_entry(entry, parsed.error().message);
     if (!parsed->name_without_number.empty()) {
-      // Who that is only the host could say; beside the binary form it does not matter.
-      if (binary) return *std::move(binary);
+      if (binary) return FoundAcl{*std::move(binary), false, parsed->name_without_number};
       return bad_entry(entry, fmt::format("has an access rule for '{}' without a number",
                                           parsed->name_without_number))
           .with_hint(
@@ -472,7 +520,7 @@ class Import {
     if (binary && *binary != parsed->entries) {
       return bad_entry(entry, "has two access control lists that contradict each other");
     }
-    return std::move(parsed->entries);
+    return FoundAcl{std::move(parsed->entries), true};
   }
 
   TarReader reader_;
@@ -483,6 +531,7 @@ class Import {
   Merger merger_;
   Contents& contents_;
   ContentWriter writer_;
+  bool is_any_placed_ = false;  ///< `strip` left something of an entry
 };
 
 }  // namespace

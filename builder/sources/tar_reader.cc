@@ -8,12 +8,14 @@
 //   names       Header (with its prefix if the magic is POSIX's), then L and K, then pax 'path' and
 //               'linkpath', then GNU.sparse.name: the later ones win. A file whose name ends with a
 //               slash is a directory.
-//   no content  Only regular files have content. A size in the header of anything else is ignored,
-//               as old archives have one; a size in its pax header is refused.
+//   no content  Only regular files have content. A size in the header of anything else must be a
+//               number and is ignored, as old archives have one; one in its pax header is refused.
 //   global      A 'g' header replaces the one before: GNU tar forgets the old one, POSIX keeps what
 //               the new one lacks, so that a new one which lacks something is refused.
 //   sparse      The extents must ascend, end where the file ends (an empty one stands for a hole
-//               there) and have exactly the bytes that the archive has for the member.
+//               there) and have exactly the bytes that the archive has for the member. GNU tar
+//               reads each from a new block, others read them joined: all but the last one with
+//               data must fill whole blocks.
 //   types       V (label) is skipped. D (directory of an incremental dump) is a directory if the
 //               dump left nothing out of it. M, N, A, E, I, star's sparse files and all others are
 //               refused; GNU tar would make files of most.
@@ -392,23 +394,22 @@ Result<> TarReader::State::set_content(const TarHeader& header, TarFormat format
     if (entry.type != TarEntry::Type::kDirectory) return bad_entry("has a list of names");
     CFS_TRY(check_dump_directory(*pax.dump_directory));
   }
-  bool named_like_a_directory =
-      entry.type == TarEntry::Type::kDirectory && header.typeflag != '5' && header.typeflag != 'D';
+  // The field must hold a number even where it means nothing, as GNU tar wants it.
+  uint64_t size = CFS_TRY(size_of(header, fmt::format("entry '{}'", entry.path)));
   if (entry.type != TarEntry::Type::kRegular) {
-    uint64_t size = 0;
-    if (header.typeflag == 'D' || named_like_a_directory) {
-      size = CFS_TRY(size_of(header, fmt::format("entry '{}'", entry.path)));
-    }
     if (header.typeflag == 'D' && !pax.size) {
       std::string list = CFS_TRY(read_body(header, "a list of names", kMaxTarDumpDirectoryBytes));
       return check_dump_directory(list);
     }
-    if (pax.size.value_or(size) != 0) return bad_entry("has content that this type of entry lacks");
+    bool named_like_a_directory =
+        entry.type == TarEntry::Type::kDirectory && header.typeflag != '5';
+    if (pax.size.value_or(named_like_a_directory ? size : 0) != 0) {
+      return bad_entry("has content that this type of entry lacks");
+    }
     return {};
   }
 
-  stored_left_bytes =
-      pax.size ? *pax.size : CFS_TRY(size_of(header, fmt::format("entry '{}'", entry.path)));
+  stored_left_bytes = pax.size.value_or(size);
   padding_bytes = align_up(stored_left_bytes, kTarBlockBytes) - stored_left_bytes;
   if (header.typeflag == 'S') {
     CFS_TRY(read_gnu_extents(header));

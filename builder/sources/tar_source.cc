@@ -30,23 +30,30 @@ class TarSource : public Source {
   }
 
   Result<> check(const SourceContext&) const override {
-    struct stat status = CFS_TRY(path_.status(0));
-    if (S_ISDIR(status.st_mode)) {
-      return path_.error(ErrorCode::kInvalidInput, "is a directory, not a tar archive")
-          .with_hint("use 'dir' for a directory");
-    }
+    CFS_TRY(check_is_file(CFS_TRY(path_.status(0))));
     return path_.check_access(R_OK);
   }
 
   Result<> import(const SourceContext&, Rootfs& rootfs) override {
-    UniqueFd fd = CFS_TRY(open_at(AT_FDCWD, path_.path, O_RDONLY));
+    // A FIFO that took the archive's place would let open(2) wait for a writer.
+    UniqueFd fd = CFS_TRY(open_at(AT_FDCWD, path_.path, O_RDONLY | O_NONBLOCK));
     struct stat status = CFS_TRY(fstat_fd(fd.get()));
+    CFS_TRY(check_is_file(status));
     Progress progress("reading " + std::filesystem::path(path_.path).filename().string(),
                       static_cast<uint64_t>(status.st_size));
     return import_tar_stream(fd.get(), "'" + path_.path + "'", placement_, rootfs, progress);
   }
 
  private:
+  [[nodiscard]] Result<> check_is_file(const struct stat& status) const {
+    if (S_ISDIR(status.st_mode)) {
+      return path_.error(ErrorCode::kInvalidInput, "is a directory, not a tar archive")
+          .with_hint("use 'dir' for a directory");
+    }
+    if (S_ISREG(status.st_mode)) return {};
+    return path_.error(ErrorCode::kInvalidInput, "is not a regular file");
+  }
+
   HostPath path_;
   TarPlacement placement_;
 };

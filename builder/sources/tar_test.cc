@@ -182,6 +182,33 @@ TEST(Tar, HolesAreStoredAsHoles) {
   EXPECT_LT(status.st_blocks, 1000);
 }
 
+TEST(Tar, CapabilitiesOfBothVersionsArrive) {
+  const std::string of_a_container =
+      kNetRaw.substr(0, 3) + '\x03' + kNetRaw.substr(4) + std::string("\x01\0\0\0", 4);
+  TarMaker tar;
+  tar.add("2", {.pax = {{"SCHILY.xattr.security.capability", kNetRaw}}});
+  tar.add("3", {.pax = {{"SCHILY.xattr.security.capability", of_a_container}}});
+  Workbench bench;
+  must(bench.import(tar.finish()));
+  EXPECT_EQ(bench.at("/2").xattr("security.capability")->value, kNetRaw);
+  EXPECT_EQ(bench.at("/3").xattr("security.capability")->value, of_a_container);
+}
+
+TEST(Tar, LabelsOfAHostsPolicyAreLeftOut) {
+  TarMaker tar;
+  for (const char* key : {"SCHILY.xattr.security.selinux", "LIBARCHIVE.xattr.security.selinux",
+                          "RHT.security.selinux"}) {
+    tar.add(key, {.pax = {{key, "dTpvOnQ"}, {"SCHILY.xattr.user.a", "kept"}}});
+  }
+  Workbench bench;
+  Result<> done = bench.import(tar.finish());
+  ASSERT_TRUE(done) << done.error().describe();
+  EXPECT_EQ(bench.tree.root().children().size(), 3U);
+  for (const tree::Node* child : bench.tree.root().children()) {
+    EXPECT_EQ(child->xattrs().size(), 1U) << child->path();
+  }
+}
+
 TEST(Tar, SymlinksHaveTheModeOfSymlinks) {
   TarMaker tar;
   tar.add("l", {.type = '2', .mode = 0644, .link = "x"});
@@ -190,38 +217,55 @@ TEST(Tar, SymlinksHaveTheModeOfSymlinks) {
   EXPECT_EQ(bench.at("/l").attributes.mode, S_IFLNK | 0777U);
 }
 
-TEST(Tar, BinaryAccessListsCountLikeTexts) {
-  using Rule = AclEntry;
+/// GNU tar sets the mode of a file after its xattrs and before the list of a text; chmod(2) changes
+/// the list. What is no file keeps what the list says.
+TEST(Tar, ModesAndAccessListsThatContradictEachOther) {
   using Tag = AclEntry::Tag;
-  const std::vector<Rule> list = {{Tag::kUserOwner, 7},
-                                  {Tag::kUser, 5, 1001},
-                                  {Tag::kGroupOwner, 4},
-                                  {Tag::kMask, 6},
-                                  {Tag::kOther, 0}};
-  const std::string binary = encode_posix_acl(list);
+  auto list = [](uint16_t mask, uint16_t other) {
+    return encode_posix_acl({{Tag::kUserOwner, 7},
+                             {Tag::kUser, 5, 1001},
+                             {Tag::kGroupOwner, 4},
+                             {Tag::kMask, mask},
+                             {Tag::kOther, other}});
+  };
+  const std::string binary = list(6, 0);
   const std::string by_name = "user::rwx,user:app:r-x,group::r--,mask::rw-,other::---";
   const std::string by_number = "user::rwx,user:app:r-x:1001,group::r--,mask::rw-,other::---";
   const std::string key = "SCHILY.xattr.system.posix_acl_access";
   TarMaker tar;
-  tar.add("binary", {.mode = 0777, .pax = {{key, binary}}});
-  tar.add("both", {.mode = 0777, .pax = {{key, binary}, {"SCHILY.acl.access", by_number}}});
+  tar.add("binary", {.mode = 04751, .pax = {{key, binary}}});
+  tar.add("directory", {.type = '5', .mode = 01751, .pax = {{key, binary}}});
+  tar.add("pipe", {.type = '6', .mode = 0751, .pax = {{key, binary}}});
+  tar.add("text", {.mode = 0751, .pax = {{"SCHILY.acl.access", by_number}}});
+  tar.add("both", {.mode = 0751, .pax = {{key, binary}, {"SCHILY.acl.access", by_number}}});
   // Whose number `app` has only the host that wrote it knows.
-  tar.add("name", {.mode = 0777, .pax = {{"SCHILY.acl.access", by_name}, {key, binary}}});
-  tar.add("small",
-          {.mode = 0777,
-           .pax = {{key, encode_posix_acl(
-                             {{Tag::kUserOwner, 6}, {Tag::kGroupOwner, 4}, {Tag::kOther, 1}})}}});
+  tar.add("name", {.mode = 0760, .pax = {{"SCHILY.acl.access", by_name}, {key, binary}}});
+  const std::string small =
+      encode_posix_acl({{Tag::kUserOwner, 6}, {Tag::kGroupOwner, 4}, {Tag::kOther, 1}});
+  tar.add("small", {.mode = 0751, .pax = {{key, small}}});
+  tar.add("small-directory", {.type = '5', .mode = 0751, .pax = {{key, small}}});
   tar.add("none", {.mode = 0777, .pax = {{"SCHILY.acl.access", ""}}});
   Workbench bench;
   Result<> done = bench.import(tar.finish());
   ASSERT_TRUE(done) << done.error().describe();
-  for (const char* path : {"/binary", "/both", "/name"}) {
+  EXPECT_EQ(bench.at("/binary").xattr("system.posix_acl_access")->value, list(5, 1));
+  EXPECT_EQ(bench.at("/binary").attributes.mode, S_IFREG | 04751U);
+  for (const char* path : {"/directory", "/pipe", "/text", "/both", "/name"}) {
     EXPECT_EQ(bench.at(path).xattr("system.posix_acl_access")->value, binary) << path;
-    EXPECT_EQ(bench.at(path).attributes.mode, S_IFREG | 0760U) << path;
+    EXPECT_EQ(bench.at(path).attributes.mode & 0777, 0760U) << path;
   }
-  EXPECT_TRUE(bench.at("/small").xattrs().empty());
-  EXPECT_EQ(bench.at("/small").attributes.mode, S_IFREG | 0641U);
+  for (const char* path : {"/small", "/small-directory", "/none"}) {
+    EXPECT_TRUE(bench.at(path).xattrs().empty()) << path;
+  }
+  EXPECT_EQ(bench.at("/small").attributes.mode, S_IFREG | 0751U);
+  EXPECT_EQ(bench.at("/small-directory").attributes.mode, S_IFDIR | 0641U);
   EXPECT_EQ(bench.at("/none").attributes.mode, S_IFREG | 0777U);
+
+  TarMaker doubtful;
+  doubtful.add("name", {.mode = 0751, .pax = {{"SCHILY.acl.access", by_name}, {key, binary}}});
+  EXPECT_THAT(bench.import(doubtful.finish()).error().message,
+              HasSubstr("entry 'name': has a mode that contradicts its access control list, and "
+                        "'app' in it without a number"));
 }
 
 TEST(Tar, AccessListsByNameHaveAHint) {
@@ -260,6 +304,36 @@ TEST(Tar, PathsAreThoseOfTheImage) {
   EXPECT_THAT(bench.import(looping.finish()).error().message, HasSubstr("too many symlinks"));
 }
 
+/// As `tar --keep-directory-symlink`.
+TEST(Tar, DirectoryOverASymlinkToOneChangesNothing) {
+  TarMaker tar;
+  tar.add("usr/lib/", {.type = '5', .mode = 0751, .uid = 3, .mtime = 5});
+  tar.add("lib", {.type = '2', .uid = 4, .link = "usr/lib"});
+  tar.add("hard", {.type = '1', .link = "lib"});
+  tar.add("dangling", {.type = '2', .link = "nowhere"});
+  for (const char* path : {"lib", "hard/", "dangling"}) {
+    tar.add(path, {.type = '5', .mode = 0700, .uid = 9, .pax = {{"SCHILY.xattr.user.x", "1"}}});
+  }
+  Workbench bench;
+  Result<> done = bench.import(tar.finish());
+  ASSERT_TRUE(done) << done.error().describe();
+  const tree::Node& target = bench.at("/usr/lib");
+  EXPECT_EQ(target.attributes.mode, S_IFDIR | 0751U);
+  EXPECT_EQ(target.attributes.uid, 3U);
+  EXPECT_EQ(target.attributes.mtime.seconds, 5);
+  EXPECT_TRUE(target.xattrs().empty());
+  EXPECT_EQ(bench.at("/lib").attributes.uid, 4U);
+  EXPECT_TRUE(bench.at("/hard").inode().is_symlink());
+  EXPECT_TRUE(bench.at("/dangling").is_directory()) << "leads to no directory";
+  EXPECT_EQ(bench.at("/dangling").attributes.uid, 9U);
+
+  TarMaker below;
+  below.add("./", {.type = '5', .mode = 0700});
+  must(bench.import(below.finish(), {.into = "/lib"}));
+  EXPECT_TRUE(bench.at("/lib").is_symlink());
+  EXPECT_EQ(target.attributes.mode, S_IFDIR | 0700U) << "as `tar -C lib`";
+}
+
 TEST(Tar, StripAndInto) {
   TarMaker tar;
   tar.add("top", {.type = '5', .mode = 0700});
@@ -270,6 +344,29 @@ TEST(Tar, StripAndInto) {
   EXPECT_EQ(bench.at("/usr/lib/firmware/a.bin").content(), "a");
   EXPECT_EQ(&bench.at("/usr/lib/firmware/b.bin").inode(), &bench.at("/usr/lib/firmware/a.bin"));
   EXPECT_EQ(bench.tree.find("/top"), nullptr);
+}
+
+TEST(Tar, StripCountsTheComponentsOfTheNormalPath) {
+  TarMaker tar;
+  tar.add("./", {.type = '5', .mode = 0700});
+  tar.add("./top/a", {}, "a");
+  tar.add("/.//top/./b", {}, "b");
+  Workbench bench;
+  must(bench.import(tar.finish(), {.strip = 1}));
+  EXPECT_EQ(bench.at("/a").content(), "a");
+  EXPECT_EQ(bench.at("/b").content(), "b");
+  EXPECT_EQ(bench.tree.root().children().size(), 2U);
+}
+
+TEST(Tar, StripMustLeaveSomething) {
+  TarMaker tar;
+  tar.add("./", {.type = '5'});
+  tar.add("./top/a", {}, "a");
+  Workbench bench;
+  Error error = bench.import(tar.finish(), {.strip = 2}).error();
+  EXPECT_EQ(error.code, ErrorCode::kInvalidInput);
+  EXPECT_THAT(error.message, HasSubstr("t.tar: 'strip: 2' leaves nothing of the archive"));
+  EXPECT_TRUE(bench.import(TarMaker().finish(), {.strip = 2})) << "there was nothing to leave out";
 }
 
 struct Refusal {
@@ -338,6 +435,32 @@ INSTANTIATE_TEST_SUITE_P(
                 "x",
                 ErrorCode::kCorrupt,
                 "'com.apple.quarantine', which Linux file systems do not take"},
+        Refusal{"XattrWithAPrefixAlone",
+                {.pax = {{"SCHILY.xattr.user.", "x"}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "'user.', which Linux file systems do not take"},
+        Refusal{"CapabilityOfNoVersion",
+                {.pax = {{"SCHILY.xattr.security.capability", "x"}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "'security.capability' with a value that Linux does not take"},
+        Refusal{"CapabilityOfTheOldVersion",
+                {.pax = {{"SCHILY.xattr.security.capability",
+                          std::string("\x01\0\0\x01\0\x20\0\0\0\0\0\0", 12)}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "with a value that Linux does not take"},
+        Refusal{"CapabilityOfAnotherSize",
+                {.pax = {{"SCHILY.xattr.security.capability", kNetRaw + std::string(4, '\0')}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "with a value that Linux does not take"},
+        Refusal{"CapabilityWithAnUnknownFlag",
+                {.pax = {{"SCHILY.xattr.security.capability", "\x02" + kNetRaw.substr(1)}}},
+                "x",
+                ErrorCode::kCorrupt,
+                "with a value that Linux does not take"},
         Refusal{"UserXattrOfASymlink",
                 {.type = '2', .link = "l", .pax = {{"SCHILY.xattr.user.x", "x"}}},
                 "x",

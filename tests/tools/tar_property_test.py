@@ -171,6 +171,8 @@ def gnu(rng, source, archive):
     if format_ != "v7":
         options += rng.choice([[], [], [], ["--label=A label"]])
     options += rng.choice([[], [], ["--sort=name"], ["-b1"], ["--hard-dereference"], ["--mtime=1960-01-01 00:00:00.25Z"]])
+    # Access lists in xattrs then contradict the mode.
+    options += rng.choice([[], [], [], ["--mode=go-w"], ["--mode=u=rwX,go=rX"]])
     if format_ in ("gnu", "posix") and rng.random() < 0.1:
         options.append("--listed-incremental=/dev/null")
     run(["tar", *options, "-cf", archive, "-C", source, "."], check=False)
@@ -260,8 +262,11 @@ def compress(rng, data):
     if len(data) > 20_000_000 and name in ("bzip2", "xz", "lzma", "lzip"):
         name = "zstd"
     pack = lambda piece: run(tools[name], input=piece).stdout
-    if name == "compress" or name == "lz4 -l":
-        return name, pack(data)
+    if name == "compress":
+        bits = rng.randrange(10, 17)
+        return f"{name} -b {bits}", run(["compress", "-fcb", str(bits)], input=data).stdout
+    if name == "lz4 -l":
+        return name, (skippable(rng.randrange(16)) if rng.random() < 0.5 else b"") + pack(data)
     if name == "lzma" or rng.random() < 0.6:
         packed = pack(data)
     else:  # several streams
