@@ -35,6 +35,18 @@ TEST_F(CommandTest, Usage) {
   EXPECT_THAT(output_, HasSubstr("--check"));
 }
 
+TEST_F(CommandTest, AnEmptyPathIsAUsageError) {
+  for (const auto& [option, arguments] :
+       std::vector<std::pair<std::string, std::vector<std::string>>>{
+           {"--esp", {"update", "--esp", ""}},
+           {"--sysroot", {"status", "--sysroot="}},
+           {"--root", {"init", "--url", "http://x", "--name", "test", "--root", ""}},
+           {"--disk",
+            {"install", "--disk", "", "--root", "r", "--name", "test", "--url", "http://x"}}}) {
+    expect_exit(run_command(arguments), 2, option + ": the value is empty");
+  }
+}
+
 TEST_F(CommandTest, AnUnknownWordIsToldWhatIsNear) {
   Result<int> result = run_command({"upgrade"});
   expect_exit(result, 2, "upgrade");

@@ -126,6 +126,29 @@ TEST_F(CommandTest, HelpAndUsage) {
   }
 }
 
+TEST_F(CommandTest, AnEmptyPathIsRefusedAndNothingIsMade) {
+  for (const auto& [option, arguments] :
+       std::vector<std::pair<std::string, std::vector<std::string>>>{
+           {"--keys", {"init", repository_, "--keys", ""}},
+           {"--keys", {"publish", repository_, "--keys", ""}},
+           {"--keys", {"release", "add", repository_, "--keys=", build_}},
+           {"REPO", {"init", "", "--keys", keys_}},
+           {"BUILD", {"release", "add", repository_, "--keys", keys_, ""}},
+           {"--out", {"keygen", "--out", ""}}}) {
+    expect_error(ErrorCode::kUsage, option + ": the value is empty", arguments);
+  }
+  EXPECT_THAT(*list_directory(AT_FDCWD, directory_.path()), IsEmpty());
+}
+
+TEST_F(CommandTest, ARepositoryWithoutKeysIsNotBegun) {
+  Result<Published> made =
+      Repository::create(repository_, KeyDirectory(keys_), Lifetimes{}, current_time());
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(made.error().message, "there is no key '" + keys_ + "/root.pem'");
+  EXPECT_THAT(*list_directory(AT_FDCWD, directory_.path()), IsEmpty());
+}
+
 TEST_F(CommandTest, KeygenNeverOverwrites) {
   std::string file = directory_.path() + "/my.pem";
   expect_ok({"keygen", "--out", file});

@@ -131,6 +131,18 @@ std::string not_renewed(const MetadataFile& file, const Error& reason) {
 
 Result<Published> Repository::create(const std::string& path, const KeyDirectory& keys,
                                      const Lifetimes& lifetimes, UnixTime now) {
+  trust::RootMetadata root;
+  for (Role role : trust::kRoles) {
+    const Signers signers = CFS_TRY(keys.load(role));
+    if (signers.empty()) {
+      return make_error(ErrorCode::kNotFound,
+                        fmt::format("there is no key '{}'", keys.key_path(role)));
+    }
+    for (const std::unique_ptr<Signer>& signer : signers) {
+      root.keys.emplace(signer->public_key().id(), signer->public_key());
+      root.roles[role].key_ids.insert(signer->public_key().id());
+    }
+  }
   CFS_TRY(make_directories(AT_FDCWD, path));
   UniqueFd directory = CFS_TRY(open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY));
   FileLock lock = CFS_TRY(take_lock(directory.get(), path));
@@ -139,15 +151,8 @@ Result<Published> Repository::create(const std::string& path, const KeyDirectory
   }
 
   const UnixTime expires = now + lifetimes.published_days * kDay;
-  trust::RootMetadata root;
   root.version = 1;
   root.expires = std::max(expires, now + Lifetimes::kRootDays * kDay);
-  for (Role role : trust::kRoles) {
-    for (const std::unique_ptr<Signer>& signer : CFS_TRY(keys.load(role))) {
-      root.keys.emplace(signer->public_key().id(), signer->public_key());
-      root.roles[role].key_ids.insert(signer->public_key().id());
-    }
-  }
   trust::TargetsMetadata targets;
   targets.version = 1;
   targets.expires = std::max(expires, now + Lifetimes::kTargetsDays * kDay);

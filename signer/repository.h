@@ -48,7 +48,7 @@ struct Published {
 class Repository {
  public:
   /// Makes the repository and publishes it without a release.
-  /// Errors: kExists (has metadata already).
+  /// Errors: kNotFound (a role has no key; nothing has been made); kExists (has metadata already).
   [[nodiscard]] static Result<Published> create(const std::string& path, const KeyDirectory& keys,
                                                 const Lifetimes& lifetimes, UnixTime now);
   /// Removes what a killed cfs-sign has left.
