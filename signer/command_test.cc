@@ -712,6 +712,46 @@ TEST_F(CommandTest, ARestoredTimestampIsNotGoneOnFrom) {
   EXPECT_TRUE(trust::newest_release(*targets, "os", "stable"));
 }
 
+TEST_F(CommandTest, ALostTimestampIsMadeAnew) {
+  expect_ok(init());
+  trust::MetadataInMemory store;
+  ASSERT_TRUE(trust::trust_root(store, Unverified(repository_file("metadata/1.root.json"))));
+  for (int i = 0; i < 3; ++i) expect_ok(publish());
+  EXPECT_EQ((*trust::refresh(store, fetch(), current_time()))->timestamp_version, 4u);
+  ASSERT_TRUE(remove_file(AT_FDCWD, repository_ + "/metadata/timestamp.json"));
+  // Neither a damaged snapshot nor one of somebody else's is what devices have seen last.
+  write_test_file(repository_ + "/metadata/9.snapshot.json", "{}");
+  trust::FakeRepository others;
+  others.roles["snapshot"].version = 7;
+  others.publish();
+  write_test_file(repository_ + "/metadata/8.snapshot.json",
+                  others.files.at("metadata/8.snapshot.json"));
+  expect_error(ErrorCode::kExists, "is a repository already", init());
+
+  write_build();
+  expect_ok(add());
+  expect_ok(publish());
+  EXPECT_THAT(out_, AllOf(HasSubstr("targets 2, snapshot 5, timestamp 5"),
+                          HasSubstr("note: timestamp.json was lost and has been made anew")));
+  Result<trust::Verified<trust::Targets>> targets = trust::refresh(store, fetch(), current_time());
+  ASSERT_TRUE(targets) << targets.error().describe();
+  EXPECT_EQ((*targets)->timestamp_version, 5u);
+  EXPECT_TRUE(trust::newest_release(*targets, "os", "stable"));
+}
+
+TEST_F(CommandTest, OtherLostMetadataIsToBeRestored) {
+  for (const char* name : {"1.root.json", "1.snapshot.json", "1.targets.json"}) {
+    repository_ = directory_.path() + "/without-" + name;
+    expect_ok(init());
+    ASSERT_TRUE(remove_file(AT_FDCWD, repository_ + "/metadata/" + name));
+    Result<int> result = sign(publish());
+    ASSERT_FALSE(result) << name;
+    EXPECT_EQ(result.error().code, ErrorCode::kCorrupt);
+    EXPECT_EQ(result.error().message, std::string("the repository lacks 'metadata/") + name + "'");
+    EXPECT_THAT(result.error().hint, HasSubstr("restore it from a backup or a mirror"));
+  }
+}
+
 // Roots that others made with the same keys: of more keys a role, and with replaced ones.
 class RootTest : public CommandTest {
  protected:

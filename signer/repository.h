@@ -35,7 +35,8 @@ struct Published {
   uint64_t snapshot_version = 0;
   uint64_t timestamp_version = 0;
   UnixTime expires = 0;  ///< the earliest of the four
-  /// Metadata that should have been renewed and could not be, with the reason: a sentence each.
+  /// What a person should know: metadata that should have been renewed and could not be, with the
+  /// reason, and a lost timestamp. A sentence each.
   std::vector<std::string> notes;
 };
 
