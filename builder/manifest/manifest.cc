@@ -218,11 +218,12 @@ void read_kernel(const YamlValue& value, std::span<const SourceKind> kinds, Mani
     std::string option;
     if (!item.read(option, read_kernel_option)) return;  // the whole line means nothing
     kernel.command_line.push_back(std::move(option));
-  }
-  // Any digest is as long as the image's will be.
-  Result<std::string> line = kernel_command_line(kernel.command_line, verity::Digest());
-  if (!line) {
-    options->report(options->error(line.error().message).with_hint(line.error().hint));
+    // The line that ends here, so that the error is at the option which makes it wrong. Any digest
+    // is as long as the image's will be.
+    Result<std::string> line = kernel_command_line(kernel.command_line, verity::Digest());
+    if (line) continue;
+    item.report(item.error(line.error().message).with_hint(line.error().hint));
+    return;
   }
 }
 

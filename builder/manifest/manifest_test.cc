@@ -253,9 +253,16 @@ INSTANTIATE_TEST_SUITE_P(
                 "printable ASCII",
                 "one option"},
         BadCase{"OptionsTooLong", with("kernel: {cmdline: [" + repeat("x", 1947) + "]}\n"),
-                "m.yaml:4:19: kernel.cmdline: the kernel command line has 2048 bytes, and the "
-                "kernel reads 2047",
-                "'composefs.digest=' comes after"},
+                "m.yaml:4:20: kernel.cmdline[0]: the kernel command line has 2048 bytes, and "
+                "the kernel reads 2047",
+                "shorten or remove options"},
+        BadCase{"OneOptionTooMany", with("kernel: {cmdline: [" + repeat("x", 1945) + ", y, z]}\n"),
+                "m.yaml:4:1967: kernel.cmdline[1]: the kernel command line has 2048 bytes, "
+                "and the kernel reads 2047",
+                "shorten or remove options"},
+        BadCase{"BadDelay", with("kernel: {cmdline: [quiet, rootdelay=soon]}\n"),
+                "m.yaml:4:27: kernel.cmdline[1]: 'rootdelay=soon' is not one of 0 … 86400 seconds",
+                ""},
         BadCase{"OptionsAreForInit", with("kernel: {cmdline: [a, --]}\n"),
                 "m.yaml:4:23: kernel.cmdline[1]: bad kernel option '--': what follows is for init "
                 "and not for the kernel",
@@ -265,7 +272,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "open",
                 "all that follows"},
         BadCase{"RootThatNoDiskHas", with("kernel: {cmdline: ['root=PARTLABEL=\"x\"']}\n"),
-                "m.yaml:4:19: kernel.cmdline: 'root=PARTLABEL=\"x\"' has quotes that the kernel "
+                "m.yaml:4:20: kernel.cmdline[0]: 'root=PARTLABEL=\"x\"' has quotes that the kernel "
                 "leaves in the value",
                 "whole option"},
         BadCase{"UnknownDriverGroup", with("kernel: {initramfs: {drivers: [nvmee]}}\n"),
@@ -275,12 +282,13 @@ INSTANTIATE_TEST_SUITE_P(
                 "appends"},
         BadCase{"ConflictingOptions",
                 with("kernel: {cmdline: [cfs.verify=full, cfs.verify=boot]}\n"),
-                "m.yaml:4:19: kernel.cmdline: 'cfs.verify' has two values: 'full' and 'boot'", ""},
+                "m.yaml:4:37: kernel.cmdline[1]: 'cfs.verify' has two values: 'full' and 'boot'",
+                "give it once"},
         BadCase{"UnknownOptionOfOurs", with("kernel: {cmdline: [quiet, cfs.verfy=full]}\n"),
-                "m.yaml:4:19: kernel.cmdline: the kernel option 'cfs.verfy' means nothing",
+                "m.yaml:4:27: kernel.cmdline[1]: the kernel option 'cfs.verfy' means nothing",
                 "docs/FORMATS.md"},
         BadCase{"UnknownValueOfOurs", with("kernel: {cmdline: [cfs.on_failure=shell]}\n"),
-                "m.yaml:4:19: kernel.cmdline: 'cfs.on_failure=shell' is not one of reboot, "
+                "m.yaml:4:20: kernel.cmdline[0]: 'cfs.on_failure=shell' is not one of reboot, "
                 "poweroff, halt",
                 ""},
         BadCase{"LongName", with("files: [{path: /x/" + repeat("n", 256) + ", content: y}]\n"),

@@ -107,7 +107,9 @@ Result<BootOptions> check_new_command_line(std::string_view text) {
   if (text.size() > kMaxCommandLineBytes) {
     return make_error(ErrorCode::kInvalidInput,
                       "the kernel command line has " + std::to_string(text.size()) +
-                          " bytes, and the kernel reads " + std::to_string(kMaxCommandLineBytes));
+                          " bytes, and the kernel reads " +
+                          std::to_string(kMaxCommandLineBytes))
+        .with_hint("shorten or remove options");
   }
   BootOptions options = CFS_TRY(parse_boot_options(CommandLine::parse(text)));
   CFS_TRY(parse_root_spec(options.root));
@@ -135,7 +137,9 @@ Result<RootSpec> parse_root_spec(const std::string& text) {
   }
   if (text == "/dev/nfs" || text == "/dev/cifs") {
     return make_error(ErrorCode::kInvalidInput,
-                      "'root=" + text + "' stands for a network file system, not for a disk");
+                      "'root=" + text + "' stands for a network file system, not for a disk")
+        .with_hint("the kernel command line names the root by LABEL=, UUID=, PARTLABEL=, PARTUUID= "
+                   "or the path of a device");
   }
   if (text.substr(0, 5) == "/dev/") return RootSpec{Kind::kPath, text};
   for (auto [prefix, kind] : {std::pair<std::string_view, Kind>{"LABEL=", Kind::kLabel},
