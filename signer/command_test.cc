@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 
 #include "lib/base/subprocess.h"
 #include "lib/command/captured_io.h"
@@ -664,6 +665,31 @@ TEST_F(CommandTest, WhoMayOnlyReadCannotHoldTheLock) {
   expect_ok(publish());
 }
 
+TEST_F(CommandTest, AWebServerReadsWhatIsMadeWhateverTheUmask) {
+  write_build();
+  auto expect_modes = [](const std::string& path, mode_t directory, mode_t file) {
+    ASSERT_EQ(stat_at(AT_FDCWD, path, 0)->st_mode & 07777U, directory) << path;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(path)) {
+      const struct stat status = *stat_at(AT_FDCWD, entry.path(), 0);
+      if (entry.path().filename() == ".cfs-sign.lock" || entry.path().extension() == ".pub") {
+        continue;
+      }
+      EXPECT_EQ(status.st_mode & 07777U, entry.is_directory() ? directory : file) << entry.path();
+    }
+  };
+  for (const mode_t mask : {mode_t{077}, mode_t{0}}) {
+    const mode_t before = ::umask(mask);
+    expect_ok(init());
+    expect_ok(add());
+    expect_ok(publish());
+    EXPECT_EQ(::umask(before), mask);  // as it was
+    expect_modes(repository_, 0755, 0644);
+    expect_modes(keys_, 0700, 0600);
+    repository_ += "2";
+    keys_ += "2";
+  }
+}
+
 TEST_F(CommandTest, RemainsOfAnInterruptedRunDoNoHarmAndGo) {
   expect_ok(init());
   write_build();
@@ -944,6 +970,12 @@ TEST_F(CommandTest, AbsurdEpochsAreRefused) {
     fake_.epoch = epoch;
     write_build();
     expect_error(ErrorCode::kInvalidInput, "more than half of the numbers", add());
+  }
+  for (uint64_t epoch : {kMax / 2, uint64_t{100'000'000'001}}) {
+    fake_.epoch = epoch;
+    write_build();
+    expect_error(ErrorCode::kInvalidInput, "from 0, where a channel begins", add());
+    EXPECT_THAT(sign(add()).error().hint, HasSubstr("--epoch-jump"));
   }
   fake_.epoch = 20261231;
   write_build();
