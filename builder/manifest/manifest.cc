@@ -188,7 +188,12 @@ void read_kernel(const YamlValue& value, std::span<const SourceKind> kinds, Mani
   YamlMap map = value.map({"package", "initramfs", "cmdline"});
   Kernel& kernel = manifest.kernel.emplace();
   std::string package;
-  if (map.read("package", package, WordReader{kLowerAndDigits, "+-.=~", 200})) {
+  auto read_package = [](const YamlValue& name) -> Result<std::string> {
+    std::string text = CFS_TRY((WordReader{kLowerAndDigits, "+-.=~", 200}(name)));
+    CFS_TRY(check_package(name, text));
+    return text;
+  };
+  if (map.read("package", package, read_package)) {
     kernel.package = WantedPackage{.name = package, .place = map.find("package")->place()};
   }
   bool has_installer =
