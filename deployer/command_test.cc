@@ -92,8 +92,10 @@ TEST_F(CommandTest, TheReadmeNamesEveryCommandAndOption) {
 }
 
 TEST_F(CommandTest, AnAddressIsLookedAtOnTheCommandLine) {
-  for (const char* bad : {"https://", "https://example.org/?x", "https://example.org/a b",
-                          "file://host/x", "https://me:secret@example.org:x/"}) {
+  const std::string too_long = "http://example.org/" + std::string(4096, 'x');
+  for (const char* bad :
+       {"https://", "https://example.org/?x", "https://example.org/a b", "file://host/x",
+        "https://me:secret@example.org:x/", "http://m\xc3\xbcnchen.invalid", too_long.c_str()}) {
     for (const std::vector<std::string>& arguments :
          {std::vector<std::string>{"update", "--url", bad},
           {"init", "--root", "r", "--name", "test", "--url", bad},

@@ -70,7 +70,13 @@ std::optional<Error> unknown_option(const CLI::App& app,
   for (const std::string& argument : arguments) {
     if (argument == "--") break;
     std::string name = argument.substr(0, argument.find('='));
-    if (!name.starts_with("--")) continue;
+    if (!name.starts_with("--")) {
+      // "-1" may be a number.
+      if (name.size() < 2 || name[0] != '-' || (name[1] >= '0' && name[1] <= '9')) continue;
+      name.resize(2);  // "-oFILE"
+      if (app.get_option_no_throw(name) != nullptr) continue;
+      return usage(app, "unknown option '" + name + "'");
+    }
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     return usage(app, "unknown option '" + name + "'", near(name, known));
   }

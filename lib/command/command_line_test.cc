@@ -73,6 +73,10 @@ TEST(CommandLine, AnUnknownOptionSaysWhichAndWhatIsNear) {
                "did you mean '--url'? see 'tool update --help'");
   expect_usage({"update", "--ulr", "y"}, "unknown option '--ulr'",
                "did you mean '--url'? see 'tool update --help'");
+  expect_usage({"-V"}, "unknown option '-V'", "see 'tool --help'");
+  expect_usage({"update", "-V"}, "unknown option '-V'", "see 'tool update --help'");
+  expect_usage({"update", "--url", "x", "-oout", "-xy"}, "unknown option '-x'",
+               "see 'tool update --help'");
   expect_usage({"update", "--url", "x", "more"}, "unexpected argument 'more'",
                "see 'tool update --help'");
 }
