@@ -41,5 +41,22 @@ TEST(CommandLine, MistakesAreUsageErrors) {
   EXPECT_THAT(out.str(), HasSubstr("--store"));
 }
 
+// As a script gives it whose variable is not set; it would be taken for "not given".
+TEST(CommandLine, AnEmptyPathIsAUsageError) {
+  std::ostringstream out;
+  for (const auto& [option, arguments] :
+       std::vector<std::pair<std::string, std::vector<std::string>>>{
+           {"MANIFEST", {"build", "", "-o", "x"}},
+           {"--output", {"build", "m.yaml", "-o", ""}},
+           {"--store", {"build", "m.yaml", "-o", "x", "--store", ""}},
+           {"--mount-root", {"build", "m.yaml", "-o", "x", "--mount-root="}},
+           {"--efi-stub", {"build", "m.yaml", "-o", "x", "--efi-stub", ""}}}) {
+    Result<> done = run(arguments, out);
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().code, ErrorCode::kUsage);
+    EXPECT_EQ(done.error().message, option + ": the value is empty");
+  }
+}
+
 }  // namespace
 }  // namespace cfs::builder

@@ -35,6 +35,18 @@ TEST_F(CommandTest, Usage) {
   EXPECT_THAT(output_, HasSubstr("--check"));
 }
 
+TEST_F(CommandTest, AnEmptyPathIsAUsageError) {
+  for (const auto& [option, arguments] :
+       std::vector<std::pair<std::string, std::vector<std::string>>>{
+           {"--esp", {"update", "--esp", ""}},
+           {"--sysroot", {"status", "--sysroot="}},
+           {"--root", {"init", "--url", "http://x", "--name", "test", "--root", ""}},
+           {"--disk",
+            {"install", "--disk", "", "--root", "r", "--name", "test", "--url", "http://x"}}}) {
+    expect_exit(run_command(arguments), 2, option + ": the value is empty");
+  }
+}
+
 TEST_F(CommandTest, AnUnknownWordIsToldWhatIsNear) {
   Result<int> result = run_command({"upgrade"});
   expect_exit(result, 2, "upgrade");
@@ -80,8 +92,10 @@ TEST_F(CommandTest, TheReadmeNamesEveryCommandAndOption) {
 }
 
 TEST_F(CommandTest, AnAddressIsLookedAtOnTheCommandLine) {
-  for (const char* bad : {"https://", "https://example.org/?x", "https://example.org/a b",
-                          "file://host/x", "https://me:secret@example.org:x/"}) {
+  const std::string too_long = "http://example.org/" + std::string(4096, 'x');
+  for (const char* bad :
+       {"https://", "https://example.org/?x", "https://example.org/a b", "file://host/x",
+        "https://me:secret@example.org:x/", "http://m\xc3\xbcnchen.invalid", too_long.c_str()}) {
     for (const std::vector<std::string>& arguments :
          {std::vector<std::string>{"update", "--url", bad},
           {"init", "--root", "r", "--name", "test", "--url", bad},

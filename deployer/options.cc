@@ -20,16 +20,10 @@ std::string check_channel(const std::string& text) {
   return "'" + text + "' cannot be a channel: [a-z0-9][a-z0-9-]{0,31}";
 }
 
-std::string check_not_empty(const std::string& text) {
-  return text.empty() ? "the path is empty" : "";
-}
-
 }  // namespace
 
 void add_sysroot_option(CLI::App& command, std::string& sysroot) {
-  command.add_option("--sysroot", sysroot, "Directory that holds cfs/")
-      ->check(check_not_empty)
-      ->capture_default_str();
+  command.add_option("--sysroot", sysroot, "Directory that holds cfs/")->capture_default_str();
 }
 
 void add_esp_option(CLI::App& command, std::string& esp) {

@@ -268,8 +268,9 @@ Result<ReleaseDescription> read_description(int build_fd) {
   return release::parse_description(text);
 }
 
-// A jump of the epoch that no numbering of releases makes: a thousand years of a release a second,
-// or a change from counting to dates with seconds (20261231235959) beyond the first release.
+// A jump of the epoch that a numbering of releases does not make by itself: three thousand years of
+// a release a second. A change from counting to dates with seconds (20261231235959) is one, and so
+// is a first release that counts like that: whoever means it says so.
 constexpr uint64_t kMaxEpochJump = 100'000'000'000;
 
 // Devices never go back to a smaller epoch, so the numbers that a release skips are used up.
@@ -293,10 +294,13 @@ Result<> check_epoch(const ReleaseDescription& description, const trust::Release
                            epoch, description.name))
         .with_hint("epochs grow with each release and never go back: choose a smaller one");
   }
-  if (before != nullptr && epoch - last > kMaxEpochJump && jump == EpochJump::kRefuse) {
+  if (epoch - last > kMaxEpochJump && jump == EpochJump::kRefuse) {
+    const std::string from = before == nullptr
+                                 ? "0, where a channel begins"
+                                 : fmt::format("epoch {} of version '{}'", last, before->version);
     return make_error(ErrorCode::kInvalidInput,
-                      fmt::format("epoch {} of '{}' jumps by {} from epoch {} of version '{}'",
-                                  epoch, description.name, epoch - last, last, before->version))
+                      fmt::format("epoch {} of '{}' jumps by {} from {}", epoch, description.name,
+                                  epoch - last, from))
         .with_hint("devices never go back: if it is meant so, repeat with --epoch-jump");
   }
   return {};

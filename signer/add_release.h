@@ -22,7 +22,8 @@ struct AddedRelease {
   std::vector<std::string> warnings;        ///< what a person should know before publishing
 };
 
-/// The fate of an epoch that is more than 10^11 above the last one of its name and channel.
+/// The fate of an epoch that is more than 10^11 above the last one of its name and channel, or
+/// above 0 when there is none.
 enum class EpochJump { kRefuse, kAllow };
 
 /// Imports the output of a build (docs/FORMATS.md, "Build output") and stages it as a release.

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -42,6 +43,19 @@ struct Arguments {
   std::string build_output;
   Lifetimes lifetimes;
   bool epoch_jump = false;
+};
+
+// What is made in a repository is for a web server to read, whatever the umask: directories 0755,
+// files 0644. Keys and the lock are made with modes of their own.
+class PublicFiles {
+ public:
+  PublicFiles() = default;
+  ~PublicFiles() { (void)::umask(mask_); }
+  PublicFiles(const PublicFiles&) = delete;
+  PublicFiles& operator=(const PublicFiles&) = delete;
+
+ private:
+  mode_t mask_ = ::umask(022);
 };
 
 Result<int> keygen(const Arguments& arguments, const Io& io) {
@@ -137,7 +151,7 @@ Result<int> run(const std::vector<std::string>& arguments, const Io& io) {
   add_command->add_option("BUILD", parsed.build_output, "output directory of cfs-build")
       ->required();
   add_command->add_flag("--epoch-jump", parsed.epoch_jump,
-                        "accept an epoch more than 100000000000 above the last one");
+                        "accept an epoch more than 100000000000 above the last one (0 at first)");
   CLI::App* publish_command = app.add_subcommand(
       "publish",
       "Let devices see what is staged; without anything staged, prolong what they see.\n"
@@ -147,6 +161,7 @@ Result<int> run(const std::vector<std::string>& arguments, const Io& io) {
   expires_option(publish_command);
 
   if (CFS_TRY(command::parse(app, arguments, io)) == command::Parsed::kHelpPrinted) return 0;
+  const PublicFiles modes;
   if (keygen_command->parsed()) return keygen(parsed, io);
   if (init_command->parsed()) return init(parsed, io);
   if (add_command->parsed()) return add(parsed, io);

@@ -19,6 +19,11 @@ TEST(CommandLineWarningsTest, OrdinaryLinesHaveNone) {
         "init=/usr/lib/systemd/systemd systemd.show_status=0 net.ifnames=0 "
         "usbcore.autosuspend=-1 " +
             pin,
+        "module_blacklist=nouveau,radeon netconsole=@/,@10.0.0.1/ mem_sleep_default=deep "
+        "cgroup_no_v1=all split_lock_detect=off efi=debug hugetlb_cma=1G kgdboc=ttyS0 "
+        "movablecore=1G mtdparts=x:1M(a) panic_print=1 rodata=full spectre_bhi=off srso=off "
+        "trace_options=stacktrace initrd=\\x swapaccount=1 reserve=0x300,8 thp_anon=16K:always " +
+            pin,
         std::string("quiet splash nosmt -- anything=else")}) {
     EXPECT_THAT(command_line_warnings(line), IsEmpty()) << line;
   }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 
 #include "lib/base/subprocess.h"
 #include "lib/command/captured_io.h"
@@ -124,6 +125,29 @@ TEST_F(CommandTest, HelpAndUsage) {
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().code, ErrorCode::kUsage);
   }
+}
+
+TEST_F(CommandTest, AnEmptyPathIsRefusedAndNothingIsMade) {
+  for (const auto& [option, arguments] :
+       std::vector<std::pair<std::string, std::vector<std::string>>>{
+           {"--keys", {"init", repository_, "--keys", ""}},
+           {"--keys", {"publish", repository_, "--keys", ""}},
+           {"--keys", {"release", "add", repository_, "--keys=", build_}},
+           {"REPO", {"init", "", "--keys", keys_}},
+           {"BUILD", {"release", "add", repository_, "--keys", keys_, ""}},
+           {"--out", {"keygen", "--out", ""}}}) {
+    expect_error(ErrorCode::kUsage, option + ": the value is empty", arguments);
+  }
+  EXPECT_THAT(*list_directory(AT_FDCWD, directory_.path()), IsEmpty());
+}
+
+TEST_F(CommandTest, ARepositoryWithoutKeysIsNotBegun) {
+  Result<Published> made =
+      Repository::create(repository_, KeyDirectory(keys_), Lifetimes{}, current_time());
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(made.error().message, "there is no key '" + keys_ + "/root.pem'");
+  EXPECT_THAT(*list_directory(AT_FDCWD, directory_.path()), IsEmpty());
 }
 
 TEST_F(CommandTest, KeygenNeverOverwrites) {
@@ -641,6 +665,31 @@ TEST_F(CommandTest, WhoMayOnlyReadCannotHoldTheLock) {
   expect_ok(publish());
 }
 
+TEST_F(CommandTest, AWebServerReadsWhatIsMadeWhateverTheUmask) {
+  write_build();
+  auto expect_modes = [](const std::string& path, mode_t directory, mode_t file) {
+    ASSERT_EQ(stat_at(AT_FDCWD, path, 0)->st_mode & 07777U, directory) << path;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(path)) {
+      const struct stat status = *stat_at(AT_FDCWD, entry.path(), 0);
+      if (entry.path().filename() == ".cfs-sign.lock" || entry.path().extension() == ".pub") {
+        continue;
+      }
+      EXPECT_EQ(status.st_mode & 07777U, entry.is_directory() ? directory : file) << entry.path();
+    }
+  };
+  for (const mode_t mask : {mode_t{077}, mode_t{0}}) {
+    const mode_t before = ::umask(mask);
+    expect_ok(init());
+    expect_ok(add());
+    expect_ok(publish());
+    EXPECT_EQ(::umask(before), mask);  // as it was
+    expect_modes(repository_, 0755, 0644);
+    expect_modes(keys_, 0700, 0600);
+    repository_ += "2";
+    keys_ += "2";
+  }
+}
+
 TEST_F(CommandTest, RemainsOfAnInterruptedRunDoNoHarmAndGo) {
   expect_ok(init());
   write_build();
@@ -687,6 +736,46 @@ TEST_F(CommandTest, ARestoredTimestampIsNotGoneOnFrom) {
   ASSERT_TRUE(targets) << targets.error().describe();
   EXPECT_GT((*targets)->timestamp_version, 6u);
   EXPECT_TRUE(trust::newest_release(*targets, "os", "stable"));
+}
+
+TEST_F(CommandTest, ALostTimestampIsMadeAnew) {
+  expect_ok(init());
+  trust::MetadataInMemory store;
+  ASSERT_TRUE(trust::trust_root(store, Unverified(repository_file("metadata/1.root.json"))));
+  for (int i = 0; i < 3; ++i) expect_ok(publish());
+  EXPECT_EQ((*trust::refresh(store, fetch(), current_time()))->timestamp_version, 4u);
+  ASSERT_TRUE(remove_file(AT_FDCWD, repository_ + "/metadata/timestamp.json"));
+  // Neither a damaged snapshot nor one of somebody else's is what devices have seen last.
+  write_test_file(repository_ + "/metadata/9.snapshot.json", "{}");
+  trust::FakeRepository others;
+  others.roles["snapshot"].version = 7;
+  others.publish();
+  write_test_file(repository_ + "/metadata/8.snapshot.json",
+                  others.files.at("metadata/8.snapshot.json"));
+  expect_error(ErrorCode::kExists, "is a repository already", init());
+
+  write_build();
+  expect_ok(add());
+  expect_ok(publish());
+  EXPECT_THAT(out_, AllOf(HasSubstr("targets 2, snapshot 5, timestamp 5"),
+                          HasSubstr("note: timestamp.json was lost and has been made anew")));
+  Result<trust::Verified<trust::Targets>> targets = trust::refresh(store, fetch(), current_time());
+  ASSERT_TRUE(targets) << targets.error().describe();
+  EXPECT_EQ((*targets)->timestamp_version, 5u);
+  EXPECT_TRUE(trust::newest_release(*targets, "os", "stable"));
+}
+
+TEST_F(CommandTest, OtherLostMetadataIsToBeRestored) {
+  for (const char* name : {"1.root.json", "1.snapshot.json", "1.targets.json"}) {
+    repository_ = directory_.path() + "/without-" + name;
+    expect_ok(init());
+    ASSERT_TRUE(remove_file(AT_FDCWD, repository_ + "/metadata/" + name));
+    Result<int> result = sign(publish());
+    ASSERT_FALSE(result) << name;
+    EXPECT_EQ(result.error().code, ErrorCode::kCorrupt);
+    EXPECT_EQ(result.error().message, std::string("the repository lacks 'metadata/") + name + "'");
+    EXPECT_THAT(result.error().hint, HasSubstr("restore it from a backup or a mirror"));
+  }
 }
 
 // Roots that others made with the same keys: of more keys a role, and with replaced ones.
@@ -881,6 +970,12 @@ TEST_F(CommandTest, AbsurdEpochsAreRefused) {
     fake_.epoch = epoch;
     write_build();
     expect_error(ErrorCode::kInvalidInput, "more than half of the numbers", add());
+  }
+  for (uint64_t epoch : {kMax / 2, uint64_t{100'000'000'001}}) {
+    fake_.epoch = epoch;
+    write_build();
+    expect_error(ErrorCode::kInvalidInput, "from 0, where a channel begins", add());
+    EXPECT_THAT(sign(add()).error().hint, HasSubstr("--epoch-jump"));
   }
   fake_.epoch = 20261231;
   write_build();

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "lib/base/io.h"
 #include "lib/release/layout.h"
@@ -18,7 +19,12 @@ namespace {
 Result<MetadataFile> read_needed(int repository_fd, Role role, const std::string& path) {
   Result<MetadataFile> file = read_metadata_file(repository_fd, role, path);
   if (file || file.error().code != ErrorCode::kNotFound) return file;
-  return make_error(ErrorCode::kCorrupt, fmt::format("the repository lacks '{}'", path));
+  return make_error(ErrorCode::kCorrupt, fmt::format("the repository lacks '{}'", path))
+      .with_hint(role == Role::kRoot
+                     ? "restore it from a backup or a mirror, or from where devices got it "
+                       "(init --root): it cannot be made anew"
+                     : "restore it from a backup or a mirror: it cannot be made anew, and devices "
+                       "refuse a version that they have seen with other content");
 }
 
 // Reads what another role has announced.
@@ -41,6 +47,25 @@ Result<size_t> find_signing_root(const std::vector<trust::RootMetadata>& roots,
   return Error(trust::check_signatures(roots.back(), document).error());
 }
 
+// The newest snapshot that one of `roots` vouches for. Without a timestamp it is the last that
+// devices can have seen; one that nobody was led to does no harm, since versions only grow.
+Result<MetadataFile> find_newest_snapshot(int repository_fd,
+                                          const std::vector<trust::RootMetadata>& roots) {
+  std::vector<uint64_t> versions = CFS_TRY(versions_on_disk(repository_fd, Role::kSnapshot));
+  for (; !versions.empty(); versions.pop_back()) {
+    Result<MetadataFile> file = read_metadata_file(
+        repository_fd, Role::kSnapshot, release::metadata_path("snapshot", versions.back()));
+    if (file && file->common.version == versions.back() &&
+        find_signing_root(roots, file->document)) {
+      return file;
+    }
+  }
+  return make_error(ErrorCode::kCorrupt,
+                    fmt::format("the repository lacks '{}', and a good snapshot to make it from",
+                                release::kTimestampPath))
+      .with_hint("restore 'metadata/' from a backup or a mirror");
+}
+
 }  // namespace
 
 Result<MetadataFile> parse_metadata_file(Role role, std::string text) {
@@ -56,6 +81,20 @@ Result<MetadataFile> read_metadata_file(int repository_fd, Role role, const std:
   std::string text = CFS_TRY_WITH(fmt::format("reading '{}'", path),
                                   read_fd(file.get(), trust::max_size_bytes(role)));
   return parse_metadata_file(role, std::move(text));
+}
+
+Result<std::vector<uint64_t>> versions_on_disk(int repository_fd, Role role) {
+  std::vector<uint64_t> versions;
+  for (const std::string& name :
+       CFS_TRY(list_directory(repository_fd, std::string(release::kMetadataDirectory)))) {
+    uint64_t version = 0;
+    auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), version);
+    if (error == std::errc() && name == fmt::format("{}.{}", version, trust::role_file(role))) {
+      versions.push_back(version);
+    }
+  }
+  std::ranges::sort(versions);
+  return versions;
 }
 
 Result<PublishedState> PublishedState::read(int repository_fd) {
@@ -74,12 +113,19 @@ Result<PublishedState> PublishedState::read(int repository_fd) {
       state.root_files_.push_back(std::move(*next));
     }
 
-    state.timestamp_ =
-        CFS_TRY(read_needed(repository_fd, Role::kTimestamp, std::string(release::kTimestampPath)));
-    CFS_TRY(find_signing_root(state.roots_, state.timestamp_.document));
-    trust::TimestampMetadata timestamp = CFS_TRY(trust::parse_timestamp(state.timestamp_.document));
-    state.snapshot_ = CFS_TRY(read_announced(repository_fd, Role::kSnapshot, timestamp.snapshot));
-    CFS_TRY(find_signing_root(state.roots_, state.snapshot_.document));
+    Result<MetadataFile> shown =
+        read_metadata_file(repository_fd, Role::kTimestamp, std::string(release::kTimestampPath));
+    if (shown) {
+      CFS_TRY(find_signing_root(state.roots_, shown->document));
+      trust::TimestampMetadata timestamp = CFS_TRY(trust::parse_timestamp(shown->document));
+      state.snapshot_ = CFS_TRY(read_announced(repository_fd, Role::kSnapshot, timestamp.snapshot));
+      CFS_TRY(find_signing_root(state.roots_, state.snapshot_.document));
+      state.timestamp_ = std::move(*shown);
+    } else if (shown.error().code == ErrorCode::kNotFound) {
+      state.snapshot_ = CFS_TRY(find_newest_snapshot(repository_fd, state.roots_));
+    } else {
+      return std::move(shown).error();
+    }
     trust::SnapshotMetadata snapshot = CFS_TRY(trust::parse_snapshot(state.snapshot_.document));
     state.targets_ = CFS_TRY(read_announced(repository_fd, Role::kTargets,
                                             snapshot.files.at(trust::role_file(Role::kTargets))));

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,7 +21,8 @@ struct MetadataFile {
 };
 
 /// The metadata that the repository shows to devices, whether it has expired or not: the chain of
-/// roots from 1.root.json on, and the files that timestamp.json leads to.
+/// roots from 1.root.json on, and the files that timestamp.json leads to. Where that file is lost,
+/// the newest snapshot is taken for what it led to; the next publish makes it anew.
 ///
 /// Unlike a device, which knows the newest root's keys only, this accepts what is signed as any
 /// root of the chain asks for: between a change of keys and the next publish, the files
@@ -35,7 +38,8 @@ class PublishedState {
   [[nodiscard]] const std::string& first_root() const { return root_files_.front().text; }
   [[nodiscard]] const trust::RootMetadata& root() const { return roots_.back(); }
   [[nodiscard]] const MetadataFile& root_file() const { return root_files_.back(); }
-  [[nodiscard]] const MetadataFile& timestamp() const { return timestamp_; }
+  /// nullopt: the file is lost.
+  [[nodiscard]] const std::optional<MetadataFile>& timestamp() const { return timestamp_; }
   [[nodiscard]] const MetadataFile& snapshot() const { return snapshot_; }
   [[nodiscard]] const MetadataFile& targets() const { return targets_; }
 
@@ -55,7 +59,7 @@ class PublishedState {
  private:
   std::vector<trust::RootMetadata> roots_;  ///< 1.root.json first
   std::vector<MetadataFile> root_files_;    ///< the same, as files
-  MetadataFile timestamp_;
+  std::optional<MetadataFile> timestamp_;
   MetadataFile snapshot_;
   MetadataFile targets_;
 };
@@ -66,5 +70,8 @@ class PublishedState {
 /// Reads a metadata file of the repository. Errors: kNotFound; those of parse_metadata_file().
 [[nodiscard]] Result<MetadataFile> read_metadata_file(int repository_fd, trust::Role role,
                                                       const std::string& path);
+
+/// The versions of which the repository has a file of that role, ascending.
+[[nodiscard]] Result<std::vector<uint64_t>> versions_on_disk(int repository_fd, trust::Role role);
 
 }  // namespace cfs::signer

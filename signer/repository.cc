@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 
 #include "lib/base/atomic_file.h"
@@ -99,20 +98,6 @@ Result<bool> exists(int dir_fd, const std::string& path) {
   return true;
 }
 
-// The versions of which the repository has a file of that role, ascending.
-Result<std::vector<uint64_t>> versions_on_disk(int directory_fd, Role role) {
-  std::vector<uint64_t> versions;
-  for (const std::string& name : CFS_TRY(list_directory(directory_fd, kMetadata))) {
-    uint64_t version = 0;
-    auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), version);
-    if (error == std::errc() && name == fmt::format("{}.{}", version, trust::role_file(role))) {
-      versions.push_back(version);
-    }
-  }
-  std::ranges::sort(versions);
-  return versions;
-}
-
 // `file` as its next version, which lasts until `expires` at least.
 Result<MetadataFile> renew(const MetadataFile& file, const Signers& signers, UnixTime expires) {
   const Role role = file.document.role;
@@ -131,6 +116,18 @@ std::string not_renewed(const MetadataFile& file, const Error& reason) {
 
 Result<Published> Repository::create(const std::string& path, const KeyDirectory& keys,
                                      const Lifetimes& lifetimes, UnixTime now) {
+  trust::RootMetadata root;
+  for (Role role : trust::kRoles) {
+    const Signers signers = CFS_TRY(keys.load(role));
+    if (signers.empty()) {
+      return make_error(ErrorCode::kNotFound,
+                        fmt::format("there is no key '{}'", keys.key_path(role)));
+    }
+    for (const std::unique_ptr<Signer>& signer : signers) {
+      root.keys.emplace(signer->public_key().id(), signer->public_key());
+      root.roles[role].key_ids.insert(signer->public_key().id());
+    }
+  }
   CFS_TRY(make_directories(AT_FDCWD, path));
   UniqueFd directory = CFS_TRY(open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY));
   FileLock lock = CFS_TRY(take_lock(directory.get(), path));
@@ -139,15 +136,8 @@ Result<Published> Repository::create(const std::string& path, const KeyDirectory
   }
 
   const UnixTime expires = now + lifetimes.published_days * kDay;
-  trust::RootMetadata root;
   root.version = 1;
   root.expires = std::max(expires, now + Lifetimes::kRootDays * kDay);
-  for (Role role : trust::kRoles) {
-    for (const std::unique_ptr<Signer>& signer : CFS_TRY(keys.load(role))) {
-      root.keys.emplace(signer->public_key().id(), signer->public_key());
-      root.roles[role].key_ids.insert(signer->public_key().id());
-    }
-  }
   trust::TargetsMetadata targets;
   targets.version = 1;
   targets.expires = std::max(expires, now + Lifetimes::kTargetsDays * kDay);
@@ -175,7 +165,7 @@ Result<Published> Repository::create(const std::string& path, const KeyDirectory
 
 Result<Repository> Repository::open(const std::string& path) {
   UniqueFd directory = CFS_TRY(open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY));
-  if (!CFS_TRY(exists(directory.get(), std::string(release::kTimestampPath)))) {
+  if (!CFS_TRY(exists(directory.get(), kMetadata))) {
     return make_error(ErrorCode::kNotFound, fmt::format("'{}' is not a release repository", path))
         .with_hint("make one with 'cfs-sign init'");
   }
@@ -332,9 +322,11 @@ Result<Published> Repository::publish(const KeyDirectory& keys, const Lifetimes&
     snapshot_version = CFS_TRY(next_version(snapshot_version));
   } while (CFS_TRY(exists(directory_.get(), metadata_path(Role::kSnapshot, snapshot_version))));
   uint64_t timestamp_version = snapshot_version;
-  if (is_signed_by_one_of(timestamp_signers, current.timestamp().document)) {
+  if (!current.timestamp()) {
+    notes.push_back("timestamp.json was lost and has been made anew");
+  } else if (is_signed_by_one_of(timestamp_signers, current.timestamp()->document)) {
     timestamp_version =
-        std::max(timestamp_version, CFS_TRY(next_version(current.timestamp().common.version)));
+        std::max(timestamp_version, CFS_TRY(next_version(current.timestamp()->common.version)));
   }
   CFS_TRY(
       add_snapshot_and_timestamp(files, snapshot_signers, timestamp_signers,

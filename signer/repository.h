@@ -35,7 +35,8 @@ struct Published {
   uint64_t snapshot_version = 0;
   uint64_t timestamp_version = 0;
   UnixTime expires = 0;  ///< the earliest of the four
-  /// Metadata that should have been renewed and could not be, with the reason: a sentence each.
+  /// What a person should know: metadata that should have been renewed and could not be, with the
+  /// reason, and a lost timestamp. A sentence each.
   std::vector<std::string> notes;
 };
 
@@ -48,7 +49,7 @@ struct Published {
 class Repository {
  public:
   /// Makes the repository and publishes it without a release.
-  /// Errors: kExists (has metadata already).
+  /// Errors: kNotFound (a role has no key; nothing has been made); kExists (has metadata already).
   [[nodiscard]] static Result<Published> create(const std::string& path, const KeyDirectory& keys,
                                                 const Lifetimes& lifetimes, UnixTime now);
   /// Removes what a killed cfs-sign has left.

@@ -24,7 +24,8 @@ Result<std::string> kernel_command_line(const std::vector<std::string>& options,
   Result<kernel_cmdline::BootOptions> understood = kernel_cmdline::check_new_command_line(line);
   if (!understood) {
     Error error = std::move(understood).error();
-    if (error.hint.empty()) {
+    // Options that hide the digest say nothing else that is wrong.
+    if (!kernel_cmdline::pinned_digest(line)) {
       error.hint = "'composefs.digest=' comes after these options and must be seen by the kernel";
     }
     return error;

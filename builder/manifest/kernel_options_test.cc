@@ -10,6 +10,7 @@ namespace cfs::builder {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 TEST(KernelOptions, TheDigestComesLast) {
   verity::Digest digest;
@@ -30,6 +31,11 @@ TEST(KernelOptions, WhatHidesTheDigestIsRefused) {
     Result<std::string> line = kernel_command_line({option}, verity::Digest());
     ASSERT_FALSE(line) << option;
     EXPECT_THAT(line.error().hint, HasSubstr("must be seen by the kernel"));
+  }
+  for (const char* option : {"cfs.verify=none", "rootdelay=x", "root=vda", "cfs.verfy=full"}) {
+    Result<std::string> line = kernel_command_line({option}, verity::Digest());
+    ASSERT_FALSE(line) << option;
+    EXPECT_THAT(line.error().hint, Not(HasSubstr("composefs.digest"))) << option;
   }
   EXPECT_FALSE(kernel_command_line({"caf\xc3\xa9"}, verity::Digest()));
   EXPECT_FALSE(kernel_command_line({std::string(kernel_cmdline::kMaxCommandLineBytes, 'x')},

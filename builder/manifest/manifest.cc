@@ -188,7 +188,12 @@ void read_kernel(const YamlValue& value, std::span<const SourceKind> kinds, Mani
   YamlMap map = value.map({"package", "initramfs", "cmdline"});
   Kernel& kernel = manifest.kernel.emplace();
   std::string package;
-  if (map.read("package", package, WordReader{kLowerAndDigits, "+-.=~", 200})) {
+  auto read_package = [](const YamlValue& name) -> Result<std::string> {
+    std::string text = CFS_TRY((WordReader{kLowerAndDigits, "+-.=~", 200}(name)));
+    CFS_TRY(check_package(name, text));
+    return text;
+  };
+  if (map.read("package", package, read_package)) {
     kernel.package = WantedPackage{.name = package, .place = map.find("package")->place()};
   }
   bool has_installer =
@@ -218,11 +223,12 @@ void read_kernel(const YamlValue& value, std::span<const SourceKind> kinds, Mani
     std::string option;
     if (!item.read(option, read_kernel_option)) return;  // the whole line means nothing
     kernel.command_line.push_back(std::move(option));
-  }
-  // Any digest is as long as the image's will be.
-  Result<std::string> line = kernel_command_line(kernel.command_line, verity::Digest());
-  if (!line) {
-    options->report(options->error(line.error().message).with_hint(line.error().hint));
+    // The line that ends here, so that the error is at the option which makes it wrong. Any digest
+    // is as long as the image's will be.
+    Result<std::string> line = kernel_command_line(kernel.command_line, verity::Digest());
+    if (line) continue;
+    item.report(item.error(line.error().message).with_hint(line.error().hint));
+    return;
   }
 }
 

@@ -173,6 +173,15 @@ INSTANTIATE_TEST_SUITE_P(
                 "m.yaml:2:37: image.epoch: expected an integer, found '0x1'", ""},
         BadCase{"NegativeEpoch", "cfs: 1\nimage: {name: n, version: v, epoch: -1}\n",
                 "m.yaml:2:37: image.epoch: -1 is not in the range 0 to 9007199254740991", ""},
+        BadCase{"NullForInteger", "cfs: 1\nimage: {name: n, version: v, epoch: null}\n",
+                "m.yaml:2:37: image.epoch: expected an integer, found nothing", ""},
+        BadCase{"ListForInteger", "cfs: 1\nimage: {name: n, version: v, epoch: [1]}\n",
+                "m.yaml:2:37: image.epoch: expected an integer, found a list", ""},
+        BadCase{"LeadingZero", "cfs: 1\nimage: {name: n, version: v, epoch: 010}\n",
+                "m.yaml:2:37: image.epoch: expected an integer, found '010'", "take it for octal"},
+        BadCase{
+            "ListForBoolean", with_source("  - {id: a, debian: {suite: s, recommends: [true]}}\n"),
+            "m.yaml:4:44: sources[0].debian.recommends: expected true or false, found a list", ""},
         BadCase{"YesIsNoBoolean", with_source("  - {id: a, debian: {suite: s, recommends: yes}}\n"),
                 "m.yaml:4:44: sources[0].debian.recommends: expected true or false, found 'yes'",
                 ""},
@@ -203,6 +212,8 @@ INSTANTIATE_TEST_SUITE_P(
             "m.yaml:4:38: files[0].mode: bad mode '420': without quotes and a leading zero it is "
             "a decimal number to YAML",
             "write '0420' or '0644'"},
+        BadCase{"ModeOfSetUserIdWithoutZero", with("files: [{path: /x, content: y, mode: 4755}]\n"),
+                "m.yaml:4:38: files[0].mode: bad mode '4755': without quotes", "write '4755'"},
         BadCase{"ModeThatIsDecimalOnly", with("files: [{path: /x, content: y, mode: 493}]\n"),
                 "m.yaml:4:38: files[0].mode: bad mode '493': without quotes", "write '0755'"},
         BadCase{"ModeWithoutZero", with("files: [{path: /x, content: y, mode: 755}]\n"),
@@ -253,9 +264,16 @@ INSTANTIATE_TEST_SUITE_P(
                 "printable ASCII",
                 "one option"},
         BadCase{"OptionsTooLong", with("kernel: {cmdline: [" + repeat("x", 1947) + "]}\n"),
-                "m.yaml:4:19: kernel.cmdline: the kernel command line has 2048 bytes, and the "
-                "kernel reads 2047",
-                "'composefs.digest=' comes after"},
+                "m.yaml:4:20: kernel.cmdline[0]: the kernel command line has 2048 bytes, and "
+                "the kernel reads 2047",
+                "shorten or remove options"},
+        BadCase{"OneOptionTooMany", with("kernel: {cmdline: [" + repeat("x", 1945) + ", y, z]}\n"),
+                "m.yaml:4:1967: kernel.cmdline[1]: the kernel command line has 2048 bytes, "
+                "and the kernel reads 2047",
+                "shorten or remove options"},
+        BadCase{"BadDelay", with("kernel: {cmdline: [quiet, rootdelay=soon]}\n"),
+                "m.yaml:4:27: kernel.cmdline[1]: 'rootdelay=soon' is not one of 0 … 86400 seconds",
+                ""},
         BadCase{"OptionsAreForInit", with("kernel: {cmdline: [a, --]}\n"),
                 "m.yaml:4:23: kernel.cmdline[1]: bad kernel option '--': what follows is for init "
                 "and not for the kernel",
@@ -265,7 +283,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "open",
                 "all that follows"},
         BadCase{"RootThatNoDiskHas", with("kernel: {cmdline: ['root=PARTLABEL=\"x\"']}\n"),
-                "m.yaml:4:19: kernel.cmdline: 'root=PARTLABEL=\"x\"' has quotes that the kernel "
+                "m.yaml:4:20: kernel.cmdline[0]: 'root=PARTLABEL=\"x\"' has quotes that the kernel "
                 "leaves in the value",
                 "whole option"},
         BadCase{"UnknownDriverGroup", with("kernel: {initramfs: {drivers: [nvmee]}}\n"),
@@ -275,12 +293,13 @@ INSTANTIATE_TEST_SUITE_P(
                 "appends"},
         BadCase{"ConflictingOptions",
                 with("kernel: {cmdline: [cfs.verify=full, cfs.verify=boot]}\n"),
-                "m.yaml:4:19: kernel.cmdline: 'cfs.verify' has two values: 'full' and 'boot'", ""},
+                "m.yaml:4:37: kernel.cmdline[1]: 'cfs.verify' has two values: 'full' and 'boot'",
+                "give it once"},
         BadCase{"UnknownOptionOfOurs", with("kernel: {cmdline: [quiet, cfs.verfy=full]}\n"),
-                "m.yaml:4:19: kernel.cmdline: the kernel option 'cfs.verfy' means nothing",
+                "m.yaml:4:27: kernel.cmdline[1]: the kernel option 'cfs.verfy' means nothing",
                 "docs/FORMATS.md"},
         BadCase{"UnknownValueOfOurs", with("kernel: {cmdline: [cfs.on_failure=shell]}\n"),
-                "m.yaml:4:19: kernel.cmdline: 'cfs.on_failure=shell' is not one of reboot, "
+                "m.yaml:4:20: kernel.cmdline[0]: 'cfs.on_failure=shell' is not one of reboot, "
                 "poweroff, halt",
                 ""},
         BadCase{"LongName", with("files: [{path: /x/" + repeat("n", 256) + ", content: y}]\n"),
@@ -341,6 +360,20 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"UnknownPass", with("reproducible: {normalize: [machineid]}\n"),
                 "m.yaml:4:28: reproducible.normalize[0]: bad value 'machineid'",
                 "did you mean 'machine-id'?"},
+        BadCase{"RemovalInPackages",
+                with_source("  - {id: a, debian: {suite: s, packages: [dash, bash-]}}\n"),
+                "m.yaml:4:49: sources[0].debian.packages[1]: bad package 'bash-': apt takes a '-' "
+                "at the end for removal",
+                "remove the '-'"},
+        BadCase{"ArchitectureInPackages",
+                with_source("  - {id: a, debian: {suite: s, packages: ['bash:arm64']}}\n"),
+                "m.yaml:4:43: sources[0].debian.packages[0]: bad package 'bash:arm64': packages "
+                "are those of the image's architecture",
+                "write 'bash'"},
+        BadCase{"RemovalOfTheKernel",
+                with_source("  - {id: a, debian: {suite: s}}\nkernel: {package: linux-}\n"),
+                "m.yaml:5:19: kernel.package: bad package 'linux-': apt takes a '-'",
+                "remove the '-'"},
         BadCase{"ShellInPackages",
                 with_source("  - {id: a, debian: {suite: s, packages: ['a;b']}}\n"),
                 "m.yaml:4:43: sources[0].debian.packages[0]: bad value 'a;b'", ""}),

@@ -96,9 +96,10 @@ Result<uint32_t> read_mode(const YamlValue& value) {
   if (is_octal && (value.is_quoted() || text[0] == '0')) return bits;
   Error error = value.error(fmt::format("bad mode '{}'", text));
   uint32_t decimal = 0;
-  if (!value.is_quoted() && text[0] != '0' && parse_number(text, decimal) && decimal <= kMaxMode) {
-    std::string octal = is_octal ? fmt::format("'{:04o}' or '{:04o}'", bits, decimal)
-                                 : fmt::format("'{:04o}'", decimal);
+  bool is_decimal = parse_number(text, decimal) && decimal <= kMaxMode;
+  if (!value.is_quoted() && !text.starts_with('0') && (is_octal || is_decimal)) {
+    std::string octal = is_octal ? fmt::format("'{:04o}'", bits) : "";
+    if (is_decimal) octal += fmt::format("{}'{:04o}'", is_octal ? " or " : "", decimal);
     error.message += ": without quotes and a leading zero it is a decimal number to YAML";
     return std::move(error).with_hint("write " + octal);
   }
@@ -117,6 +118,22 @@ Result<Owner> read_owner(const YamlValue& value) {
   if (is_good) return owner;
   return value.error(fmt::format("bad owner '{}'", text))
       .with_hint("'root:root' or numbers, as in '0:42'");
+}
+
+Result<> check_package(const YamlValue& value, std::string_view text) {
+  const std::string_view name = text.substr(0, text.find_first_of(":=/"));
+  if (text.ends_with('-') || name.ends_with('-')) {
+    return value
+        .error(fmt::format("bad package '{}': apt takes a '-' at the end for removal", text))
+        .with_hint("packages are only added: remove the '-', or the item");
+  }
+  if (name.size() < text.size() && text[name.size()] == ':') {
+    return value
+        .error(
+            fmt::format("bad package '{}': packages are those of the image's architecture", text))
+        .with_hint(fmt::format("write '{}'", name));
+  }
+  return {};
 }
 
 bool has_control_characters(std::string_view text) {

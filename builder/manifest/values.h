@@ -73,6 +73,10 @@ struct HostPathReader {
 /// "UID:GID" in numbers, or root:root.
 [[nodiscard]] Result<Owner> read_owner(const YamlValue& value);
 
+/// For a package as apt-get(8) takes it, NAME, NAME=VERSION or NAME/SUITE: it neither asks for the
+/// removal of one nor names an architecture. Errors: kInvalidInput.
+[[nodiscard]] Result<> check_package(const YamlValue& value, std::string_view text);
+
 /// The longest path that Linux takes: path_resolution(7), less the NUL; symlink targets too.
 inline constexpr size_t kMaxPathBytes = 4095;
 

@@ -194,26 +194,33 @@ Result<YamlValue> YamlValue::parse(const std::string& text, const std::string& f
   }
 }
 
-Result<std::string> YamlValue::string() const {
+Result<std::string> YamlValue::scalar(std::string_view expected) const {
   if (has_tag(node_->yaml)) return error("YAML tags are not supported");
   if (!node_->yaml.IsScalar()) {
-    return error(fmt::format("expected a string, found {}", type_name(node_->yaml)));
+    return error(fmt::format("expected {}, found {}", expected, type_name(node_->yaml)));
   }
   return node_->yaml.Scalar();
 }
+
+Result<std::string> YamlValue::string() const { return scalar("a string"); }
 
 bool YamlValue::is_quoted() const {
   return node_->yaml.IsScalar() && node_->yaml.Tag() == kQuotedTag;
 }
 
 Result<int64_t> YamlValue::integer(int64_t min, int64_t max) const {
-  std::string text = CFS_TRY(string());
+  std::string text = CFS_TRY(scalar("an integer"));
   int64_t value = 0;
   auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
   bool is_integer = failure == std::errc() && end == text.data() + text.size();
   if (!is_integer || is_quoted()) {
     return error(fmt::format("expected an integer, found '{}'", text))
         .with_hint(is_integer ? "remove the quotes" : "");
+  }
+  const std::string_view digits = std::string_view(text).substr(text[0] == '-' ? 1 : 0);
+  if (digits.size() > 1 && digits[0] == '0') {
+    return error(fmt::format("expected an integer, found '{}'", text))
+        .with_hint("without leading zeros: some readers of YAML take it for octal, others do not");
   }
   if (value < min || value > max) {
     return error(fmt::format("{} is not in the range {} to {}", value, min, max));
@@ -222,7 +229,7 @@ Result<int64_t> YamlValue::integer(int64_t min, int64_t max) const {
 }
 
 Result<bool> YamlValue::boolean() const {
-  std::string text = CFS_TRY(string());
+  std::string text = CFS_TRY(scalar("true or false"));
   bool is_boolean = text == "true" || text == "false";
   if (is_boolean && !is_quoted()) return text == "true";
   return error(fmt::format("expected true or false, found '{}'", text))

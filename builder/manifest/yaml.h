@@ -36,7 +36,7 @@ class YamlValue {
   [[nodiscard]] Result<std::string> string() const;
   /// Returns true if the value is a scalar in quotes.
   [[nodiscard]] bool is_quoted() const;
-  /// A decimal integer in [min, max], unquoted.
+  /// A decimal integer in [min, max], unquoted, without leading zeros.
   [[nodiscard]] Result<int64_t> integer(int64_t min, int64_t max) const;
   /// `true` or `false`, nothing else, unquoted.
   [[nodiscard]] Result<bool> boolean() const;
@@ -79,6 +79,8 @@ class YamlValue {
   struct Document;
   struct Node;
   YamlValue(std::shared_ptr<const Node> node, std::string path);
+  /// As string(); the error says that `expected` is expected.
+  [[nodiscard]] Result<std::string> scalar(std::string_view expected) const;
   std::shared_ptr<const Node> node_;
   std::string path_;
 };

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "lib/base/io.h"
+#include "lib/base/nearest_word.h"
 #include "lib/base/subprocess.h"
 
 namespace cfs::builder {
@@ -251,11 +252,16 @@ Result<std::vector<std::string>> host_sources(const AptHost& host, const std::st
     lines.push_back(std::move(line));
   }
   if (!has_suite) {
+    std::vector<std::string_view> suites;
+    for (const AptSource& source : all) suites.push_back(source.suite);
+    const std::string near = did_you_mean(suite, suites);
     return make_error(ErrorCode::kNotFound,
                       fmt::format("apt on this machine has no source for '{}' with one of the "
                                   "components {}",
                                   suite, fmt::join(components, ", ")))
-        .with_hint(fmt::format("add one to {} or {}", host.source_list, host.source_parts));
+        .with_hint(fmt::format("{}{} or {}",
+                               near.empty() ? "add one to " : near + " else add one to ",
+                               host.source_list, host.source_parts));
   }
   return lines;
 }

@@ -109,6 +109,8 @@ TEST(AptSources, TheHostsOwnForASuite) {
   Error missing = host_sources(host, "sid", {"main"}).error();
   EXPECT_EQ(missing.code, ErrorCode::kNotFound);
   EXPECT_THAT(missing.hint, HasSubstr(bench.path("list")));
+  EXPECT_THAT(host_sources(host, "bokworm", {"main"}).error().hint,
+              HasSubstr("did you mean 'bookworm'? else add one to " + bench.path("list")));
 }
 
 TEST(AptSources, ThisMachineCanBeAsked) {

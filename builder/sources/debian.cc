@@ -43,13 +43,16 @@ Result<std::string> read_exclude_pattern(const YamlValue& value) {
 Result<WantedPackage> read_package(const YamlValue& value) {
   WantedPackage package;
   package.name = CFS_TRY((WordReader{kLettersAndDigits, "+-.:_~=/", 200}(value)));
+  CFS_TRY(check_package(value, package.name));
   package.place = value.place();
   return package;
 }
 
 DebianSource read_debian(const YamlMap& map) {
   DebianSource source;
-  map.require("suite", source.suite, WordReader{kLowerAndDigits, "-.", 64});
+  if (map.require("suite", source.suite, WordReader{kLowerAndDigits, "-.", 64})) {
+    source.suite_place = map.find("suite")->place();
+  }
   source.components = {"main"};
   map.read_list("components", source.components, WordReader{kLettersAndDigits, "-/", 200});
   if (auto components = map.find("components")) components->refuse_empty_list();
@@ -135,7 +138,14 @@ class Debian : public Source {
     AptHost host = CFS_TRY(query_apt_host());
     std::vector<std::string> mirrors = settings_.mirrors;
     if (mirrors.empty()) {
-      mirrors = CFS_TRY(host_sources(host, settings_.suite, settings_.components));
+      Result<std::vector<std::string>> own =
+          host_sources(host, settings_.suite, settings_.components);
+      if (!own) {
+        Error error = std::move(own).error();
+        if (error.code == ErrorCode::kNotFound) error.message.insert(0, settings_.suite_place);
+        return error;
+      }
+      mirrors = std::move(*own);
     }
     std::string transcript;
     Result<> packages_exist = check_packages(
@@ -180,9 +190,15 @@ class Debian : public Source {
     std::vector<std::string> names;
     for (const WantedPackage& package : settings_.packages) names.push_back(package.name);
     std::vector<MissingPackage> missing = CFS_TRY(lists->missing(names, transcript));
+    const bool has_plus = std::any_of(names.begin(), names.end(),
+                                      [](const auto& name) { return name.ends_with('+'); });
+    if (missing.empty() && !has_plus) return {};
+    const std::vector<std::string> known = CFS_TRY(lists->names());
+    for (MissingPackage& package : packages_with_a_plus(names, known)) {
+      missing.push_back(std::move(package));
+    }
     if (missing.empty()) return {};
-    return missing_packages_error(settings_.suite, settings_.packages, missing,
-                                  CFS_TRY(lists->names()));
+    return missing_packages_error(settings_.suite, settings_.packages, missing, known);
   }
 
   Result<> read_archive(Subprocess& child, const SourceContext& context, Rootfs& rootfs) const {
@@ -235,6 +251,19 @@ Command mmdebstrap_command(const DebianSource& source, const SourceContext& cont
   command.environment = {fmt::format("SOURCE_DATE_EPOCH={}", context.source_date_epoch)};
   command.working_directory = "/";
   return command;
+}
+
+std::vector<MissingPackage> packages_with_a_plus(const std::vector<std::string>& wanted,
+                                                 const std::vector<std::string>& names) {
+  std::vector<MissingPackage> missing;
+  for (const std::string& name : wanted) {
+    if (!name.ends_with('+') || name.find_first_of("=/") != std::string::npos) continue;
+    if (std::binary_search(names.begin(), names.end(), name)) continue;  // g++
+    // apt has said so itself if there is none without the '+' either.
+    if (!std::binary_search(names.begin(), names.end(), name.substr(0, name.size() - 1))) continue;
+    missing.push_back({.name = name, .reason = "does not exist"});
+  }
+  return missing;
 }
 
 Error missing_packages_error(const std::string& suite, const std::vector<WantedPackage>& wanted,

@@ -25,6 +25,7 @@ struct DebianSource {
   std::vector<WantedPackage> packages;
   bool recommends = false;
   std::vector<std::string> dpkg_exclude;  ///< dpkg path-exclude patterns
+  std::string suite_place;                ///< YamlValue::place(), for errors found later
 };
 
 /// The mmdebstrap command that writes the root file system of `source` as a tar to its standard
@@ -32,6 +33,11 @@ struct DebianSource {
 [[nodiscard]] Command mmdebstrap_command(const DebianSource& source, const SourceContext& context,
                                          const std::vector<std::string>& mirrors,
                                          const std::vector<std::string>& apt_options);
+
+/// Those of `wanted` that apt finds only because it takes a '+' at the end for "install it", which
+/// mmdebstrap does not: `bash+`. `names`: of all packages, sorted.
+[[nodiscard]] std::vector<MissingPackage> packages_with_a_plus(
+    const std::vector<std::string>& wanted, const std::vector<std::string>& names);
 
 /// One error for all `missing` packages of those that are `wanted`, each with its place in the
 /// manifest and the name out of `names` that was probably meant.

@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "builder/manifest/manifest.h"
+#include "builder/sources/source.h"
+
 namespace cfs::builder {
 namespace {
 
@@ -17,7 +20,8 @@ TEST(Debian, CommandHasNoShellAndNoSurprises) {
                       .variant = "essential",
                       .packages = {{"dbus", ""}, {"udev", ""}, {"linux", ""}},
                       .recommends = false,
-                      .dpkg_exclude = {"/usr/share/man/*"}};
+                      .dpkg_exclude = {"/usr/share/man/*"},
+                      .suite_place = {}};
   SourceContext context;
   context.arch = "amd64";
   context.source_date_epoch = 5;
@@ -32,6 +36,26 @@ TEST(Debian, CommandHasNoShellAndNoSurprises) {
               ElementsAre("bookworm", "-", "deb http://m bookworm main"));
   EXPECT_THAT(command.environment, ElementsAre("SOURCE_DATE_EPOCH=5"));
   EXPECT_EQ(command.working_directory, "/");
+}
+
+TEST(Debian, APlusAtTheEndIsPartOfTheName) {
+  std::vector<MissingPackage> missing =
+      packages_with_a_plus({"bash", "bash+", "g++", "none+", "bash=1.0+"}, {"bash", "dash", "g++"});
+  ASSERT_EQ(missing.size(), 1U);
+  EXPECT_EQ(missing[0].name, "bash+");
+}
+
+TEST(Debian, ASuiteThatTheHostLacksIsNamedWithItsPlace) {
+  Result<Manifest> manifest = parse_manifest(
+      "cfs: 1\nimage: {name: n, version: v, epoch: 1}\n"
+      "sources: [{id: a, debian: {suite: no-such-suite}}]\n",
+      "m.yaml", "/", source_kinds());
+  ASSERT_TRUE(manifest) << manifest.error().describe();
+  Result<> prepared = manifest->sources[0].source->prepare(SourceContext());
+  ASSERT_FALSE(prepared);
+  EXPECT_THAT(prepared.error().message,
+              testing::StartsWith("m.yaml:3:35: sources[0].debian.suite: apt on this machine has "
+                                  "no source for 'no-such-suite'"));
 }
 
 TEST(Debian, MissingPackagesAreNamedWithTheirPlaceAndWhatIsNear) {

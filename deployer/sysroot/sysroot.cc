@@ -77,7 +77,7 @@ Result<Origin> read_origin(const Directory& cfs) {
                       "origin.json has a schema that this version does not know");
   }
   json::Reader url = CFS_TRY(reader.member("url"));
-  Result<net::Url> parsed = net::Url::parse(CFS_TRY(url.text(4096)));
+  Result<net::Url> parsed = net::Url::parse(CFS_TRY(url.text(net::Url::kMaxBytes)));
   if (!parsed) return url.refuse("is not a URL: " + parsed.error().describe());
   json::Reader name = CFS_TRY(reader.member("name"));
   json::Reader channel = CFS_TRY(reader.member("channel"));

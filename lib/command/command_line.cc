@@ -70,11 +70,47 @@ std::optional<Error> unknown_option(const CLI::App& app,
   for (const std::string& argument : arguments) {
     if (argument == "--") break;
     std::string name = argument.substr(0, argument.find('='));
-    if (!name.starts_with("--")) continue;
+    if (!name.starts_with("--")) {
+      // "-1" may be a number.
+      if (name.size() < 2 || name[0] != '-' || (name[1] >= '0' && name[1] <= '9')) continue;
+      name.resize(2);  // "-oFILE"
+      if (app.get_option_no_throw(name) != nullptr) continue;
+      return usage(app, "unknown option '" + name + "'");
+    }
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     return usage(app, "unknown option '" + name + "'", near(name, known));
   }
   return std::nullopt;
+}
+
+/// Lets every option of `app` and of its commands refuse an empty value. No option of ours means
+/// anything with one: it is what a shell makes of a variable that is not set, and a path would be
+/// the root or the current directory.
+void refuse_empty_values(CLI::App& app) {
+  for (CLI::Option* option : app.get_options([](CLI::Option*) { return true; })) {
+    if (option->get_items_expected_max() == 0) continue;  // a flag
+    // Before the option's other checks, which would say less.
+    option->transform([](std::string value) {
+      if (value.empty()) throw CLI::ValidationError("the value is empty");
+      return value;
+    });
+  }
+  for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) {
+    refuse_empty_values(*command);
+  }
+}
+
+/// As refuse_empty_values(), for `--name=`: CLI11 takes the next word for the value.
+Result<> refuse_empty_assignments(const CLI::App& app, const std::vector<std::string>& arguments) {
+  const std::vector<std::string> known = long_options_of(app);
+  for (const std::string& argument : arguments) {
+    if (argument == "--") break;
+    if (!argument.ends_with('=')) continue;
+    const std::string name = argument.substr(0, argument.size() - 1);
+    if (std::find(known.begin(), known.end(), name) == known.end()) continue;
+    return usage(app, name + ": the value is empty");
+  }
+  return {};
 }
 
 }  // namespace
@@ -84,6 +120,8 @@ Result<Parsed> parse(CLI::App& app, const std::vector<std::string>& arguments, c
   app.add_flag("--version")->description("Print the version and exit");
   const CLI::App* innermost = &app;
   CFS_TRY(find_command(app, arguments, innermost));
+  CFS_TRY(refuse_empty_assignments(*innermost, arguments));
+  refuse_empty_values(app);
   try {
     // CLI11 takes them from the end.
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));

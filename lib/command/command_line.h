@@ -19,6 +19,8 @@ enum class Parsed {
 /// Parses `arguments`, without the program's name, into what `app` was made with. `app` has the
 /// program's name and, if it has commands, requires one (CLI::App::require_subcommand).
 ///
+/// An empty value is refused for every option and argument, so that a path that is given is one.
+///
 /// Help is a result and goes to `io`; it is that of the innermost command named, and begins with
 /// its usage with all words: "Usage: cfs-sign release add [OPTIONS] …".
 /// Errors: kUsage; the message says which word is wrong, the hint which one is near and how to get

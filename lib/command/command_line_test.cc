@@ -14,6 +14,7 @@ struct Tool {
     app.require_subcommand(1);
     CLI::App* update = app.add_subcommand("update", "Fetch.");
     update->add_option("--url", url, "Where")->required();
+    update->add_option("-o,--output", output, "What to make");
     update->add_flag("--check", check, "Only look");
     CLI::App* release = app.add_subcommand("release", "Work on releases.");
     release->require_subcommand(1);
@@ -26,6 +27,7 @@ struct Tool {
   CLI::App app{"A tool.", "tool"};
   CapturedIo io;
   std::string url;
+  std::string output = "default";
   std::string repository;
   bool check = false;
 };
@@ -71,6 +73,10 @@ TEST(CommandLine, AnUnknownOptionSaysWhichAndWhatIsNear) {
                "did you mean '--url'? see 'tool update --help'");
   expect_usage({"update", "--ulr", "y"}, "unknown option '--ulr'",
                "did you mean '--url'? see 'tool update --help'");
+  expect_usage({"-V"}, "unknown option '-V'", "see 'tool --help'");
+  expect_usage({"update", "-V"}, "unknown option '-V'", "see 'tool update --help'");
+  expect_usage({"update", "--url", "x", "-oout", "-xy"}, "unknown option '-x'",
+               "see 'tool update --help'");
   expect_usage({"update", "--url", "x", "more"}, "unexpected argument 'more'",
                "see 'tool update --help'");
 }
@@ -78,6 +84,26 @@ TEST(CommandLine, AnUnknownOptionSaysWhichAndWhatIsNear) {
 TEST(CommandLine, OtherMistakesNameTheCommandsHelp) {
   expect_usage({"update"}, "--url is required", "see 'tool update --help'");
   expect_usage({"release", "add"}, "REPO is required", "see 'tool release add --help'");
+}
+
+// An unset variable of a script: "--keys $KEYS" in quotes.
+TEST(CommandLine, AnEmptyValueIsRefusedAndNamesTheOption) {
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"update", "--url", ""},
+                                                    {"update", "--url="},
+                                                    {"update", "--url=", "x"},
+                                                    {"update", "--check", "--url", ""}}) {
+    expect_usage(arguments, "--url: the value is empty", "see 'tool update --help'");
+  }
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"update", "--url", "x", "-o", ""},
+        {"update", "-o", "", "--url", "x"},
+        {"update", "--url", "x", "--output="}}) {
+    expect_usage(arguments, "--output: the value is empty", "see 'tool update --help'");
+  }
+  expect_usage({"release", "add", ""}, "REPO: the value is empty", "see 'tool release add --help'");
+  Tool tool;  // what is not given stays
+  EXPECT_TRUE(tool.run({"update", "--url", "x"}));
+  EXPECT_EQ(tool.output, "default");
 }
 
 TEST(CommandLine, HelpIsAResultAndHasAllWordsOfTheCommand) {

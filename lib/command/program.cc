@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <exception>
+
 #include "lib/base/interrupt.h"
 #include "lib/base/report.h"
 #include "lib/command/version.h"
@@ -33,7 +35,15 @@ int run_program(std::string_view name, const CommandFunction& command, int argc,
     CFS_TRY(print(io, std::string(name) + " " + kVersion + "\n"));
     return 0;
   };
-  Result<int> status = run();
+  auto run_all = [&]() -> Result<int> {
+    // Ours are values, not exceptions; what is thrown all the same is reported like them.
+    try {
+      return run();
+    } catch (const std::exception& exception) {
+      return make_error(ErrorCode::kInternal, std::string("exception: ") + exception.what());
+    }
+  };
+  Result<int> status = run_all();
   return status ? *status : report_error(name, status.error());
 }
 

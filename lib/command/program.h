@@ -17,7 +17,7 @@ using CommandFunction =
     std::function<Result<int>(const std::vector<std::string>& arguments, const Io& io)>;
 
 /// What `main` does, in every program: signals, `--version`, the command, and one report of its
-/// error. Returns the exit status (docs/ERRORS.md).
+/// error, also of one that was thrown. Returns the exit status (docs/ERRORS.md).
 int run_program(std::string_view name, const CommandFunction& command, int argc, char** argv);
 
 }  // namespace cfs

@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <initializer_list>
 #include <optional>
+
+#include "lib/base/relative_path.h"
 
 namespace cfs::kernel_cmdline {
 namespace {
@@ -64,6 +67,49 @@ std::vector<std::string> unknown_options(const CommandLine& command_line) {
   return unknown;
 }
 
+// Nothing looks in a PATH for it.
+Result<> check_init(const std::string& path) {
+  if (path.starts_with('/') && !path.ends_with('/')) return {};
+  return make_error(ErrorCode::kInvalidInput, "'init=" + path + "' is not the path of a program")
+      .with_hint("an absolute path, as in init=/sbin/init");
+}
+
+bool is_hex(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+  });
+}
+
+// Groups of hex digits with '-' between them.
+bool has_groups(std::string_view text, std::initializer_list<size_t> sizes) {
+  bool is_first = true;
+  for (size_t size : sizes) {
+    if (!is_first) {
+      if (!text.starts_with('-')) return false;
+      text.remove_prefix(1);
+    }
+    is_first = false;
+    if (text.size() < size || !is_hex(text.substr(0, size))) return false;
+    text.remove_prefix(size);
+  }
+  return text.empty();
+}
+
+bool is_uuid(std::string_view text) { return has_groups(text, {8, 4, 4, 4, 12}); }
+bool is_mbr_partition_id(std::string_view text) { return has_groups(text, {8, 2}); }
+
+// A GPT has room for 36 UTF-16 units.
+constexpr size_t kMaxPartLabelUnits = 36;
+
+size_t utf16_units(std::string_view text) {
+  size_t units = 0;
+  for (char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte & 0xc0) != 0x80) units += byte >= 0xf0 ? 2 : 1;
+  }
+  return units;
+}
+
 std::string lower_case(std::string text) {
   for (char& c : text) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
@@ -91,6 +137,7 @@ Result<BootOptions> parse_boot_options(const CommandLine& command_line) {
   options.unknown = unknown_options(command_line);
   options.root = command_line.last("root").value_or(options.root);
   options.init = command_line.last("init").value_or(options.init);
+  CFS_TRY(check_init(options.init));
   if (std::optional<std::string> delay = command_line.last("rootdelay")) {
     unsigned seconds = 0;
     auto [end, failure] = std::from_chars(delay->data(), delay->data() + delay->size(), seconds);
@@ -107,7 +154,8 @@ Result<BootOptions> check_new_command_line(std::string_view text) {
   if (text.size() > kMaxCommandLineBytes) {
     return make_error(ErrorCode::kInvalidInput,
                       "the kernel command line has " + std::to_string(text.size()) +
-                          " bytes, and the kernel reads " + std::to_string(kMaxCommandLineBytes));
+                          " bytes, and the kernel reads " + std::to_string(kMaxCommandLineBytes))
+        .with_hint("shorten or remove options");
   }
   BootOptions options = CFS_TRY(parse_boot_options(CommandLine::parse(text)));
   CFS_TRY(parse_root_spec(options.root));
@@ -135,9 +183,18 @@ Result<RootSpec> parse_root_spec(const std::string& text) {
   }
   if (text == "/dev/nfs" || text == "/dev/cifs") {
     return make_error(ErrorCode::kInvalidInput,
-                      "'root=" + text + "' stands for a network file system, not for a disk");
+                      "'root=" + text + "' stands for a network file system, not for a disk")
+        .with_hint(
+            "the kernel command line names the root by LABEL=, UUID=, PARTLABEL=, PARTUUID= "
+            "or the path of a device");
   }
-  if (text.substr(0, 5) == "/dev/") return RootSpec{Kind::kPath, text};
+  auto refuse = [&](const char* why, const char* hint) {
+    return make_error(ErrorCode::kInvalidInput, "'root=" + text + "' " + why).with_hint(hint);
+  };
+  if (text.starts_with("/dev/")) {
+    if (is_plain_path(std::string_view(text).substr(5))) return RootSpec{Kind::kPath, text};
+    return refuse("is not the path of a device", "as in root=/dev/vda2, without '.' and '..'");
+  }
   for (auto [prefix, kind] : {std::pair<std::string_view, Kind>{"LABEL=", Kind::kLabel},
                               {"UUID=", Kind::kUuid},
                               {"PARTLABEL=", Kind::kPartLabel},
@@ -145,6 +202,17 @@ Result<RootSpec> parse_root_spec(const std::string& text) {
     if (text.substr(0, prefix.size()) == prefix && text.size() > prefix.size()) {
       std::string value = text.substr(prefix.size());
       bool is_id = kind == Kind::kUuid || kind == Kind::kPartUuid;
+      if (kind == Kind::kUuid && !is_uuid(value)) {
+        return refuse("is not the UUID of an ext4 or btrfs file system",
+                      "8-4-4-4-12 hex digits, as blkid(8) prints it");
+      }
+      if (kind == Kind::kPartUuid && !is_uuid(value) && !is_mbr_partition_id(value)) {
+        return refuse("is not the UUID of a partition",
+                      "8-4-4-4-12 hex digits (GPT) or 8-2 (MBR), as blkid(8) prints it");
+      }
+      if (kind == Kind::kPartLabel && utf16_units(value) > kMaxPartLabelUnits) {
+        return refuse("has a label that no partition can have", "36 characters at most");
+      }
       return RootSpec{kind, is_id ? lower_case(std::move(value)) : std::move(value)};
     }
   }

@@ -39,7 +39,7 @@ struct BootOptions {
 };
 
 /// What the boot obeys. kInvalidInput: the pinned digest is missing or malformed, an option of ours
-/// has two different values or an unknown one.
+/// has two different values or an unknown one, `init=` is not an absolute path.
 [[nodiscard]] Result<BootOptions> parse_boot_options(const CommandLine& command_line);
 
 /// As parse_boot_options(), for those who write a command line into something new (cfs-build,
@@ -60,7 +60,8 @@ struct RootSpec {
 };
 
 /// kInvalidInput unless LABEL=, UUID=, PARTLABEL=, PARTUUID= or /dev/…, and a name that a device
-/// can have: `root=LABEL="x"`, of which the kernel leaves the quotes in the value, names none, nor
+/// can have: a UUID has the form of one, a partition's label 36 characters at most, a path no "."
+/// and "..". `root=LABEL="x"`, of which the kernel leaves the quotes in the value, names none, nor
 /// do the kernel's words for network file systems.
 [[nodiscard]] Result<RootSpec> parse_root_spec(const std::string& text);
 

@@ -42,13 +42,26 @@ TEST(BootOptionsTest, Everything) {
 }
 
 TEST(BootOptionsTest, RefusesWhatCouldLoosenThePolicy) {
-  for (const std::string& text :
-       {std::string("quiet"), std::string("composefs.digest="), std::string("composefs.digest"),
-        "composefs.digest=?" + kHex, kPin + "composefs.digest=" + std::string(64, '8'),
-        kPin + "composefs.digest=", kPin + "cfs.verify=none",
-        kPin + "cfs.verify=boot cfs.verify=full", kPin + "cfs.on_failure=shell",
-        kPin + "rootdelay=-1", kPin + "cfs.var=open", kPin + "cfs.var=plain cfs.var=restricted",
-        kPin + "rootdelay=1x"}) {
+  for (const std::string& text : {std::string("quiet"),
+                                  std::string("composefs.digest="),
+                                  std::string("composefs.digest"),
+                                  "composefs.digest=?" + kHex,
+                                  kPin + "composefs.digest=" + std::string(64, '8'),
+                                  kPin + "composefs.digest=",
+                                  kPin + "cfs.verify=none",
+                                  kPin + "cfs.verify=boot cfs.verify=full",
+                                  kPin + "cfs.on_failure=shell",
+                                  kPin + "rootdelay=-1",
+                                  kPin + "cfs.var=open",
+                                  kPin + "cfs.var=plain cfs.var=restricted",
+                                  kPin + "rootdelay=1x",
+                                  kPin + "init=",
+                                  kPin + "init",
+                                  kPin + "init=init",
+                                  kPin + "init=sh",
+                                  kPin + "init=/",
+                                  kPin + "init=/sbin/init init=../sbin/init",
+                                  kPin + "init=/sbin/"}) {
     Result<BootOptions> options = options_of(text);
     ASSERT_FALSE(options) << text;
     EXPECT_EQ(options.error().code, ErrorCode::kInvalidInput) << text;
@@ -104,13 +117,43 @@ TEST(RootSpecTest, Kinds) {
   };
   check("/dev/vda2", Kind::kPath, "/dev/vda2");
   check("LABEL=Cfs", Kind::kLabel, "Cfs");
-  check("UUID=AB-cd", Kind::kUuid, "ab-cd");
+  check("/dev/disk/by-id/x", Kind::kPath, "/dev/disk/by-id/x");
+  check("UUID=0001020A-0405-0607-0809-0a0b0c0d0E0F", Kind::kUuid,
+        "0001020a-0405-0607-0809-0a0b0c0d0e0f");
   check("PARTLABEL=cfs", Kind::kPartLabel, "cfs");
-  check("PARTUUID=AB", Kind::kPartUuid, "ab");
-  for (const char* bad : {"", "vda", "LABEL=", "8:1", "ZFS=x", "label=x", "PARTLABEL=\"x\"",
-                          "LABEL=a\"b", "\"LABEL=x\"", "/dev/nfs", "/dev/cifs"}) {
+  const std::string longest = std::string(34, 'x') + "\xf0\x9f\x98\x80";
+  check("PARTLABEL=" + longest, Kind::kPartLabel, longest);
+  check("PARTUUID=0001020A-0405-0607-0809-0a0b0c0d0e0f", Kind::kPartUuid,
+        "0001020a-0405-0607-0809-0a0b0c0d0e0f");
+  check("PARTUUID=1234ABCD-02", Kind::kPartUuid, "1234abcd-02");
+  for (const char* bad : {"",
+                          "vda",
+                          "LABEL=",
+                          "8:1",
+                          "ZFS=x",
+                          "label=x",
+                          "PARTLABEL=\"x\"",
+                          "LABEL=a\"b",
+                          "\"LABEL=x\"",
+                          "/dev/nfs",
+                          "/dev/cifs",
+                          "/dev/",
+                          "/dev//vda",
+                          "/dev/../etc",
+                          "/dev/./vda",
+                          "/dev/vda/",
+                          "UUID=xyz",
+                          "UUID=ab-cd",
+                          "UUID=00010203-0405-0607-0809-0a0b0c0d0e0",
+                          "UUID=1234abcd-02",
+                          "UUID=00010203-0405-0607-0809-0a0b0c0d0e0f0",
+                          "UUID=0001020304050607-0809-0a0b0c0d0e0f-",
+                          "PARTUUID=AB",
+                          "PARTUUID=1234abcd-2",
+                          "PARTUUID=1234abcd02"}) {
     EXPECT_FALSE(parse_root_spec(bad)) << bad;
   }
+  EXPECT_FALSE(parse_root_spec("PARTLABEL=" + std::string(37, 'x')));
 }
 
 }  // namespace

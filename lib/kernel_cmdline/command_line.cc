@@ -115,7 +115,8 @@ Result<std::optional<std::string>> CommandLine::only(std::string_view name) cons
     if (!same_name(option.name, name)) continue;
     if (found && *found != option.value) {
       return make_error(ErrorCode::kInvalidInput, "'" + std::string(name) + "' has two values: '" +
-                                                      *found + "' and '" + option.value + "'");
+                                                      *found + "' and '" + option.value + "'")
+          .with_hint("give it once");
     }
     found = option.value;
   }

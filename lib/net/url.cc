@@ -49,6 +49,12 @@ Result<Url> Url::parse(std::string_view text) {
     return make_error(ErrorCode::kInvalidInput,
                       "'" + without_secrets(text) + "' " + std::string(why));
   };
+  auto refuse_length = [](size_t bytes) {
+    return make_error(ErrorCode::kInvalidInput, "a URL of " + std::to_string(bytes) +
+                                                    " bytes: at most " + std::to_string(kMaxBytes) +
+                                                    " are allowed");
+  };
+  if (text.size() > kMaxBytes) return refuse_length(text.size());
   Url url;
   size_t prefix_bytes = 0;
   constexpr std::pair<std::string_view, Scheme> kSchemes[] = {
@@ -87,6 +93,10 @@ Result<Url> Url::parse(std::string_view text) {
     url.file_path_ = std::move(*path);
     return url;
   }
+  const std::string_view host = authority.substr(authority.rfind('@') + 1);
+  if (std::any_of(host.begin(), host.end(), [](char c) { return (c & 0x80) != 0; })) {
+    return refuse("has a host that is not ASCII: write it as DNS knows it, xn--…");
+  }
   const std::string whole(text);
   if (authority.empty() || authority.ends_with('@') ||
       curl_url_set(handle.get(), CURLUPART_URL, whole.c_str(), 0) != CURLUE_OK ||
@@ -98,6 +108,7 @@ Result<Url> Url::parse(std::string_view text) {
   curl_url_set(handle.get(), CURLUPART_PASSWORD, nullptr, 0);
   std::optional<std::string> shown = part_of(handle, CURLUPART_URL);
   if (!normal || !shown) return refuse("is not a URL with a host");
+  if (normal->size() > kMaxBytes) return refuse_length(normal->size());
   url.text_ = std::move(*normal);
   url.shown_ = std::move(*shown);
   return url;

@@ -14,9 +14,11 @@ class Url {
  public:
   enum class Scheme { kHttp, kHttps, kFile };
 
-  /// `http://` and `https://` (in any case) with a host, a path and perhaps a user name and a
-  /// password; `file:///path` and `file://localhost/path`. No query, no fragment, no blanks or
-  /// control characters: a repository's files are named by paths alone.
+  static constexpr size_t kMaxBytes = 4096;
+
+  /// `http://` and `https://` (in any case) with a host in ASCII, a path and perhaps a user name
+  /// and a password; `file:///path` and `file://localhost/path`. No query, no fragment, no blanks
+  /// or control characters: a repository's files are named by paths alone. At most kMaxBytes.
   /// Errors: kInvalidInput, in words that do not repeat a password. Spec: RFC 3986; RFC 8089.
   [[nodiscard]] static Result<Url> parse(std::string_view text);
 

@@ -70,10 +70,22 @@ TEST(Url, WhatIsNotAnAddressOfARepositoryIsRefused) {
                           "file://user@localhost/srv",
                           "file:///srv?x",
                           "file:///srv%00os",
+                          "http://m\xc3\xbcnchen.invalid",
+                          "https://m\xc3\xbc@m\xc3\xbcnchen.invalid/os",
                           "httpsx://example.org"}) {
     Result<Url> url = Url::parse(bad);
     ASSERT_FALSE(url) << bad;
     EXPECT_EQ(url.error().code, ErrorCode::kInvalidInput) << bad;
+  }
+}
+
+TEST(Url, HasALimitedLength) {
+  for (const std::string start : {"http://example.org/", "file:///srv/"}) {
+    std::string longest = start + std::string(Url::kMaxBytes - start.size(), 'x');
+    EXPECT_TRUE(Url::parse(longest)) << start;
+    Result<Url> refused = Url::parse(longest + "x");
+    ASSERT_FALSE(refused) << start;
+    EXPECT_EQ(refused.error().message, "a URL of 4097 bytes: at most 4096 are allowed");
   }
 }
 

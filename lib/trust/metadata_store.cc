@@ -30,11 +30,15 @@ Result<std::optional<Unverified<std::string>>> MetadataDirectory::load(std::stri
 }
 
 Result<> MetadataDirectory::save(std::string_view name, std::string_view content) {
-  return write_file_atomically(directory_.get(), std::string(name), as_bytes(content));
+  const std::string path(name);
+  // Nothing can be renamed over a directory, and one here is damage like any other.
+  Result<struct stat> there = stat_at(directory_.get(), path, AT_SYMLINK_NOFOLLOW);
+  if (there && S_ISDIR(there->st_mode)) CFS_TRY(remove_tree(directory_.get(), path));
+  return write_file_atomically(directory_.get(), path, as_bytes(content));
 }
 
 Result<> MetadataDirectory::remove(std::string_view name) {
-  CFS_TRY(remove_file(directory_.get(), std::string(name)));
+  CFS_TRY(remove_tree(directory_.get(), std::string(name)));
   return fsync_directory(directory_.get(), ".");
 }
 

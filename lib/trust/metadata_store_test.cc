@@ -36,5 +36,18 @@ TEST(MetadataDirectoryTest, RefusesWhatIsNoFile) {
   EXPECT_EQ(store.load("snapshot.json", 100).error().code, ErrorCode::kCorrupt);
 }
 
+TEST(MetadataDirectoryTest, WhatIsNoFileIsReplacedAndRemoved) {
+  TemporaryDirectory temporary = *TemporaryDirectory::create();
+  MetadataDirectory store = *MetadataDirectory::open(AT_FDCWD, temporary.path());
+  for (const char* name : {"root.json", "timestamp.json"}) {
+    ASSERT_TRUE(make_directories(AT_FDCWD, temporary.path() + "/" + name + "/full/of"));
+  }
+  Result<> saved = store.save("root.json", "one");
+  ASSERT_TRUE(saved) << saved.error().describe();
+  EXPECT_EQ((*store.load("root.json", 3))->untrusted(), "one");
+  EXPECT_TRUE(store.remove("timestamp.json"));
+  EXPECT_EQ(*list_directory(AT_FDCWD, temporary.path()), std::vector<std::string>{"root.json"});
+}
+
 }  // namespace
 }  // namespace cfs::trust

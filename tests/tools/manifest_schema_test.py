@@ -44,6 +44,8 @@ MISTAKES = [
     (["sources"], []),
     (["sources", 0, "debian", "variant"], "essentail"),
     (["sources", 0, "debian", "mirrors"], ["http://x/"]),
+    (["sources", 0, "debian", "packages"], ["bash-"]),
+    (["sources", 0, "debian", "packages"], ["bash:arm64"]),
     (["sources", 0, "tar"], {"path": "x"}),
     (["sources", 1, "tar"], None),
     (["sources", 1, "tar", "into"], "usr"),
