@@ -93,12 +93,13 @@ TEST_F(InstallTest, InstallFindsWhatCannotWorkBeforeItFetches) {
   expect_exit(install(path("dangling")), 1, "is not a regular file");
   expect_exit(install(path("esp")), 1, "is a directory");
   expect_exit(install(path("new/")), 1, "names no file");
-  expect_exit(install(""), 1, "names no file");
+  expect_exit(install(""), 2, "--disk: the value is empty");
+  expect_exit(install(path("new"), ""), 2, "--free: the value is empty");
   expect_exit(install(path(std::string(256, 'x'))), 1, "too long");
   expect_exit(install(path("missing/disk")), 1, "missing");
   expect_exit(install("/proc/disk"), 1, "/proc");
   expect_exit(install("/dev/null"), 1, "is not a regular file");
-  for (const char* bad : {"-1", "-1GB", "1.5G", "", "G", "1X", "1iB", "2TiB", "1048577M", "0x10",
+  for (const char* bad : {"-1", "-1GB", "1.5G", "G", "1X", "1iB", "2TiB", "1048577M", "0x10",
                           "18446744073709551615", "18446744073709551615T", "16777216T", "1e3"}) {
     expect_exit(install(path("new"), bad), 2, "is not a size from 0 to 1TiB");
   }

@@ -748,7 +748,7 @@ TEST_F(CommandTest, ALostTimestampIsMadeAnew) {
   // Neither a damaged snapshot nor one of somebody else's is what devices have seen last.
   write_test_file(repository_ + "/metadata/9.snapshot.json", "{}");
   trust::FakeRepository others;
-  others.roles["snapshot"].version = 7;
+  others.roles["snapshot"].version = 8;
   others.publish();
   write_test_file(repository_ + "/metadata/8.snapshot.json",
                   others.files.at("metadata/8.snapshot.json"));

@@ -196,16 +196,18 @@ TEST(Tar, CapabilitiesOfBothVersionsArrive) {
 
 TEST(Tar, LabelsOfAHostsPolicyAreLeftOut) {
   TarMaker tar;
-  for (const char* key : {"SCHILY.xattr.security.selinux", "LIBARCHIVE.xattr.security.selinux",
-                          "RHT.security.selinux"}) {
-    tar.add(key, {.pax = {{key, "dTpvOnQ"}, {"SCHILY.xattr.user.a", "kept"}}});
-  }
+  tar.add("schily",
+          {.pax = {{"SCHILY.xattr.security.selinux", "l"}, {"SCHILY.xattr.user.a", "b"}}});
+  tar.add("rht", {.pax = {{"RHT.security.selinux", "l"}, {"SCHILY.xattr.user.a", "b"}}});
+  tar.add("bsd", {.pax = {{"LIBARCHIVE.xattr.security.selinux", "bA"},
+                          {"LIBARCHIVE.xattr.user.a", "Yg"}}});
   Workbench bench;
   Result<> done = bench.import(tar.finish());
   ASSERT_TRUE(done) << done.error().describe();
   EXPECT_EQ(bench.tree.root().children().size(), 3U);
   for (const tree::Node* child : bench.tree.root().children()) {
-    EXPECT_EQ(child->xattrs().size(), 1U) << child->path();
+    ASSERT_EQ(child->xattrs().size(), 1U) << child->path();
+    EXPECT_EQ(child->xattr("user.a")->value, "b") << child->path();
   }
 }
 
@@ -365,7 +367,7 @@ TEST(Tar, StripMustLeaveSomething) {
   Workbench bench;
   Error error = bench.import(tar.finish(), {.strip = 2}).error();
   EXPECT_EQ(error.code, ErrorCode::kInvalidInput);
-  EXPECT_THAT(error.message, HasSubstr("t.tar: 'strip: 2' leaves nothing of the archive"));
+  EXPECT_THAT(error.message, HasSubstr("'t.tar': 'strip: 2' leaves nothing of the archive"));
   EXPECT_TRUE(bench.import(TarMaker().finish(), {.strip = 2})) << "there was nothing to leave out";
 }
 
