@@ -167,6 +167,7 @@ TEST_F(UpdateTest, ADamagedTrustedRootDoesNotLockTheDeviceOut) {
   EXPECT_EQ(read("sysroot/cfs/trust/root.json"), read("root.json"));
   ASSERT_TRUE(remove_file(AT_FDCWD, path("sysroot/cfs/trust/root.json")));
   ASSERT_TRUE(make_directories(AT_FDCWD, path("sysroot/cfs/trust/root.json/full")));
+  offer(second_release());
   ASSERT_DONE(update());
   EXPECT_EQ(read("sysroot/cfs/trust/root.json"), read("root.json"));
 }

@@ -467,10 +467,11 @@ class Import {
       return bad_entry(entry, "has a default access control list and is not a directory");
     }
     if (!access.empty()) {
-      // GNU tar sets the xattrs of a file first, then its mode, then the list of a text. What is no
-      // file gets its mode first.
+      // GNU tar sets the xattrs of a file first, then its mode, then the list of a text. Sparse
+      // files, and what is no file, get their mode first.
       uint32_t& mode = node.attributes.mode;
-      if (node.is_regular() && !found.is_text && (mode & 0777U) != permissions_of(access)) {
+      bool mode_is_last = node.is_regular() && !entry.is_sparse;
+      if (mode_is_last && !found.is_text && (mode & 0777U) != permissions_of(access)) {
         if (!found.name_without_number.empty()) {
           return bad_entry(entry, fmt::format("has a mode that contradicts its access control "
                                               "list, and '{}' in it without a number",

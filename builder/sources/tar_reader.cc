@@ -411,6 +411,7 @@ Result<> TarReader::State::set_content(const TarHeader& header, TarFormat format
 
   stored_left_bytes = pax.size.value_or(size);
   padding_bytes = align_up(stored_left_bytes, kTarBlockBytes) - stored_left_bytes;
+  entry.is_sparse = header.typeflag == 'S' || pax.is_sparse;
   if (header.typeflag == 'S') {
     CFS_TRY(read_gnu_extents(header));
     return check_extents();

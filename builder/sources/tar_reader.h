@@ -42,6 +42,7 @@ struct TarEntry {
   int64_t mtime_seconds = 0;
   uint32_t mtime_nanoseconds = 0;  ///< 0..999,999,999, counted forwards before 1970 too
   uint64_t size_bytes = 0;         ///< of a kRegular, holes included
+  bool is_sparse = false;          ///< of a kRegular: the archive has a map of its holes
   uint32_t device_major = 0;       ///< of devices, 12 bits
   uint32_t device_minor = 0;       ///< of devices, 20 bits
   /// Full name and value, each name once. Among them may be the binary forms of access lists.

@@ -236,6 +236,11 @@ TEST(Tar, ModesAndAccessListsThatContradictEachOther) {
   const std::string key = "SCHILY.xattr.system.posix_acl_access";
   TarMaker tar;
   tar.add("binary", {.mode = 04751, .pax = {{key, binary}}});
+  tar.add("sparse", {.mode = 0751,
+                     .pax = {{key, binary},
+                             {"GNU.sparse.size", "1000"},
+                             {"GNU.sparse.numblocks", "1"},
+                             {"GNU.sparse.map", "1000,0"}}});
   tar.add("directory", {.type = '5', .mode = 01751, .pax = {{key, binary}}});
   tar.add("pipe", {.type = '6', .mode = 0751, .pax = {{key, binary}}});
   tar.add("text", {.mode = 0751, .pax = {{"SCHILY.acl.access", by_number}}});
@@ -252,7 +257,7 @@ TEST(Tar, ModesAndAccessListsThatContradictEachOther) {
   ASSERT_TRUE(done) << done.error().describe();
   EXPECT_EQ(bench.at("/binary").xattr("system.posix_acl_access")->value, list(5, 1));
   EXPECT_EQ(bench.at("/binary").attributes.mode, S_IFREG | 04751U);
-  for (const char* path : {"/directory", "/pipe", "/text", "/both", "/name"}) {
+  for (const char* path : {"/sparse", "/directory", "/pipe", "/text", "/both", "/name"}) {
     EXPECT_EQ(bench.at(path).xattr("system.posix_acl_access")->value, binary) << path;
     EXPECT_EQ(bench.at(path).attributes.mode & 0777, 0760U) << path;
   }
