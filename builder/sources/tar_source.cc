@@ -35,8 +35,7 @@ class TarSource : public Source {
   }
 
   Result<> import(const SourceContext&, Rootfs& rootfs) override {
-    // A FIFO that took the archive's place would let open(2) wait for a writer.
-    UniqueFd fd = CFS_TRY(open_at(AT_FDCWD, path_.path, O_RDONLY | O_NONBLOCK));
+    UniqueFd fd = CFS_TRY(open_at(AT_FDCWD, path_.path, O_RDONLY));
     struct stat status = CFS_TRY(fstat_fd(fd.get()));
     CFS_TRY(check_is_file(status));
     Progress progress("reading " + std::filesystem::path(path_.path).filename().string(),
@@ -50,8 +49,8 @@ class TarSource : public Source {
       return path_.error(ErrorCode::kInvalidInput, "is a directory, not a tar archive")
           .with_hint("use 'dir' for a directory");
     }
-    if (S_ISREG(status.st_mode)) return {};
-    return path_.error(ErrorCode::kInvalidInput, "is not a regular file");
+    if (S_ISREG(status.st_mode) || S_ISFIFO(status.st_mode)) return {};
+    return path_.error(ErrorCode::kInvalidInput, "is neither a regular file nor a pipe");
   }
 
   HostPath path_;
