@@ -63,17 +63,17 @@ struct Project : Workbench {
            "  - {match: /usr/share/doc, exclude: true}\n"
            "kernel: {initramfs: {modules: [erofs]}, cmdline: [quiet]}\n";
   }
-  std::vector<std::string> arguments(const std::string& output,
+  [[nodiscard]] std::vector<std::string> arguments(const std::string& output,
                                      std::vector<std::string> more = {}) const {
     std::vector<std::string> result = {"build",      path("m.yaml"), "-o",
                                        path(output), "--mount-root", path("mount-root")};
     result.insert(result.end(), more.begin(), more.end());
     return result;
   }
-  std::string read(const std::string& name) const {
+  [[nodiscard]] std::string read(const std::string& name) const {
     return must(read_file(AT_FDCWD, path(name), 64 << 20));
   }
-  std::vector<std::string> names(const std::string& name) const {
+  [[nodiscard]] std::vector<std::string> names(const std::string& name) const {
     return must(list_directory(AT_FDCWD, path(name)));
   }
 };
@@ -319,7 +319,7 @@ TEST(Build, FullDiskLeavesNothing) {
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
   expect_clean_failure(project, ErrorCode::kNoSpace, "");
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old), 0);
-  std::signal(SIGXFSZ, old_handler);
+  (void)std::signal(SIGXFSZ, old_handler);
 }
 
 /// A cfs-build of its own that waits for the rest of base.tar, which becomes a FIFO.
@@ -577,7 +577,7 @@ TEST(Build, TheCallersEnvironmentDoesNotReachTheImage) {
   Variable home("HOME", project.path("home").c_str());
   Variable tmpdir("TMPDIR", project.path("tmp").c_str());
   mode_t old_umask = ::umask(0077);
-  int leak = ::dup(STDERR_FILENO);  // without O_CLOEXEC
+  int leak = ::dup(STDERR_FILENO);  // NOLINT(android-cloexec-dup): children get it
   verity::Digest hostile = digest("hostile");
   ::close(leak);
   ::umask(old_umask);

@@ -17,12 +17,12 @@ using testing::HasSubstr;
 
 struct OutputTest : testing::Test {
   TemporaryDirectory directory = must(TemporaryDirectory::create());
-  std::string path(const std::string& name) const { return directory.path() + "/" + name; }
-  std::vector<std::string> names(const std::string& name) const {
+  [[nodiscard]] std::string path(const std::string& name) const { return directory.path() + "/" + name; }
+  [[nodiscard]] std::vector<std::string> names(const std::string& name) const {
     return must(list_directory(AT_FDCWD, path(name)));
   }
   /// An output with a file, and with what makes it one of a build.
-  Output make(const std::string& name, const std::string& file) const {
+  [[nodiscard]] Output make(const std::string& name, const std::string& file) const {
     Output output = must(Output::create(path(name)));
     release::ReleaseDescription description;
     description.image.size_bytes = 4096;

@@ -18,7 +18,7 @@ namespace {
 class CommandTest : public DeviceTest {};
 
 TEST_F(CommandTest, Usage) {
-  for (std::vector<std::string> arguments :
+  for (const std::vector<std::string>& arguments :
        std::vector<std::vector<std::string>>{{},
                                              {"fly"},
                                              {"init"},
@@ -126,7 +126,7 @@ TEST_F(CommandTest, AnInterruptedUpdateAlwaysSaysSo) {
       };
     }
     int ready[2];
-    ASSERT_EQ(::pipe(ready), 0);
+    ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
     const pid_t pid = ::fork();
     if (pid == 0) {
       char go = 0;

@@ -10,7 +10,6 @@
 namespace cfs::builder {
 namespace {
 
-using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr const char* kModules = "usr/lib/modules/6.12-x/";

@@ -48,7 +48,7 @@ struct Repository : Workbench {
     }
     write("Packages", packages);
   }
-  AptQuery query() const {
+  [[nodiscard]] AptQuery query() const {
     return {.arch = "amd64",
             .sources = {"deb [trusted=yes] file:" + directory.path() + " ./"},
             .options = {}};

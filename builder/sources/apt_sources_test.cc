@@ -11,8 +11,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
-using testing::Not;
 
 std::vector<std::string> lines(const std::vector<AptSource>& sources) {
   std::vector<std::string> result;

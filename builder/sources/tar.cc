@@ -143,11 +143,12 @@ class ReadAhead {
       Result<size_t> count = source_(piece.memory);
       {
         std::lock_guard lock(mutex_);
-        if (!count) error_ = std::move(count).error();
-        ended_ = error_ || *count == 0 || stopping_;
+        ended_ = !count || *count == 0 || stopping_;
         if (!ended_) {
           piece.size = *count;
           pieces_.push_back(std::move(piece));
+        } else if (!count) {
+          error_ = std::move(count).error();
         }
       }
       changed_.notify_all();
