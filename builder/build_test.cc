@@ -64,7 +64,7 @@ struct Project : Workbench {
            "kernel: {initramfs: {modules: [erofs]}, cmdline: [quiet]}\n";
   }
   [[nodiscard]] std::vector<std::string> arguments(const std::string& output,
-                                     std::vector<std::string> more = {}) const {
+                                                   std::vector<std::string> more = {}) const {
     std::vector<std::string> result = {"build",      path("m.yaml"), "-o",
                                        path(output), "--mount-root", path("mount-root")};
     result.insert(result.end(), more.begin(), more.end());

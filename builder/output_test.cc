@@ -17,7 +17,9 @@ using testing::HasSubstr;
 
 struct OutputTest : testing::Test {
   TemporaryDirectory directory = must(TemporaryDirectory::create());
-  [[nodiscard]] std::string path(const std::string& name) const { return directory.path() + "/" + name; }
+  [[nodiscard]] std::string path(const std::string& name) const {
+    return directory.path() + "/" + name;
+  }
   [[nodiscard]] std::vector<std::string> names(const std::string& name) const {
     return must(list_directory(AT_FDCWD, path(name)));
   }

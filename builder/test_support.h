@@ -66,7 +66,9 @@ struct Workbench {
   tree::Tree& tree = rootfs.tree;
   Contents& contents = rootfs.contents;
 
-  [[nodiscard]] std::string path(const std::string& name) const { return directory.path() + "/" + name; }
+  [[nodiscard]] std::string path(const std::string& name) const {
+    return directory.path() + "/" + name;
+  }
   void write(const std::string& name, std::string_view content) const {
     must(write_file_atomically(AT_FDCWD, path(name), as_bytes(content)));
   }

@@ -105,7 +105,8 @@ TEST_F(InstallTest, InstallFindsWhatCannotWorkBeforeItFetches) {
   }
   pid_t child = ::fork();
   if (child == 0) {
-    ::setenv("PATH", path("no-programs").c_str(), 1);  // mtools lies in /usr/bin alone
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): a process of its own; mtools lies in /usr/bin alone
+    ::setenv("PATH", path("no-programs").c_str(), 1);
     Result<int> result = install(path("new"));
     bool is_said = !result && result.error().code == ErrorCode::kNotFound &&
                    result.error().hint.find("Debian package mtools") != std::string::npos;

@@ -27,7 +27,9 @@ class MountedEspTest : public ::testing::Test {
     environment_.devices = path("dev");
     environment_.efi_variables = path("efivars");
   }
-  std::string path(const std::string& name) const { return directory_.path() + "/" + name; }
+  [[nodiscard]] std::string path(const std::string& name) const {
+    return directory_.path() + "/" + name;
+  }
   void add_partition(const std::string& device, const std::string& name, const std::string& uuid) {
     ASSERT_TRUE(make_directories(AT_FDCWD, path("sys/class/block/" + device)));
     ASSERT_TRUE(write_file_atomically(

@@ -48,7 +48,7 @@ class SystemdBoot : public BootLoader {
 
   /// The names, below the root, of the files of an entry. Usually one; more after a power cut in
   /// the middle of a renaming. The best is first: whole before cut short, then without a counter.
-  Result<std::vector<std::string>> files_of(std::string_view id) const;
+  [[nodiscard]] Result<std::vector<std::string>> files_of(std::string_view id) const;
   Result<> remove_leftovers();
 
   UniqueFd root_;
