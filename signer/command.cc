@@ -131,7 +131,7 @@ Result<int> run(const std::vector<std::string>& arguments, const Io& io) {
     command
         ->add_option("--expires-days", parsed.lifetimes.published_days,
                      "how long devices accept what is published (default 7)")
-        ->check(CLI::Range(1, 36500));
+        ->check(command::integer_between(1, 36500));
   };
 
   CLI::App* keygen_command = app.add_subcommand(
