@@ -651,6 +651,19 @@ TEST_F(CommandTest, OneAtATime) {
   expect_ok(init());
   UniqueFd other = *open_at(AT_FDCWD, repository_ + "/.cfs-sign.lock", O_RDWR);
   ASSERT_EQ(flock(other.get(), LOCK_EX), 0);
+TEST_F(CommandTest, AFileOfARepositoryThatIsTooLargeIsCorrupt) {
+  expect_ok(init());
+  for (const auto& [path, content] : snapshot("metadata/")) {
+    write_test_file(repository_ + "/" + path, content + std::string(40 << 20, ' '));
+    expect_error(ErrorCode::kCorrupt, "reading '" + path, publish());
+    write_test_file(repository_ + "/" + path, content);
+  }
+  expect_ok(publish());
+  write_build();
+  write_test_file(build_ + "/release.json", std::string(40 << 20, ' '));
+  expect_error(ErrorCode::kCorrupt, "while reading 'release.json'", add());
+}
+
   expect_error(ErrorCode::kBusy, "another cfs-sign", publish());
 }
 
@@ -960,6 +973,12 @@ TEST_F(CommandTest, LostFilesOfAReleaseArePutBack) {
   ASSERT_TRUE(remove_tree(AT_FDCWD, repository_ + "/targets"));
   fake_.files["hello"] += "!";
   write_build();
+  for (const auto& [path, content] : whole) {
+    if (path.starts_with("metadata/") || path.starts_with(".")) continue;
+    write_test_file(repository_ + "/" + path, content + std::string(3 << 20, ' '));
+    expect_ok(add());
+    EXPECT_EQ(snapshot(), whole) << path;
+  }
   expect_error(ErrorCode::kExists, "another release 'os' version '1'", add());
 }
 
