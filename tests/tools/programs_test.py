@@ -64,8 +64,8 @@ def check_size_limit(program):
         return
     with tempfile.TemporaryDirectory() as directory:
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        done = subprocess.run([program, *commands[program.name]], stderr=subprocess.PIPE, text=True, cwd=directory,
-                              input="/ 0 40755 2 0 0 0 0.0 - - -\n", preexec_fn=limit)
+        done = subprocess.run([program.resolve(), *commands[program.name]], stderr=subprocess.PIPE, text=True,
+                              cwd=directory, input="/ 0 40755 2 0 0 0 0.0 - - -\n", preexec_fn=limit)
         check(done.returncode == (1 if program.name == "mkcomposefs" else 9) and "File too large" in done.stderr
               and "ulimit -f" in done.stderr and not os.listdir(directory),
               "%s above ulimit -f: %d %r" % (program, done.returncode, done.stderr))
