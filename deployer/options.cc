@@ -57,7 +57,7 @@ void add_release_options(CLI::App& command, ReleaseOptions& options) {
 }
 
 Result<std::string> ReleaseOptions::read_root() const {
-  return read_file(AT_FDCWD, root, kMaxRootBytes);
+  return read_file(AT_FDCWD, root, kMaxRootBytes, Maker::kCfs);
 }
 
 }  // namespace cfs::deployer

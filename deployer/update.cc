@@ -47,6 +47,21 @@ Result<UnixTime> believable_time(const Sysroot& sysroot, const Inventory& invent
   return latest;
 }
 
+/// trust::refresh(), with a hint when the repository is not signed by the keys of the trusted root.
+Result<trust::Verified<trust::Targets>> refresh(trust::MetadataStore& trusted,
+                                                const trust::Fetch& fetch, UnixTime now,
+                                                const net::Url& url) {
+  Result<trust::Verified<trust::Targets>> targets = trust::refresh(trusted, fetch, now);
+  if (targets || targets.error().code != ErrorCode::kSignature) return targets;
+  Error error = std::move(targets).error();
+  if (error.hint.empty()) {
+    error.hint = "'" + url.shown() +
+                 "' is another repository than that of the trusted root (--root of 'cfs-deploy "
+                 "init' or 'install'), or somebody without its keys has changed it";
+  }
+  return error;
+}
+
 /// Releases never go back by an update, even if the metadata is signed and fresh: a signer who
 /// offers less than what is installed made a mistake, or is not the signer. After a change of the
 /// keys that sign targets epochs are counted anew: what a stolen key drove up must not outlive it.
@@ -107,11 +122,11 @@ Result<UpdateResult> update(Sysroot& sysroot, boot::BootLoader& loader,
   Inventory installed = CFS_TRY(note_what_booted(sysroot, environment, loader));
   const UnixTime now = CFS_TRY(believable_time(sysroot, installed, environment));
   const Origin& origin = sysroot.origin();
-  Repository repository =
-      CFS_TRY(Repository::open(options.url.value_or(origin.url), environment.network));
+  const net::Url url = options.url.value_or(origin.url);
+  Repository repository = CFS_TRY(Repository::open(url, environment.network));
   trust::Fetch fetch = repository.metadata();
   trust::MetadataDirectory trusted = CFS_TRY(sysroot.trust_store());
-  trust::Verified<trust::Targets> targets = CFS_TRY(trust::refresh(trusted, fetch, now));
+  trust::Verified<trust::Targets> targets = CFS_TRY(refresh(trusted, fetch, now, url));
   trust::ReleaseTarget newest =
       CFS_TRY(trust::find_newest_release(trusted, fetch, targets, origin.name, origin.channel));
   CFS_TRY(refuse_older(installed, targets, newest));

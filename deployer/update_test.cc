@@ -257,6 +257,21 @@ TEST_F(UpdateTest, NoSpaceIsFoundBeforeAnythingIsFetched) {
   EXPECT_EQ(server_.count("/obj/"), 0u);
 }
 
+TEST_F(UpdateTest, ARootOfAnotherRepositoryIsHintedAt) {
+  offer(first_release());
+  trust::FakeRepository other;
+  other.roles["root"].keys = {trust::FakeKey(77)};
+  other.roles["timestamp"].keys = {trust::FakeKey(78)};
+  other.publish();
+  write("root.json", other.files[release::metadata_path("root", 1)]);
+  ASSERT_DONE(init());  // which asks nobody
+  Result<int> result = update();
+  expect_exit(result, 6, "timestamp.json");
+  EXPECT_THAT(result.error().hint,
+              AllOf(HasSubstr("'" + server_.url()), HasSubstr("is another repository than that of"),
+                    HasSubstr("--root")));
+}
+
 TEST_F(UpdateTest, FetchesFromALocalDirectoryToo) {
   release::ReleaseDescription one = offer(first_release());
   ASSERT_TRUE(write_repository(repository_, path("repository")));

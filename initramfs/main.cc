@@ -58,8 +58,9 @@ bool is_initramfs() {
 int main(int argc, char** argv) {
   bool is_init = ::getpid() == 1;
   if (!is_init && argc == 2 && std::string_view(argv[1]) == "--version") {
-    return std::printf("cfs-mount-root %s\n", cfs::kVersion) > 0 && std::fflush(stdout) == 0 ? 0
-                                                                                             : 1;
+    if (std::printf("cfs-mount-root %s\n", cfs::kVersion) > 0 && std::fflush(stdout) == 0) return 0;
+    std::perror("cfs-mount-root: error: cannot print the result on standard output");
+    return 1;
   }
   if (!is_init && (argc != 2 || argv[1][0] != '/')) {
     (void)std::fputs(

@@ -250,10 +250,11 @@ enum class OtherContent {
 // Stages a small file, unless the repository has it.
 Result<> import_text(int repository_fd, const std::string& path, std::string_view text,
                      OtherContent other, Staging& staging) {
-  Result<std::string> present = read_file(repository_fd, path, transport::kMaxManifestBytes);
+  Result<std::string> present = read_file(repository_fd, path, text.size(), Maker::kCfs);
   if (present && *present == text) return {};
-  if (!present && present.error().code != ErrorCode::kNotFound) return std::move(present).error();
-  if (present && other == OtherContent::kRefuse) {
+  const bool is_other = present || present.error().code == ErrorCode::kCorrupt;  // longer
+  if (!is_other && present.error().code != ErrorCode::kNotFound) return std::move(present).error();
+  if (is_other && other == OtherContent::kRefuse) {
     return make_error(ErrorCode::kExists,
                       fmt::format("'{}' is in the repository with other content", path))
         .with_hint(
@@ -264,7 +265,8 @@ Result<> import_text(int repository_fd, const std::string& path, std::string_vie
 }
 
 Result<ReleaseDescription> read_description(int build_fd) {
-  std::string text = CFS_TRY(read_file(build_fd, "release.json", release::kMaxDescriptionBytes));
+  std::string text =
+      CFS_TRY(read_file(build_fd, "release.json", release::kMaxDescriptionBytes, Maker::kCfs));
   return release::parse_description(text);
 }
 

@@ -68,11 +68,15 @@ Result<int> keygen(const Arguments& arguments, const Io& io) {
 
 Result<int> init(const Arguments& arguments, const Io& io) {
   KeyDirectory keys(arguments.keys);
+  std::string made;
   for (const std::string& path : CFS_TRY(keys.create_missing())) {
-    CFS_TRY(print(io, fmt::format("new key: {}\n", path)));
+    made += fmt::format("new key: {}\n", path);
   }
+  // The keys are there whatever becomes of the repository, and that whatever becomes of this line.
+  Result<> printed = print(io, made);
   Published published =
       CFS_TRY(Repository::create(arguments.repository, keys, arguments.lifetimes, current_time()));
+  CFS_TRY(std::move(printed));
   CFS_TRY(print(io, fmt::format("new repository: {0}\nroot for devices: {0}/metadata/1.root.json\n",
                                 arguments.repository)));
   CFS_TRY(print(io, to_text(published)));
@@ -131,7 +135,7 @@ Result<int> run(const std::vector<std::string>& arguments, const Io& io) {
     command
         ->add_option("--expires-days", parsed.lifetimes.published_days,
                      "how long devices accept what is published (default 7)")
-        ->check(CLI::Range(1, 36500));
+        ->check(command::integer_between(1, 36500));
   };
 
   CLI::App* keygen_command = app.add_subcommand(

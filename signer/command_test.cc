@@ -463,6 +463,20 @@ TEST_F(CommandTest, InitDoesNotTouchARepository) {
   EXPECT_EQ(snapshot(), before);
 }
 
+TEST_F(CommandTest, WhatCannotBePrintedIsDoneAllTheSame) {
+  const UniqueFd full = *open_at(AT_FDCWD, "/dev/full", O_WRONLY);
+  write_build();
+  for (const std::vector<std::string>& arguments : {init(), add(), publish()}) {
+    Result<int> result = run(arguments, {.in_fd = -1, .out_fd = full.get()});
+    ASSERT_FALSE(result) << arguments[0];
+    EXPECT_EQ(result.error().code, ErrorCode::kIo);
+    EXPECT_THAT(result.error().describe(), HasSubstr("cannot print the result"));
+  }
+  Result<trust::Verified<trust::Targets>> seen = device();
+  ASSERT_TRUE(seen) << seen.error().describe();
+  EXPECT_EQ((*seen)->targets_version, 2u);
+}
+
 TEST_F(CommandTest, NoRepositoryNoKeys) {
   expect_error(ErrorCode::kNotFound, "repository", publish());
   ASSERT_TRUE(make_directories(AT_FDCWD, repository_));
@@ -635,6 +649,19 @@ TEST_F(CommandTest, ADamagedRepositoryIsNotANetworkError) {
   expect_ok(init());
   ASSERT_TRUE(remove_file(AT_FDCWD, repository_ + "/metadata/1.snapshot.json"));
   expect_error(ErrorCode::kCorrupt, "the repository lacks 'metadata/1.snapshot.json'", publish());
+}
+
+TEST_F(CommandTest, AFileOfARepositoryThatIsTooLargeIsCorrupt) {
+  expect_ok(init());
+  for (const auto& [path, content] : snapshot("metadata/")) {
+    write_test_file(repository_ + "/" + path, content + std::string(40 << 20, ' '));
+    expect_error(ErrorCode::kCorrupt, "reading '" + path, publish());
+    write_test_file(repository_ + "/" + path, content);
+  }
+  expect_ok(publish());
+  write_build();
+  write_test_file(build_ + "/release.json", std::string(40 << 20, ' '));
+  expect_error(ErrorCode::kCorrupt, "while reading 'release.json'", add());
 }
 
 TEST_F(CommandTest, ForgedStagedTargetsAreNotSigned) {
@@ -945,6 +972,12 @@ TEST_F(CommandTest, LostFilesOfAReleaseArePutBack) {
     expect_ok(add());
     EXPECT_EQ(snapshot(), whole) << path;
     ++lost;
+  }
+  for (const auto& [path, content] : whole) {
+    if (path.starts_with("metadata/") || path.starts_with(".")) continue;
+    write_test_file(repository_ + "/" + path, content + std::string(3 << 20, ' '));
+    expect_ok(add());
+    EXPECT_EQ(snapshot(), whole) << path;
   }
   EXPECT_EQ(lost, 6u);  // two objects, the image, manifest, UKI, description
   for (const auto& [path, content] : whole) {

@@ -79,7 +79,7 @@ Result<MetadataFile> parse_metadata_file(Role role, std::string text) {
 Result<MetadataFile> read_metadata_file(int repository_fd, Role role, const std::string& path) {
   UniqueFd file = CFS_TRY(open_regular_at(repository_fd, path));
   std::string text = CFS_TRY_WITH(fmt::format("reading '{}'", path),
-                                  read_fd(file.get(), trust::max_size_bytes(role)));
+                                  read_fd(file.get(), trust::max_size_bytes(role), Maker::kCfs));
   return parse_metadata_file(role, std::move(text));
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,15 +20,23 @@ namespace {
 constexpr size_t kMaxUnitBytes = 1 << 20;
 
 // In the order of their precedence. systemd.unit(5).
-constexpr std::array<std::string_view, 5> kUnitDirectories = {
-    "etc/systemd/system.control", "etc/systemd/system", "usr/local/lib/systemd/system",
-    "usr/lib/systemd/system", "lib/systemd/system"};
+constexpr std::array<std::string_view, 6> kUnitDirectories = {
+    "etc/systemd/system.control",   "etc/systemd/system",     "etc/systemd/system.attached",
+    "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"};
+// In the order of their precedence. udev(7).
+constexpr std::array<std::string_view, 4> kRulesDirectories = {
+    "etc/udev/rules.d", "usr/local/lib/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d"};
 // Directories of links whose name ends so make one unit start another.
 constexpr std::array<std::string_view, 3> kDependencyDirectories = {".wants", ".requires",
                                                                     ".upholds"};
 // Options that make one unit start another.
-constexpr std::array<std::string_view, 8> kDependencyOptions = {
-    "Wants", "Requires", "BindsTo", "Upholds", "OnSuccess", "OnFailure", "Unit", "Sockets"};
+constexpr std::array<std::string_view, 9> kDependencyOptions = {"Wants",   "Requires",  "BindsTo",
+                                                                "Upholds", "OnSuccess", "OnFailure",
+                                                                "Unit",    "Service",   "Sockets"};
+// Units that start the service of their name. systemd.timer(5), systemd.path(5), systemd.socket(5).
+constexpr std::array<std::string_view, 3> kStarters = {".timer", ".path", ".socket"};
+// Keys of a udev rule that run a program. udev(7).
+constexpr std::array<std::string_view, 3> kRunningKeys = {"RUN", "PROGRAM", "IMPORT{program}"};
 constexpr std::array<std::string_view, 2> kPrograms = {"systemd-sysext", "systemd-confext"};
 
 std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
@@ -37,12 +46,19 @@ bool ends_with_any(std::string_view name, const auto& ends) {
                      [&](std::string_view end) { return name.ends_with(end); });
 }
 
+/// Units that come with systemd and run the programs when somebody starts them; the last two only
+/// do so in an initramfs.
 bool is_of_systemd_itself(std::string_view name) {
-  return std::any_of(kPrograms.begin(), kPrograms.end(),
-                     [&](std::string_view program) { return name.starts_with(program); });
+  return std::any_of(kPrograms.begin(), kPrograms.end(), [&](std::string_view program) {
+    if (!name.starts_with(program)) return false;
+    std::string_view rest = name.substr(program.size());
+    return rest == ".service" || rest == "@.service" || rest == "-initrd.service" ||
+           rest == "-sysroot.service";
+  });
 }
 
-/// The lines of a unit file: comments left out, those that end in a backslash joined.
+/// The lines of a unit file or of udev rules: comments left out, those that end in a backslash
+/// joined.
 std::vector<std::string> logical_lines(std::string_view text) {
   std::vector<std::string> lines;
   bool goes_on = false;
@@ -65,32 +81,52 @@ class Search {
   explicit Search(Rootfs& rootfs) : rootfs_(rootfs), merger_(rootfs.tree) {}
 
   Result<> run() {
+    std::vector<tree::Node*> directories = CFS_TRY(find_directories(kUnitDirectories));
+    for (std::string_view program : kPrograms) {
+      const std::string name = std::string(program) + ".service";
+      if (find_unit(name, directories) != nullptr) units_.insert(name);
+    }
+    add_aliases(directories);
+    CFS_TRY(add_starters(directories));
+    for (tree::Node* directory : directories) CFS_TRY(look_at(*directory));
+    std::set<std::string> seen;
+    for (tree::Node* directory : CFS_TRY(find_directories(kRulesDirectories))) {
+      for (const tree::Node* file : directory->children()) {
+        // One of that name in a directory before this replaces it.
+        if (!seen.insert(std::string(file->name())).second) continue;
+        if (file->inode().is_regular() && file->name().ends_with(".rules")) {
+          CFS_TRY(check_rules(*file));
+        }
+      }
+    }
+    return {};
+  }
+
+ private:
+  Result<std::vector<tree::Node*>> find_directories(std::span<const std::string_view> paths) {
     std::vector<tree::Node*> directories;
-    for (std::string_view path : kUnitDirectories) {
+    for (std::string_view path : paths) {
       tree::Node* directory = CFS_TRY(merger_.find_directory(path));
       bool is_new =
           std::find(directories.begin(), directories.end(), directory) == directories.end();
       if (directory != nullptr && is_new) directories.push_back(directory);
     }
-    for (std::string_view program : kPrograms)
-      add_unit(std::string(program) + ".service", directories);
-    add_aliases(directories);
-    for (tree::Node* directory : directories) CFS_TRY(look_at(*directory));
-    return {};
+    return directories;
   }
 
- private:
-  /// Adds a unit unless it is masked: its file of the highest precedence empty or /dev/null.
-  void add_unit(const std::string& name, const std::vector<tree::Node*>& directories) {
+  /// A unit's file of the highest precedence. Null: there is none, or it masks the unit (it is
+  /// empty or /dev/null).
+  const tree::Node* find_unit(const std::string& name,
+                              const std::vector<tree::Node*>& directories) {
     for (tree::Node* directory : directories) {
-      tree::Node* node = rootfs_.tree.child(*directory, name);
+      const tree::Node* node = rootfs_.tree.child(*directory, name);
       if (node == nullptr) continue;
       const tree::Node& inode = node->inode();
       bool is_masked = inode.is_symlink() ? inode.symlink_target() == "/dev/null"
                                           : inode.is_regular() && inode.size_bytes == 0;
-      if (!is_masked) units_.insert(name);
-      return;
+      return is_masked ? nullptr : node;
     }
+    return nullptr;
   }
 
   void add_aliases(const std::vector<tree::Node*>& directories) {
@@ -107,6 +143,30 @@ class Search {
     }
   }
 
+  /// Adds the timers, paths and sockets of the services' names: who enables one starts the service.
+  Result<> add_starters(const std::vector<tree::Node*>& directories) {
+    const std::set<std::string> services = units_;
+    for (const std::string& service : services) {
+      for (std::string_view starter : kStarters) {
+        const std::string name = service.substr(0, service.rfind('.')) + std::string(starter);
+        const tree::Node* file = find_unit(name, directories);
+        if (file != nullptr && !CFS_TRY(starts_instances(file->inode()))) units_.insert(name);
+      }
+    }
+    return {};
+  }
+
+  /// Returns true for a socket of `Accept=yes`: it starts instances of the template of its name,
+  /// and systemd's do what a client asks for.
+  Result<bool> starts_instances(const tree::Node& file) {
+    if (!file.is_regular()) return false;
+    std::string text = CFS_TRY(rootfs_.contents.read(file, kMaxUnitBytes));
+    for (const std::string& line : logical_lines(text)) {
+      if (line == "Accept=yes" || line == "Accept=true") return true;
+    }
+    return false;
+  }
+
   [[nodiscard]] bool is_unit(std::string_view name) const {
     return units_.count(std::string(name)) > 0;
   }
@@ -114,7 +174,8 @@ class Search {
   Result<> look_at(tree::Node& directory) {
     for (tree::Node* node : directory.children()) {
       if (node->inode().is_regular()) {
-        if (!is_of_systemd_itself(node->name())) CFS_TRY(check_text(*node));
+        bool is_known = is_unit(node->name()) || is_of_systemd_itself(node->name());
+        if (!is_known) CFS_TRY(check_text(*node));
       } else if (node->is_directory() && node->name().ends_with(".d")) {
         for (tree::Node* drop_in : node->children()) {
           if (drop_in->inode().is_regular()) CFS_TRY(check_text(*drop_in));
@@ -144,6 +205,18 @@ class Search {
                          std::any_of(units_.begin(), units_.end(), value_has);
       bool runs_program =
           option.starts_with("Exec") && std::any_of(kPrograms.begin(), kPrograms.end(), value_has);
+      if (starts_unit || runs_program) return refuse(file);
+    }
+    return {};
+  }
+
+  Result<> check_rules(const tree::Node& file) {
+    std::string text = CFS_TRY(rootfs_.contents.read(file, kMaxUnitBytes));
+    for (const std::string& line : logical_lines(text)) {
+      auto has = [&](std::string_view word) { return line.find(word) != std::string::npos; };
+      bool starts_unit = has("{SYSTEMD_WANTS}") && std::any_of(units_.begin(), units_.end(), has);
+      bool runs_program = std::any_of(kRunningKeys.begin(), kRunningKeys.end(), has) &&
+                          std::any_of(kPrograms.begin(), kPrograms.end(), has);
       if (starts_unit || runs_program) return refuse(file);
     }
     return {};

@@ -10,11 +10,13 @@ namespace cfs::builder {
 /// /var/lib/extensions over /usr, systemd-confext what is in /var/lib/confexts over /etc, and /var
 /// is not part of what the image's digest vouches for.
 ///
-/// A unit does so if something that starts with the system pulls in systemd-sysext.service or
-/// systemd-confext.service (a link in a .wants, .requires or .upholds directory, an option of a
-/// unit or drop-in), or if it runs one of the two programs itself. A masked unit does nothing.
+/// It does if something that starts with the system pulls in systemd-sysext.service or
+/// systemd-confext.service, or a timer, path or socket of that name: a link in a .wants, .requires
+/// or .upholds directory, an option of a unit or drop-in, a udev rule. Or if a unit or a udev rule
+/// runs one of the two programs itself. A masked unit does nothing, nor does a masked rule.
 /// Errors: kInvalidInput, naming the file and the word that allows it.
-/// Spec: systemd.unit(5), "Unit File Load Path"; systemd-sysext(8).
+/// Spec: systemd.unit(5), "Unit File Load Path"; systemd-sysext(8); systemd.device(5),
+/// SYSTEMD_WANTS; udev(7).
 [[nodiscard]] Result<> refuse_extensions_from_var(Rootfs& rootfs);
 
 }  // namespace cfs::builder

@@ -67,14 +67,33 @@ TEST(Extensions, WhateverStartsThemIsRefused) {
       {"usr/local/lib/systemd/system/x.service",
        {},
        "[Service]\nExecStart=/bin/sh -c 'systemd-sysext merge'\n"},
+      {"etc/systemd/system/systemd-sysext-more.service",
+       {},
+       "[Unit]\nWants=systemd-sysext.service\n"},
+      {"etc/systemd/system/x.socket",
+       {},
+       "[Socket]\nListenFIFO=/run/x\nService=systemd-sysext.service\n"},
+      {"etc/systemd/system.attached/x.service", {}, "[Unit]\nRequires=systemd-sysext.service\n"},
+      {"etc/systemd/system.attached/x.target.wants/systemd-sysext.service",
+       {.type = '2', .link = "/usr/lib/systemd/system/systemd-sysext.service"},
+       ""},
+      {"etc/udev/rules.d/1.rules",
+       {},
+       "# all\nSUBSYSTEM==\"block\", TAG+=\"systemd\", \\\n"
+       "  ENV{SYSTEMD_WANTS}+=\"systemd-sysext.service\"\n"},
+      {"usr/lib/udev/rules.d/1.rules", {}, "ENV{SYSTEMD_WANTS}=\"a b systemd-confext.service\"\n"},
+      {"usr/local/lib/udev/rules.d/1.rules", {}, "RUN+=\"/usr/bin/systemd-sysext refresh\"\n"},
+      {"lib/udev/rules.d/1.rules", {}, "IMPORT{program}=\"systemd-confext status\"\n"},
   };
   for (const auto& [path, entry, text] : cases) {
     SystemdImage image;
     image.add(path, entry, text);
+    std::string real = path;
+    if (real.starts_with("lib/")) real = "usr/" + real;
     Result<> done = refuse_extensions_from_var(image.rootfs);
     ASSERT_FALSE(done) << path;
     EXPECT_EQ(done.error().code, ErrorCode::kInvalidInput);
-    EXPECT_THAT(done.error().message, HasSubstr("systemd/system/"));
+    EXPECT_THAT(done.error().message, HasSubstr(std::string("by '/") + real));
     EXPECT_THAT(done.error().hint, HasSubstr("allow: [extensions-from-var]"));
   }
 }
@@ -99,6 +118,40 @@ TEST(Extensions, AMaskedUnitDoesNothing) {
     image.add("etc/systemd/system/systemd-sysext.service", mask);
     EXPECT_TRUE(refuse_extensions_from_var(image.rootfs));
   }
+}
+
+TEST(Extensions, AnEnabledTimerPathOrSocketOfTheirNameStartsThem) {
+  for (const char* kind : {"timer", "path", "socket"}) {
+    const std::string name = std::string("systemd-confext.") + kind;
+    const std::string file = "usr/lib/systemd/system/" + name;
+    for (const char* text : {"[Socket]\nAccept=no\n", "[Unit]\n"}) {
+      SystemdImage image;
+      image.add(file, {}, text);
+      EXPECT_TRUE(refuse_extensions_from_var(image.rootfs));  // nobody enables it
+      image.add("etc/systemd/system/x.target.wants/" + name, {.type = '2', .link = "/" + file});
+      EXPECT_FALSE(refuse_extensions_from_var(image.rootfs)) << name;
+      image.add("etc/systemd/system/" + name, {.type = '2', .link = "/dev/null"});
+      EXPECT_TRUE(refuse_extensions_from_var(image.rootfs));
+    }
+  }
+  // As systemd 256 has it: the service that answers does what a client asks for.
+  SystemdImage image;
+  image.add("usr/lib/systemd/system/systemd-sysext.socket", {}, "[Socket]\nAccept=yes\n");
+  image.add("usr/lib/systemd/system/sockets.target.wants/systemd-sysext.socket",
+            {.type = '2', .link = "../systemd-sysext.socket"});
+  EXPECT_TRUE(refuse_extensions_from_var(image.rootfs));
+}
+
+TEST(Extensions, OtherRulesAndMaskedOnesAreFine) {
+  SystemdImage image;
+  image.add("usr/lib/udev/rules.d/1.rules", {},
+            "# RUN+=\"systemd-sysext\"\nENV{SYSTEMD_WANTS}+=\"other.service\"\n"
+            "ENV{ID_X}=\"systemd-sysext.service\"\n");
+  image.add("usr/lib/udev/rules.d/README", {}, "RUN+=\"systemd-sysext\"\n");
+  image.add("usr/lib/udev/rules.d/2.rules", {}, "RUN+=\"systemd-sysext refresh\"\n");
+  EXPECT_FALSE(refuse_extensions_from_var(image.rootfs));
+  image.add("etc/udev/rules.d/2.rules", {.type = '2', .link = "/dev/null"});
+  EXPECT_TRUE(refuse_extensions_from_var(image.rootfs));
 }
 
 TEST(Extensions, WithoutSystemdThereIsNothingToRefuse) {

@@ -73,6 +73,19 @@ std::vector<MissingPackage> parse_missing_packages(std::string_view errors) {
   return missing;
 }
 
+std::optional<Error> mirror_error(std::string_view errors) {
+  for (const std::string& line : error_lines(errors)) {
+    bool is_about_mirror = line.starts_with("E: Failed to fetch ") ||
+                           line.find("does not have a Release file") != std::string::npos;
+    if (!is_about_mirror) continue;
+    return make_error(ErrorCode::kNetwork, "apt cannot use a mirror: " + line.substr(3))
+        .with_hint(
+            "is its address right, and does it have the suite? --verbose shows all that apt "
+            "says");
+  }
+  return std::nullopt;
+}
+
 Result<AptLists> AptLists::fetch(const AptQuery& query, std::string& transcript) {
   TemporaryDirectory directory = CFS_TRY(TemporaryDirectory::create("", "cfs-apt-"));
   const std::string& path = directory.path();
@@ -105,6 +118,9 @@ Result<AptLists> AptLists::fetch(const AptQuery& query, std::string& transcript)
   Said said = CFS_TRY(run(lists.command("apt-get", {"update", "--error-on=any"}), transcript));
   if (said.ended) return lists;
   Error error = std::move(said.ended).error();
+  if (error.code == ErrorCode::kSubprocess) {
+    if (std::optional<Error> mirror = mirror_error(said.errors)) return std::move(*mirror);
+  }
   std::vector<std::string> errors = error_lines(said.errors);
   if (error.code == ErrorCode::kSubprocess && !errors.empty()) {
     error.message = fmt::format("apt cannot read the package lists:\n{}", fmt::join(errors, "\n"));

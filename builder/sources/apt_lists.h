@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,12 +29,17 @@ struct MissingPackage {
 /// locale.
 [[nodiscard]] std::vector<MissingPackage> parse_missing_packages(std::string_view errors);
 
+/// The error of a mirror that cannot be reached or lacks the suite or a file, with apt's one line
+/// that says so; nothing when `errors`, what apt-get or mmdebstrap printed, is about something
+/// else.
+[[nodiscard]] std::optional<Error> mirror_error(std::string_view errors);
+
 /// The package lists of some sources, in a directory of their own: neither the lists of this
 /// machine nor what is installed on it are used or changed. Removed at the end of scope.
 class AptLists {
  public:
   /// Fetches the lists. What apt prints is appended to `transcript`.
-  /// Errors: kSubprocess with apt's errors.
+  /// Errors: those of mirror_error(); kSubprocess with apt's errors.
   [[nodiscard]] static Result<AptLists> fetch(const AptQuery& query, std::string& transcript);
 
   /// Those of `packages`, as apt-get(8) takes them, that cannot be found. Whether the others can be

@@ -67,9 +67,53 @@ TEST(AptLists, AptItselfSaysWhatIsMissing) {
   EXPECT_TRUE(must(lists.missing({"dbus", "udev"}, transcript)).empty());
 }
 
-TEST(AptLists, UnreadableListsAreAptsOwnWords) {
+// As mmdebstrap 1.3 and apt 2.6 print it.
+TEST(AptLists, OfABadMirrorOneLineMatters) {
+  const std::string refuses =
+      "I: running apt-get update...\n"
+      "Err:1 http://127.0.0.1:9/debian bookworm InRelease\n"
+      "  Could not connect to 127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)\n"
+      "E: Failed to fetch http://127.0.0.1:9/debian/dists/bookworm/InRelease  Could not connect\n"
+      "E: Failed to fetch http://127.0.0.1:9/other  Could not connect\n"
+      "E: Some index files failed to download. They have been ignored, or old ones used instead.\n"
+      "E: apt-get update --error-on=any -oDpkg::Use-Pty=false failed\n"
+      "E: mmdebstrap failed to run\n";
+  const std::string lacks =
+      "Err:2 http://m/debian bookworm Release\n"
+      "  404  Not Found [IP: 127.0.0.1 80]\n"
+      "E: The repository 'http://m/debian bookworm Release' does not have a Release file.\n"
+      "E: mmdebstrap failed to run\n";
+  for (const auto& [said, line] :
+       {std::pair(refuses,
+                  "Failed to fetch http://127.0.0.1:9/debian/dists/bookworm/InRelease  Could not "
+                  "connect"),
+        std::pair(lacks,
+                  "The repository 'http://m/debian bookworm Release' does not have a Release "
+                  "file.")}) {
+    std::optional<Error> error = mirror_error(said);
+    ASSERT_TRUE(error);
+    EXPECT_EQ(error->code, ErrorCode::kNetwork);
+    EXPECT_EQ(error->message, std::string("apt cannot use a mirror: ") + line);
+    EXPECT_THAT(error->hint, HasSubstr("--verbose"));
+  }
+  EXPECT_FALSE(
+      mirror_error("dpkg: error processing package x (--configure):\n"
+                   "E: Sub-process /usr/bin/dpkg returned an error code (1)\n"));
+}
+
+TEST(AptLists, AMirrorWithoutTheSuiteIsSaidInOneLine) {
   std::string transcript;
   AptQuery query{.arch = "amd64", .sources = {"deb file:/nonexistent x main"}, .options = {}};
+  Error error = AptLists::fetch(query, transcript).error();
+  EXPECT_EQ(error.code, ErrorCode::kNetwork);
+  EXPECT_EQ(error.message,
+            "apt cannot use a mirror: The repository 'file:/nonexistent x Release' does not have a "
+            "Release file.");
+}
+
+TEST(AptLists, UnreadableListsAreAptsOwnWords) {
+  std::string transcript;
+  AptQuery query{.arch = "amd64", .sources = {"deb"}, .options = {}};
   Error error = AptLists::fetch(query, transcript).error();
   EXPECT_EQ(error.code, ErrorCode::kSubprocess);
   EXPECT_THAT(error.message, HasSubstr("apt cannot read the package lists:\nE: "));

@@ -164,13 +164,18 @@ class Debian : public Source {
     if (!imported && imported.error().code != ErrorCode::kCorrupt) return imported;
     // A child that died leaves a cut-off archive; then its own words are the reason.
     Result<> ended = child.wait();
-    bool disk_is_full = child.error_output().find("No space left on device") != std::string::npos;
-    if (!ended && disk_is_full) {
+    const std::string said = child.error_output();
+    bool disk_is_full = said.find("No space left on device") != std::string::npos;
+    bool has_failed = !ended && ended.error().code == ErrorCode::kSubprocess;
+    if (has_failed && disk_is_full) {
       Error error = std::move(ended).error();
       error.code = ErrorCode::kNoSpace;
       return std::move(error).with_hint(
           "mmdebstrap unpacks packages in $TMPDIR (default /tmp): name a place with more room "
           "there");
+    }
+    if (has_failed) {
+      if (std::optional<Error> mirror = mirror_error(said)) return std::move(*mirror);
     }
     CFS_TRY(std::move(ended));
     return imported;
@@ -185,7 +190,9 @@ class Debian : public Source {
       // mmdebstrap looks for the keys of a suite in more places than apt does, so it is the judge.
       bool lacks_key = lists.error().message.find("NO_PUBKEY") != std::string::npos;
       if (lacks_key) return {};
-      return Error(std::move(lists).error()).with_hint("--verbose shows all that apt says");
+      Error error = std::move(lists).error();
+      if (error.hint.empty()) error.hint = "--verbose shows all that apt says";
+      return error;
     }
     std::vector<std::string> names;
     for (const WantedPackage& package : settings_.packages) names.push_back(package.name);

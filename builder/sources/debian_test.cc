@@ -6,6 +6,7 @@
 
 #include "builder/manifest/manifest.h"
 #include "builder/sources/source.h"
+#include "builder/test_support.h"
 
 namespace cfs::builder {
 namespace {
@@ -56,6 +57,24 @@ TEST(Debian, ASuiteThatTheHostLacksIsNamedWithItsPlace) {
   EXPECT_THAT(prepared.error().message,
               testing::StartsWith("m.yaml:3:35: sources[0].debian.suite: apt on this machine has "
                                   "no source for 'no-such-suite'"));
+}
+
+// No packages are named, so that apt is not asked before.
+TEST(Debian, ABadMirrorIsOneLineOfMmdebstrap) {
+  Result<Manifest> manifest = parse_manifest(
+      "cfs: 1\nimage: {name: n, version: v, epoch: 1}\n"
+      "sources: [{id: a, debian: {suite: x, mirrors: ['deb file:/nonexistent x main']}}]\n",
+      "m.yaml", "/", source_kinds());
+  ASSERT_TRUE(manifest) << manifest.error().describe();
+  SourceContext context{.arch = "amd64"};
+  must(manifest->sources[0].source->prepare(context));
+  Workbench bench;
+  Result<> imported = manifest->sources[0].source->import(context, bench.rootfs);
+  ASSERT_FALSE(imported);
+  EXPECT_EQ(imported.error().code, ErrorCode::kNetwork);
+  EXPECT_EQ(imported.error().describe(),
+            "apt cannot use a mirror: The repository 'file:/nonexistent x Release' does not have a "
+            "Release file.");
 }
 
 TEST(Debian, MissingPackagesAreNamedWithTheirPlaceAndWhatIsNear) {

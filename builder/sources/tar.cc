@@ -300,19 +300,31 @@ bool is_linux_xattr(std::string_view key) {
   return false;
 }
 
-/// Returns true if Linux takes `value` for security.capability: the magic number with nothing but
-/// the version and the effective bit, and the size that belongs to it.
-/// Spec: Linux include/uapi/linux/capability.h; security/commoncap.c, validheader.
-bool is_linux_capability(std::string_view value) {
-  le32 magic;
-  if (value.size() < sizeof(magic)) return false;
-  std::memcpy(&magic, value.data(), sizeof(magic));
+/// What Linux shows of `value` as security.capability outside of containers; nothing if it does not
+/// take it: the magic number has nothing but the version and the effective bit, and the size is
+/// that of the version. What the third version says of the root of the first user namespace is
+/// shown as the second, so a directory with the same files gives the same tree. Spec: Linux
+/// include/uapi/linux/capability.h; security/commoncap.c, validheader and cap_inode_getsecurity.
+std::optional<std::string> shown_capability(const std::string& value) {
   constexpr uint32_t kEffective = 1;
   constexpr uint32_t kRevision2 = 0x02000000;
   constexpr uint32_t kRevision3 = 0x03000000;
-  uint32_t revision = magic & ~kEffective;
-  return (revision == kRevision2 && value.size() == 20) ||
-         (revision == kRevision3 && value.size() == 24);
+  constexpr size_t kSize2 = 20;
+  constexpr size_t kSize3 = 24;
+  le32 magic;
+  if (value.size() != kSize2 && value.size() != kSize3) return std::nullopt;
+  std::memcpy(&magic, value.data(), sizeof(magic));
+  const uint32_t effective = magic & kEffective;
+  const uint32_t revision = magic & ~kEffective;
+  if (revision == kRevision2 && value.size() == kSize2) return value;
+  if (revision != kRevision3 || value.size() != kSize3) return std::nullopt;
+  le32 root_id;  // the last field
+  std::memcpy(&root_id, value.data() + kSize2, sizeof(root_id));
+  if (root_id != 0) return value;
+  magic = kRevision2 | effective;
+  std::string shown = value.substr(0, kSize2);
+  std::memcpy(shown.data(), &magic, sizeof(magic));
+  return shown;
 }
 
 class Import {
@@ -447,12 +459,14 @@ class Import {
                                             "directories take",
                                             key));
       }
-      if (key == "security.capability" && !is_linux_capability(value)) {
+      std::optional<std::string> shown = value;
+      if (key == "security.capability") shown = shown_capability(value);
+      if (!shown) {
         return bad_entry(entry,
                          "has the extended attribute 'security.capability' with a value "
                          "that Linux does not take");
       }
-      CFS_TRY_WITH("while reading '/" + path + "' of " + name_, tree_.set_xattr(node, key, value));
+      CFS_TRY_WITH("while reading '/" + path + "' of " + name_, tree_.set_xattr(node, key, *shown));
     }
     return {};
   }

@@ -194,6 +194,20 @@ TEST(Tar, CapabilitiesOfBothVersionsArrive) {
   EXPECT_EQ(bench.at("/3").xattr("security.capability")->value, of_a_container);
 }
 
+// As getxattr(2) shows it where the user is in no container, and so a directory source sees it.
+TEST(Tar, ACapabilityOfTheFirstNamespacesRootIsOfTheSecondVersion) {
+  for (char effective : {'\0', '\1'}) {
+    const std::string of_two = effective + kNetRaw.substr(1);
+    TarMaker tar;
+    tar.add("f",
+            {.pax = {{"SCHILY.xattr.security.capability",
+                      of_two.substr(0, 3) + '\x03' + of_two.substr(4) + std::string(4, '\0')}}});
+    Workbench bench;
+    must(bench.import(tar.finish()));
+    EXPECT_EQ(bench.at("/f").xattr("security.capability")->value, of_two);
+  }
+}
+
 TEST(Tar, LabelsOfAHostsPolicyAreLeftOut) {
   TarMaker tar;
   tar.add("schily",

@@ -142,6 +142,23 @@ TEST_F(SysrootTest, AnExistingDeviceIsMendedAtTheNextWrite) {
   }
 }
 
+TEST_F(SysrootTest, AFileOfOursThatIsTooLargeIsCorrupt) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  for (const char* name : {"meta.json", "origin.json"}) {
+    const std::string file = std::string("sysroot/cfs/") + name;
+    const std::string content = read(file);
+    write(file, content + std::string(3 << 20, ' '));
+    expect_exit(update(), 7, std::string("while reading '") + name + "'");
+    expect_exit(rollback(), 7, "file is larger than 65536 bytes");
+    write(file, content);
+  }
+  write("root.json", std::string(3 << 20, ' '));
+  std::filesystem::remove_all(path("sysroot/cfs"));
+  expect_exit(init(), 7, "root.json");
+}
+
 TEST_F(SysrootTest, SymlinksInsideAreNotFollowed) {
   offer(first_release());
   ASSERT_DONE(init());

@@ -15,10 +15,16 @@ struct Io {
   int out_fd = 1;
 };
 
-/// Writes a result to `io.out_fd`, at once. Errors: kIo (a closed pipe), kNoSpace, kInterrupted.
+/// Writes a result to `io.out_fd`, at once.
+///
+/// A result that does not get there is a failure, and never one of the work that it tells of: every
+/// command prints when it is done, or goes on without what it could not print.
+/// Errors: kIo, whatever the reason is (full, closed), with a hint that says so; kInterrupted, when
+/// a signal ends a wait for the reader.
 [[nodiscard]] Result<> print(const Io& io, std::string_view text);
 
-/// Text for a descriptor, collected into large writes. Nothing arrives without flush().
+/// Text for a descriptor, collected into large writes. Nothing arrives without flush(). Errors: as
+/// print(); kInterrupted also before a write.
 class TextOutput {
  public:
   explicit TextOutput(int fd) : fd_(fd) {}

@@ -5,6 +5,9 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <cerrno>
+#include <utility>
+
 #include "lib/base/io.h"
 
 namespace cfs {
@@ -29,12 +32,20 @@ TEST(CommandIo, PrintWritesAtOnceAndTextOutputCollects) {
   EXPECT_EQ(content_of(out.get()), "one\ntwo\n" + large);
 }
 
-TEST(CommandIo, ALostResultIsAnError) {
+// Not kNoSpace: no disk is full on which the user could make room for the command.
+TEST(CommandIo, ALostResultIsAFailureToPrintAndNothingElse) {
   UniqueFd full = open_at(AT_FDCWD, "/dev/full", O_WRONLY).value();
-  EXPECT_EQ(print({.in_fd = -1, .out_fd = full.get()}, "x").error().code, ErrorCode::kNoSpace);
-  TextOutput text(full.get());
-  ASSERT_TRUE(text.write("x"));
-  EXPECT_EQ(text.flush().error().code, ErrorCode::kNoSpace);
+  UniqueFd closed = open_at(AT_FDCWD, "/dev/null", O_RDONLY).value();
+  for (const auto& [fd, reason] : {std::pair(full.get(), ENOSPC), std::pair(closed.get(), EBADF)}) {
+    Error lost = print({.in_fd = -1, .out_fd = fd}, "x").error();
+    EXPECT_EQ(lost.code, ErrorCode::kIo);
+    EXPECT_EQ(lost.sys_errno, reason);
+    EXPECT_EQ(lost.message, "cannot print the result on standard output");
+    EXPECT_NE(lost.hint.find("nothing else failed"), std::string::npos);
+    TextOutput text(fd);
+    ASSERT_TRUE(text.write("x"));
+    EXPECT_EQ(text.flush().error().describe(), lost.describe());
+  }
 }
 
 }  // namespace

@@ -84,7 +84,8 @@ Result<UniqueFd> Directory::open_file(const std::string& path, int flags, mode_t
 
 Result<std::string> Directory::read_file(const std::string& path, size_t limit_bytes) const {
   UniqueFd file = CFS_TRY(open_file(path));
-  return CFS_TRY_WITH("while reading '" + path + "'", read_fd(file.get(), limit_bytes));
+  return CFS_TRY_WITH("while reading '" + path + "'",
+                      read_fd(file.get(), limit_bytes, Maker::kCfs));
 }
 
 Result<struct stat> Directory::stat(const std::string& path) const {

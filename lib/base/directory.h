@@ -38,7 +38,7 @@ class Directory {
   /// Opens a regular file; anything else, a FIFO or a device, is refused without being opened.
   [[nodiscard]] Result<UniqueFd> open_file(const std::string& path, int flags = O_RDONLY,
                                            mode_t mode = 0) const;
-  /// The whole content of a regular file. Errors: kInvalidInput when larger than `limit_bytes`.
+  /// The whole content of a regular file. Errors: kCorrupt when larger than `limit_bytes`.
   [[nodiscard]] Result<std::string> read_file(const std::string& path, size_t limit_bytes) const;
 
   /// What `path` is; of a symlink itself.

@@ -75,6 +75,9 @@ Error errno_error(std::string message, int error_number) {
   }
   Error error = make_error(code, std::move(message));
   error.sys_errno = error_number;
+  if (error_number == EFBIG) {
+    error.hint = "files may not grow so large here: 'ulimit -f' shows the limit of the process";
+  }
   return error;
 }
 

@@ -65,6 +65,7 @@ struct Error {
 
 /// Makes an Error from an errno value. ENOENT becomes kNotFound, ENOSPC, EDQUOT and EFBIG kNoSpace,
 /// EACCES, EPERM and EROFS kPermission, EEXIST kExists, EINTR kInterrupted, everything else kIo.
+/// EFBIG has a hint: what is full then is not the disk.
 [[nodiscard]] Error errno_error(std::string message, int error_number = errno);
 
 }  // namespace cfs

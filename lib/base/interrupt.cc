@@ -26,6 +26,7 @@ void catch_interrupts() {
     if (old.sa_handler != SIG_IGN) ::sigaction(signal_number, &action, nullptr);
   }
   (void)::signal(SIGPIPE, SIG_IGN);
+  (void)::signal(SIGXFSZ, SIG_IGN);
   // Whoever ignores it takes the exit status of children from us: waitpid(2), ECHILD.
   (void)::signal(SIGCHLD, SIG_DFL);
 }

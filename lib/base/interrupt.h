@@ -6,8 +6,9 @@
 namespace cfs {
 
 /// Makes SIGINT, SIGTERM and SIGHUP set a flag instead of killing the process (those that were
-/// ignored stay so); ignores SIGPIPE; no longer ignores SIGCHLD. Called once by `main`. A second
-/// signal kills at once.
+/// ignored stay so); ignores SIGPIPE and SIGXFSZ, so that a write nobody reads and a file above the
+/// limit of its size are errors of the call (EPIPE, EFBIG); no longer ignores SIGCHLD. Called once
+/// by `main`. A second signal kills at once. Children have none of this (lib/base/subprocess.h).
 void catch_interrupts();
 
 /// Did one of them come? Blocked calls of lib/base/io.h then end with EINTR. Thread-safe.

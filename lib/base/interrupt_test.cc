@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,6 +65,19 @@ TEST(Interrupt, AClosedPipeIsAnErrorAndNotADeath) {
     ::close(ends[0]);
     Result<> written = write_full(ends[1], as_bytes("x"));
     return !written && written.error().sys_errno == EPIPE ? 0 : 2;
+  });
+  EXPECT_EQ(status, 0);
+}
+
+TEST(Interrupt, AFileAboveTheLimitIsAnErrorAndNotADeath) {
+  int status = in_child([] {
+    catch_interrupts();
+    UniqueFd file(::memfd_create("file", MFD_CLOEXEC));
+    const rlimit limit = {.rlim_cur = 1000, .rlim_max = 1000};
+    if (!file.valid() || ::setrlimit(RLIMIT_FSIZE, &limit) != 0) return 1;
+    Result<> written = write_full(file.get(), as_bytes(std::string(1001, 'x')));
+    if (written || written.error().sys_errno != EFBIG) return 2;
+    return written.error().code == ErrorCode::kNoSpace && !written.error().hint.empty() ? 0 : 3;
   });
   EXPECT_EQ(status, 0);
 }

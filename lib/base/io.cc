@@ -121,7 +121,7 @@ Result<> pwrite_full(int fd, Bytes bytes, uint64_t offset) {
   return {};
 }
 
-Result<std::string> read_fd(int fd, size_t limit_bytes) {
+Result<std::string> read_fd(int fd, size_t limit_bytes, Maker maker) {
   std::string content;
   for (;;) {
     size_t old_size = content.size();
@@ -131,16 +131,17 @@ Result<std::string> read_fd(int fd, size_t limit_bytes) {
         CFS_TRY(read_full(fd, std::as_writable_bytes(std::span(content)).subspan(old_size, chunk)));
     content.resize(old_size + count);
     if (content.size() > limit_bytes) {
-      return make_error(ErrorCode::kInvalidInput,
+      return make_error(maker == Maker::kCfs ? ErrorCode::kCorrupt : ErrorCode::kInvalidInput,
                         "file is larger than " + std::to_string(limit_bytes) + " bytes");
     }
     if (count < chunk) return content;
   }
 }
 
-Result<std::string> read_file(int dir_fd, const std::string& path, size_t limit_bytes) {
+Result<std::string> read_file(int dir_fd, const std::string& path, size_t limit_bytes,
+                              Maker maker) {
   UniqueFd fd = CFS_TRY(open_at(dir_fd, path, O_RDONLY));
-  return CFS_TRY_WITH("while reading " + quoted(path), read_fd(fd.get(), limit_bytes));
+  return CFS_TRY_WITH("while reading " + quoted(path), read_fd(fd.get(), limit_bytes, maker));
 }
 
 Result<struct stat> fstat_fd(int fd) {

@@ -44,10 +44,16 @@ namespace cfs {
 [[nodiscard]] Result<> write_full(int fd, Bytes bytes);
 [[nodiscard]] Result<> pwrite_full(int fd, Bytes bytes, uint64_t offset);
 
-/// The whole content of a file. kInvalidInput when it is larger than `limit_bytes`.
-[[nodiscard]] Result<std::string> read_file(int dir_fd, const std::string& path,
-                                            size_t limit_bytes);
-[[nodiscard]] Result<std::string> read_fd(int fd, size_t limit_bytes);
+/// Whose fault it is that a file is too large to be read.
+enum class Maker {
+  kUser,  ///< what a user wrote or named: kInvalidInput
+  kCfs,   ///< what cfs made and never makes so large: kCorrupt
+};
+
+/// The whole content of a file. kInvalidInput or kCorrupt when it is larger than `limit_bytes`.
+[[nodiscard]] Result<std::string> read_file(int dir_fd, const std::string& path, size_t limit_bytes,
+                                            Maker maker = Maker::kUser);
+[[nodiscard]] Result<std::string> read_fd(int fd, size_t limit_bytes, Maker maker = Maker::kUser);
 
 [[nodiscard]] Result<struct stat> fstat_fd(int fd);
 /// fstatat(2); `flags` as AT_SYMLINK_NOFOLLOW.

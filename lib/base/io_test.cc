@@ -13,6 +13,7 @@ TEST(Io, ReadFileRefusesMoreThanTheLimit) {
   ASSERT_TRUE(write_file_atomically(AT_FDCWD, path, as_bytes("12345")));
   EXPECT_EQ(read_file(AT_FDCWD, path, 5).value(), "12345");
   EXPECT_EQ(read_file(AT_FDCWD, path, 4).error().code, ErrorCode::kInvalidInput);
+  EXPECT_EQ(read_file(AT_FDCWD, path, 4, Maker::kCfs).error().code, ErrorCode::kCorrupt);
 }
 
 TEST(Io, OpenBeneathRefusesSymlinksAndDotDot) {

@@ -2,6 +2,7 @@
 #include "lib/command/command_line.h"
 
 #include <algorithm>
+#include <charconv>
 #include <optional>
 #include <string_view>
 
@@ -38,6 +39,12 @@ std::vector<std::string> long_options_of(const CLI::App& app) {
   return names;
 }
 
+Error no_command(const CLI::App& app) {
+  std::string all;
+  for (const std::string& name : commands_of(app)) all += (all.empty() ? "" : ", ") + name;
+  return usage(app, "no command is given", "commands: " + all + ";");
+}
+
 std::string near(const std::string& word, const std::vector<std::string>& words) {
   return did_you_mean(word, std::vector<std::string_view>(words.begin(), words.end()));
 }
@@ -50,11 +57,7 @@ Result<> find_command(const CLI::App& app, const std::vector<std::string>& argum
   for (;; ++argument) {
     const std::vector<std::string> commands = commands_of(*innermost);
     if (commands.empty()) return {};
-    if (argument == arguments.end()) {
-      std::string all;
-      for (const std::string& name : commands) all += (all.empty() ? "" : ", ") + name;
-      return usage(*innermost, "no command is given", "commands: " + all + ";");
-    }
+    if (argument == arguments.end()) return no_command(*innermost);
     if (argument->starts_with('-')) return {};
     if (std::find(commands.begin(), commands.end(), *argument) == commands.end()) {
       return usage(*innermost, "unknown command '" + *argument + "'", near(*argument, commands));
@@ -100,17 +103,43 @@ void refuse_empty_values(CLI::App& app) {
   }
 }
 
-/// As refuse_empty_values(), for `--name=`: CLI11 takes the next word for the value.
-Result<> refuse_empty_assignments(const CLI::App& app, const std::vector<std::string>& arguments) {
-  const std::vector<std::string> known = long_options_of(app);
+/// Looks at the words `--name=…`. An empty value is refused here too: CLI11 takes the next word for
+/// it.
+Result<> check_assignments(const CLI::App& app, const std::vector<std::string>& arguments) {
   for (const std::string& argument : arguments) {
     if (argument == "--") break;
-    if (!argument.ends_with('=')) continue;
-    const std::string name = argument.substr(0, argument.size() - 1);
-    if (std::find(known.begin(), known.end(), name) == known.end()) continue;
-    return usage(app, name + ": the value is empty");
+    const size_t equals = argument.find('=');
+    if (!argument.starts_with("--") || equals == std::string::npos) continue;
+    const std::string name = argument.substr(0, equals);
+    const CLI::Option* option = app.get_option_no_throw(name);
+    if (option == nullptr) continue;  // an error of its own
+    if (option->get_items_expected_max() == 0) return usage(app, name + " takes no value");
+    if (equals + 1 == argument.size()) return usage(app, name + ": the value is empty");
   }
   return {};
+}
+
+/// For required options and arguments that were not given.
+Error missing(const CLI::App& app) {
+  if (!commands_of(app).empty()) return no_command(app);
+  std::string names;
+  std::string about_first;
+  for (const CLI::Option* option : app.get_options()) {
+    if (!option->get_required() || option->count() > 0) continue;
+    if (names.empty()) about_first = option->get_name() + ": " + option->get_description() + ";";
+    names += (names.empty() ? "" : ", ") + option->get_name();
+  }
+  return usage(app, "missing: " + names, about_first);
+}
+
+/// For a value too few or too many; CLI11's message begins with the option's name.
+Error wrong_number_of_values(const CLI::App& app, const std::string& message) {
+  const std::string name = message.substr(0, message.find(':'));
+  const CLI::Option* option = app.get_option_no_throw(name);
+  const size_t times = option == nullptr ? 0 : option->count();
+  if (times < 2) return usage(app, name + ": the value is missing");
+  return usage(app, name + " is given " + std::to_string(times) + " times",
+               "it takes one value: leave out the others;");
 }
 
 }  // namespace
@@ -120,7 +149,7 @@ Result<Parsed> parse(CLI::App& app, const std::vector<std::string>& arguments, c
   app.add_flag("--version")->description("Print the version and exit");
   const CLI::App* innermost = &app;
   CFS_TRY(find_command(app, arguments, innermost));
-  CFS_TRY(refuse_empty_assignments(*innermost, arguments));
+  CFS_TRY(check_assignments(*innermost, arguments));
   refuse_empty_values(app);
   try {
     // CLI11 takes them from the end.
@@ -136,8 +165,27 @@ Result<Parsed> parse(CLI::App& app, const std::vector<std::string>& arguments, c
     if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !left.empty()) {
       return usage(*innermost, "unexpected argument '" + left.front() + "'");
     }
+    if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) return missing(*innermost);
+    if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+      return wrong_number_of_values(*innermost, error.what());
+    }
+    // What an option's own check says, behind the option's name.
     return usage(*innermost, error.what());
   }
+}
+
+CLI::Validator integer_between(int64_t min, int64_t max) {
+  const std::string range = std::to_string(min) + " to " + std::to_string(max);
+  auto check = [min, max, range](const std::string& text) -> std::string {
+    int64_t value = 0;
+    auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool is_number = failure == std::errc() && end == text.data() + text.size() &&
+                           std::to_string(value) == text;  // CLI11 takes 010 for octal
+    if (is_number && value >= min && value <= max) return "";
+    return "'" + text + "' is not a number from " + range;
+  };
+  return CLI::Validator(check,
+                        "INT in [" + std::to_string(min) + " - " + std::to_string(max) + "]");
 }
 
 }  // namespace cfs::command

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -21,11 +22,17 @@ enum class Parsed {
 ///
 /// An empty value is refused for every option and argument, so that a path that is given is one.
 ///
+/// What is wrong is said in our words, never in those of CLI11. An option's own check
+/// (CLI::Option::check) supplies what follows its name: "'x' is not …".
+///
 /// Help is a result and goes to `io`; it is that of the innermost command named, and begins with
 /// its usage with all words: "Usage: cfs-sign release add [OPTIONS] …".
 /// Errors: kUsage; the message says which word is wrong, the hint which one is near and how to get
 /// help.
 [[nodiscard]] Result<Parsed> parse(CLI::App& app, const std::vector<std::string>& arguments,
                                    const Io& io);
+
+/// The check of an option whose value is a decimal number from `min` to `max`.
+[[nodiscard]] CLI::Validator integer_between(int64_t min, int64_t max);
 
 }  // namespace cfs::command

@@ -16,6 +16,7 @@ struct Tool {
     update->add_option("--url", url, "Where")->required();
     update->add_option("-o,--output", output, "What to make");
     update->add_flag("--check", check, "Only look");
+    update->add_option("--days", days, "How long")->check(integer_between(1, 90));
     CLI::App* release = app.add_subcommand("release", "Work on releases.");
     release->require_subcommand(1);
     release->add_subcommand("add", "Add one.")->add_option("REPO", repository, "R")->required();
@@ -30,6 +31,7 @@ struct Tool {
   std::string output = "default";
   std::string repository;
   bool check = false;
+  int days = 7;
 };
 
 void expect_usage(const std::vector<std::string>& arguments, const std::string& message,
@@ -81,9 +83,40 @@ TEST(CommandLine, AnUnknownOptionSaysWhichAndWhatIsNear) {
                "see 'tool update --help'");
 }
 
-TEST(CommandLine, OtherMistakesNameTheCommandsHelp) {
-  expect_usage({"update"}, "--url is required", "see 'tool update --help'");
-  expect_usage({"release", "add"}, "REPO is required", "see 'tool release add --help'");
+TEST(CommandLine, WhatIsMissingIsNamedAndExplained) {
+  expect_usage({"update"}, "missing: --url", "--url: Where; see 'tool update --help'");
+  expect_usage({"release", "add"}, "missing: REPO", "REPO: R; see 'tool release add --help'");
+  expect_usage({"--version"}, "no command is given",
+               "commands: update, release; see 'tool --help'");
+  Tool tool;
+  tool.app.get_subcommand("update")->get_option("--output")->required();
+  EXPECT_EQ(tool.run({"update"}).error().describe(), "missing: --url, --output");
+}
+
+TEST(CommandLine, AnOptionTakesOneValueAndAFlagNone) {
+  const std::string help = "see 'tool update --help'";
+  const std::string once = "it takes one value: leave out the others; " + help;
+  expect_usage({"update", "--url"}, "--url: the value is missing", help);
+  expect_usage({"update", "--url", "x", "-o"}, "--output: the value is missing", help);
+  expect_usage({"update", "--url", "x", "--url", "y"}, "--url is given 2 times", once);
+  expect_usage({"update", "-oa", "--url=x", "-o", "b", "--output=c"}, "--output is given 3 times",
+               once);
+  for (const char* value : {"true", "no", "x", "2", ""}) {
+    expect_usage({"update", "--url", "x", std::string("--check=") + value},
+                 "--check takes no value", help);
+  }
+}
+
+TEST(CommandLine, ANumberIsDecimalAndInItsRange) {
+  for (const char* value :
+       {"0", "91", "-1", "+1", "010", "0x10", "1e1", "1.5", "7 ", "x", "99999999999999999999"}) {
+    expect_usage({"update", "--url", "x", std::string("--days=") + value},
+                 std::string("--days: '") + value + "' is not a number from 1 to 90",
+                 "see 'tool update --help'");
+  }
+  Tool tool;
+  EXPECT_TRUE(tool.run({"update", "--url", "x", "--days", "90"}));
+  EXPECT_EQ(tool.days, 90);
 }
 
 // An unset variable of a script: "--keys $KEYS" in quotes.
