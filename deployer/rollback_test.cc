@@ -41,7 +41,7 @@ class TwoReleasesTest : public RollbackTest {
     ASSERT_EQ(reboot(), "2");
     expect_up_to_date("2");
   }
-  std::string copy_of_uki() const {
+  [[nodiscard]] std::string copy_of_uki() const {
     return "sysroot/cfs/releases/" + one_.image.digest.hex() + "/" + one_.files.at(0).sha256.hex() +
            ".efi";
   }

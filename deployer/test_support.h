@@ -78,11 +78,13 @@ class DeviceTest : public ::testing::Test {
     write("root.json", repository_.files[release::metadata_path("root", 1)]);
   }
 
-  std::string path(const std::string& name) const { return directory_.path() + "/" + name; }
+  [[nodiscard]] std::string path(const std::string& name) const {
+    return directory_.path() + "/" + name;
+  }
   void write(const std::string& name, const std::string& content) {
     EXPECT_TRUE(write_file_atomically(AT_FDCWD, path(name), as_bytes(content)));
   }
-  std::string read(const std::string& name) const {
+  [[nodiscard]] std::string read(const std::string& name) const {
     return read_file(AT_FDCWD, path(name), 64 << 20).value_or("cannot read " + name);
   }
 

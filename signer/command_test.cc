@@ -193,8 +193,9 @@ TEST_F(CommandTest, FromInitToDevice) {
     EXPECT_TRUE(transport::check_encoded_object(file.get(), entry.digest, entry.size_bytes));
     EXPECT_EQ(static_cast<uint64_t>(fstat_fd(file.get())->st_size), entry.encoded_size_bytes);
   }
-  EXPECT_EQ(repository_file(release::target_path(verity::sha256(as_bytes(fake_.uki)).hex(), "os_1.efi")),
-            fake_.uki);
+  EXPECT_EQ(
+      repository_file(release::target_path(verity::sha256(as_bytes(fake_.uki)).hex(), "os_1.efi")),
+      fake_.uki);
 }
 
 TEST_F(CommandTest, OpensslVerifiesTheMetadata) {
@@ -1103,7 +1104,7 @@ TEST_F(CommandTest, AFullDiskLeavesTheRepositoryAsItWas) {
   struct rlimit old = {};
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
   struct rlimit small = {.rlim_cur = 100000, .rlim_max = old.rlim_max};
-  signal(SIGXFSZ, SIG_IGN);
+  (void)signal(SIGXFSZ, SIG_IGN);
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
   expect_error(ErrorCode::kNoSpace, "into the repository's 'obj/", add());
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &old), 0);

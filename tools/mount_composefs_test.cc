@@ -92,10 +92,10 @@ TEST(MountComposefs, RefusesWhatItDoesNotUnderstand) {
 
 TEST(MountComposefs, TakesALineOfFstab) {
   // What `mount -a` and systemd hand to a helper, a comma at the end included.
-  MountRequest request = parsed({"image", "dir", "-n", "-v", "-o",
-                                 "rw,nofail,_netdev,noauto,x-systemd.device-timeout=5,X-mount."
-                                 "mkdir,comment=mine,nosuid,nodev,"
-                                 "noatime,defaults,basedir=a,"});
+  const std::string options =
+      "rw,nofail,_netdev,noauto,x-systemd.device-timeout=5,X-mount.mkdir,comment=mine,nosuid,nodev,"
+      "noatime,defaults,basedir=a,";
+  MountRequest request = parsed({"image", "dir", "-n", "-v", "-o", options});
   EXPECT_THAT(request.options.object_directories, ElementsAre("a"));
   EXPECT_EQ(request.options.access, Access::kReadWrite);
   EXPECT_EQ(request.options.attributes,

@@ -13,11 +13,13 @@ namespace {
 
 class AtomicFileTest : public testing::Test {
  protected:
-  std::string path(const std::string& name) const { return directory_.path() + "/" + name; }
-  std::string content(const std::string& name) const {
+  [[nodiscard]] std::string path(const std::string& name) const {
+    return directory_.path() + "/" + name;
+  }
+  [[nodiscard]] std::string content(const std::string& name) const {
     return read_file(AT_FDCWD, path(name), 100).value_or("<none>");
   }
-  std::vector<std::string> names() const {
+  [[nodiscard]] std::vector<std::string> names() const {
     return list_directory(AT_FDCWD, directory_.path()).value();
   }
 

@@ -43,7 +43,7 @@ class DirectoryTest : public testing::Test {
   Directory inside_ = make_inside();
 
  private:
-  Directory make_inside() const {
+  [[nodiscard]] Directory make_inside() const {
     EXPECT_TRUE(make_directories(root_.get(), "inside"));
     return std::move(Directory::open(root_.get(), "inside").value());
   }

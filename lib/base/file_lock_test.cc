@@ -15,11 +15,13 @@ namespace {
 
 class FileLockTest : public testing::Test {
  protected:
-  UniqueFd open() const {
+  [[nodiscard]] UniqueFd open() const {
     return std::move(
         open_at(AT_FDCWD, directory_.path() + "/lock", O_RDWR | O_CREAT, 0600).value());
   }
-  Result<FileLock> try_take(LockMode mode) const { return FileLock::try_take(open(), mode); }
+  [[nodiscard]] Result<FileLock> try_take(LockMode mode) const {
+    return FileLock::try_take(open(), mode);
+  }
 
   TemporaryDirectory directory_ = TemporaryDirectory::create().value();
 };

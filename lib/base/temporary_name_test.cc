@@ -21,10 +21,12 @@ constexpr std::string_view kPrefix = ".test-";
 
 class TemporaryNameTest : public testing::Test {
  protected:
-  UniqueFd open_parent() const {
+  [[nodiscard]] UniqueFd open_parent() const {
     return std::move(open_at(AT_FDCWD, directory_.path(), O_RDONLY | O_DIRECTORY).value());
   }
-  std::vector<std::string> names() const { return list_directory(parent_.get(), ".").value(); }
+  [[nodiscard]] std::vector<std::string> names() const {
+    return list_directory(parent_.get(), ".").value();
+  }
   void sweep() const { ASSERT_TRUE(TemporaryName::remove_stale(parent_.get(), kPrefix)); }
 
   /// Runs `body` in a child that is then killed by SIGKILL.

@@ -17,11 +17,13 @@ constexpr std::string_view kPrefix = ".test-";
 
 class WorkDirectoryTest : public testing::Test {
  protected:
-  WorkDirectory create() const {
+  [[nodiscard]] WorkDirectory create() const {
     return std::move(WorkDirectory::create(AT_FDCWD, directory_.path(), kPrefix).value());
   }
-  std::string path(const std::string& name) const { return directory_.path() + "/" + name; }
-  std::vector<std::string> names(const std::string& below = "") const {
+  [[nodiscard]] std::string path(const std::string& name) const {
+    return directory_.path() + "/" + name;
+  }
+  [[nodiscard]] std::vector<std::string> names(const std::string& below = "") const {
     return list_directory(AT_FDCWD, directory_.path() + below).value();
   }
   static void put(const WorkDirectory& work, const std::string& name) {

@@ -30,13 +30,15 @@ struct SystemdBootHarness {
   TemporaryDirectory directory = TemporaryDirectory::create().value();
   std::optional<SystemdBoot> loader;
 
-  std::string path(const std::string& name) const { return directory.path() + "/" + name; }
+  [[nodiscard]] std::string path(const std::string& name) const {
+    return directory.path() + "/" + name;
+  }
   BootLoader& open() {
     EXPECT_TRUE(make_directories(AT_FDCWD, path("esp")));
     EXPECT_TRUE(make_directories(AT_FDCWD, path("efivars")));
     return loader.emplace(SystemdBoot::open(AT_FDCWD, path("esp"), path("efivars")).value());
   }
-  std::string file_of(const std::string& id) const {
+  [[nodiscard]] std::string file_of(const std::string& id) const {
     for (const auto& file : std::filesystem::directory_iterator(path("esp/EFI/Linux"))) {
       if (same_entry(split_counter(file.path().stem().string()).id, id)) return file.path();
     }

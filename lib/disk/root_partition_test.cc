@@ -48,10 +48,12 @@ class RootPartitionTest : public ::testing::Test {
     EXPECT_TRUE(size) << size.error().describe();
     return size.value_or(0);
   }
-  std::string file_system() const {
+  [[nodiscard]] std::string file_system() const {
     return directory_.path() + "/disk?offset=" + std::to_string(kOffset);
   }
-  std::string super() const { return say({"debugfs", "-R", "show_super_stats -h", file_system()}); }
+  [[nodiscard]] std::string super() const {
+    return say({"debugfs", "-R", "show_super_stats -h", file_system()});
+  }
 
   TemporaryDirectory directory_ = TemporaryDirectory::create().value();
 };

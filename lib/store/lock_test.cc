@@ -16,7 +16,7 @@ namespace {
 
 class StoreLockTest : public testing::Test {
  protected:
-  Result<ObjectStore> open_store() const {
+  [[nodiscard]] Result<ObjectStore> open_store() const {
     return ObjectStore::open(fd_.get(), ".", {.verity = VerityPolicy::kOffline});
   }
 

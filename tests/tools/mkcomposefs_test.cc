@@ -243,7 +243,7 @@ int in_child(const std::function<int()>& body) {
 }
 
 TEST_F(MkcomposefsTest, ADescriptorsNameIsWrittenToWhereItIs) {
-  UniqueFd anonymous(::memfd_create("image", 0));
+  UniqueFd anonymous(::memfd_create("image", MFD_CLOEXEC));
   UniqueFd regular = open_at(AT_FDCWD, path("image"), O_RDWR | O_CREAT, 0644).value();
   for (int fd : {anonymous.get(), regular.get()}) {
     ASSERT_TRUE(write_full(fd, as_bytes(std::string(50'000, 'o'))));
