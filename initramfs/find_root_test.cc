@@ -9,8 +9,8 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Optional;
 
-constexpr Candidate kOnBootDisk{.path = "/dev/a", .is_on_boot_disk = true};
-constexpr Candidate kElsewhere{.path = "/dev/b", .is_on_boot_disk = false};
+const Candidate kOnBootDisk{.path = "/dev/a", .is_on_boot_disk = true};
+const Candidate kElsewhere{.path = "/dev/b", .is_on_boot_disk = false};
 
 std::optional<size_t> choose(const std::vector<Candidate>& candidates, BootDisk boot_disk,
                              bool is_last_look = false) {

@@ -114,7 +114,7 @@ class Disks {
   }
 
  private:
-  std::vector<std::byte> read_start(const std::string& disk) const {
+  [[nodiscard]] std::vector<std::byte> read_start(const std::string& disk) const {
     Result<UniqueFd> fd = open_at(AT_FDCWD, dev_ + "/" + disk, O_RDONLY | O_NONBLOCK);
     if (!fd) return {};
     std::vector<std::byte> start(kPartitionTableBytes);

@@ -12,7 +12,6 @@
 namespace cfs::initramfs {
 namespace {
 
-using kernel_cmdline::parse_root_spec;
 using kernel_cmdline::RootSpec;
 
 std::vector<std::byte> ext4_superblock(const std::string& label) {

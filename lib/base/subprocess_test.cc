@@ -20,7 +20,6 @@ namespace cfs {
 namespace {
 
 using testing::AllOf;
-using testing::Contains;
 using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
@@ -147,8 +146,8 @@ TEST(Subprocess, InheritsNoUmaskSignalsDescriptorsOrSession) {
   sigset_t old_mask;
   ::sigemptyset(&blocked);
   ::sigaddset(&blocked, SIGUSR1);
-  ASSERT_EQ(::sigprocmask(SIG_BLOCK, &blocked, &old_mask), 0);
-  // Without O_CLOEXEC, as somebody else's would be.
+  ASSERT_EQ(::pthread_sigmask(SIG_BLOCK, &blocked, &old_mask), 0);
+  // NOLINTNEXTLINE(android-cloexec-open): as somebody else's would be
   int leak = ::open("/dev/null", O_RDONLY);
   ASSERT_GE(leak, 0);
 
@@ -163,8 +162,8 @@ TEST(Subprocess, InheritsNoUmaskSignalsDescriptorsOrSession) {
   EXPECT_EQ(stat.substr(0, stat.find(' ')), stat.substr(stat.find(' ') + 1, stat.find(' ')));
 
   ::close(leak);
-  ::sigprocmask(SIG_SETMASK, &old_mask, nullptr);
-  std::signal(SIGXFSZ, old_handler);
+  ASSERT_EQ(::pthread_sigmask(SIG_SETMASK, &old_mask, nullptr), 0);
+  (void)std::signal(SIGXFSZ, old_handler);
   ::umask(old_umask);
 }
 
