@@ -6,6 +6,9 @@
 namespace cfs {
 namespace {
 
+// NOLINTNEXTLINE(misc-unused-using-decls): it is used below
+using std::string_view_literals::operator""sv;
+
 TEST(RelativePath, PlainPathsAreOfPlainNames) {
   for (std::string_view path : {"a"sv, "a/b"sv, "..."sv, "a/.b/c..d"sv, "\xff\n"sv}) {
     EXPECT_TRUE(is_plain_path(path)) << path;
