@@ -85,6 +85,9 @@ def main():
             failures.append(f"{path}: the line '{SCHEMA_LINE}' is missing")
         failures += [f"{path}: {error.json_path}: {error.message}" for error in validator.iter_errors(yaml.safe_load(text))]
     failures += [f"good manifest: {error.json_path}: {error.message}" for error in validator.iter_errors(GOOD)]
+    kinds = set(schema["properties"]["sources"]["items"]["properties"])
+    shown = {key for source in GOOD["sources"] for key in source}
+    failures += [f"the good manifest has no source of the kind {kind}" for kind in sorted(kinds - shown)]
 
     for place, value in MISTAKES:
         bad = copy.deepcopy(GOOD)

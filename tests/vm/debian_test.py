@@ -115,15 +115,69 @@ def decoy(work):
     return disk
 
 
+AS_USER = "setpriv --reuid=1000 --regid=1000 --clear-groups"
+
+
+def make_files(guest, directory, who="", limit=10**9):
+    """Makes empty files until it is told that there is no space, or `limit` of them; returns how many."""
+    text = guest.command(f"{who} perl -e 'mkdir $ARGV[0]; $n = 0; $n++ while $n < $ARGV[1] and open F, \">\", \"$ARGV[0]/$n\"; "
+                         f"print \"$n $!\"' {directory} {limit}")
+    count = int(text.split()[0])
+    vm.check(count == limit or "No space left" in text, f"{directory}: {text}")
+    return count
+
+
+def fill(guest, directory):
+    """Takes all blocks that a user can get."""
+    guest.command(f"for size in 512M 128M 32M 8M 2M 512K 64K 4K; do while {AS_USER} fallocate -l $size "
+                  f"{directory}/$((number += 1)) 2>/dev/null; do :; done; done")
+    left = guest.command(f"stat -f -c %a {directory}")
+    vm.check(left == "0", f"{left} blocks are left for others in {directory}")
+
+
+def places_of_users(guest):
+    """The files and directories on the device's disk that a user can write to, wherever it is mounted. root lists them,
+    since a user can know the name of what lies in a directory that he cannot list; the user tries them, since the way
+    there, access lists and read-only mounts count too."""
+    return guest.command("find $(findmnt -nro TARGET -t ext4) -xdev -fstype ext4 '(' -type f -o -type d ')' -print0 | "
+                         f"{AS_USER} xargs -0 sh -c 'for f; do if test -w \"$f\"; then echo \"$f\"; fi; done' -").splitlines()
+
+
 def check_others_are_kept_out(guest):
-    """Nobody but root reads the objects; what anybody has written does not stop an update."""
-    as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
-    vm.check("Permission denied" in guest.command(f"{as_nobody} ls /sysroot/cfs/objects", check=False), "others read the objects")
+    """A user neither reads the objects nor has a place on the device's disk to write to."""
+    denied = guest.command(f"{AS_USER} ls /sysroot/cfs/objects", check=False)
+    vm.check("Permission denied" in denied, "others read the objects")
+    places = places_of_users(guest)
+    vm.check(not places, f"a user may write to {places}")
+    guest.command("mkdir -m 0711 /var/lib/unlisted && mkdir -m 0777 /var/lib/unlisted/place")
+    places = places_of_users(guest)
+    vm.check(places == ["/var/lib/unlisted/place"], f"of a place that a user may write to was found {places}")
+    guest.command("rm -r /var/lib/unlisted")
+
+
+def check_others_cannot_fill_the_disk(guest):
+    """Whatever a user has written, in /var/tmp and in a directory that is given to them on the device's disk, root can
+    write. Leaves both full."""
+    fill(guest, "/var/tmp")
+    print(f"files in /var/tmp: {make_files(guest, '/var/tmp/many', AS_USER)}")
     guest.command("mkdir -m 0777 /var/lib/everybodys")
-    guest.command(f"for size in 512M 128M 32M 8M 2M 512K 64K 4K; do while {as_nobody} fallocate -l $size "
-                  "/var/lib/everybodys/$((number += 1)) 2>/dev/null; do :; done; done")
-    left = guest.command("stat -f -c %a /var")
-    vm.check(left == "0", f"{left} blocks are left for others")
+    fill(guest, "/var/lib/everybodys")
+    guest.command("head -c 8M /dev/zero >/var/lib/data && sync /var/lib/data")
+    count = make_files(guest, "/var/lib/files", limit=5000)
+    vm.check(count == 5000, f"root could make {count} files")
+    guest.command("rm -r /var/lib/data /var/lib/files")
+
+
+def check_no_inodes_left(guest):
+    """ext4 reserves no inodes: a user with a directory on the device's disk can take all. An update then says so and
+    changes nothing; the next one, with the files gone, works."""
+    guest.command("mkdir -m 0777 /var/lib/users")
+    print(f"files in /var/lib/users: {make_files(guest, '/var/lib/users/many', AS_USER)}")
+    left = guest.command("stat -f -c %d /var")
+    vm.check(left == "0", f"{left} inodes are left")
+    said = guest.command("cfs-deploy update >/run/said 2>&1; echo $?; cat /run/said")
+    vm.check(said.startswith("9\n") and "No space left" in said, f"cfs-deploy update: {said}")
+    guest.command("rm -r /var/lib/users")
 
 
 def check_release(guest, number, digest):
@@ -186,6 +240,8 @@ def scenario():
         guest.command("echo kept > /var/lib/kept; echo lost > /etc/lost")
         vm.check(guest.command("cfs-deploy update >/tmp/said 2>&1; echo $?; cat /tmp/said").startswith("10"), "there is nothing to update to")
         line.publish(2)
+        check_no_inodes_left(guest)
+        check_others_cannot_fill_the_disk(guest)
         server.requests.clear()
         print(guest.command("cfs-deploy update"))
         new = objects(line, second["image"]["digest"]) - objects(line, first["image"]["digest"])
