@@ -67,7 +67,7 @@ TEST_F(RunProgram, GivesStatusAndLines) {
 }
 
 TEST_F(RunProgram, FixesTheEnvironment) {
-  ASSERT_EQ(::setenv("E2FSCK_CONFIG", "/elsewhere", 1), 0);
+  ASSERT_EQ(::setenv("E2FSCK_CONFIG", "/elsewhere", 1), 0);  // NOLINT(concurrency-mt-unsafe)
   EXPECT_EQ(run("echo \"$E2FSCK_CONFIG$LC_ALL\"").value(), 0);
   EXPECT_THAT(lines_, ElementsAre("C"));
 }

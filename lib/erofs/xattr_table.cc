@@ -43,9 +43,11 @@ bool same(const ImageXattr& a, const ImageXattr& b) { return a.key == b.key && a
 }  // namespace
 
 XattrName split_xattr_key(std::string_view key) {
-  for (uint8_t index = 1; index < std::size(kPrefixes); ++index) {
+  for (size_t index = 1; index < std::size(kPrefixes); ++index) {
     std::string_view prefix = kPrefixes[index];
-    if (index != kLustre && key.starts_with(prefix)) return {index, key.substr(prefix.size())};
+    if (index != kLustre && key.starts_with(prefix)) {
+      return {static_cast<uint8_t>(index), key.substr(prefix.size())};
+    }
   }
   return {0, key};
 }

@@ -77,10 +77,7 @@ TEST_F(RootTree, FollowsInterpreters) {
   EXPECT_TRUE(check_program_readable(root_.get(), "/script"));
   write("loop", "#!/loop\n");
   EXPECT_FALSE(check_program_readable(root_.get(), "/loop"));
-  for (const char* text : {"", "#!", "#!\n", "#! \t\n",
-                           "\x7f"
-                           "ELF",
-                           "text"}) {
+  for (const char* text : {"", "#!", "#!\n", "#! \t\n", "\177ELF", "text"}) {
     write("odd", text);
     EXPECT_TRUE(check_program_readable(root_.get(), "/odd")) << text;
   }
