@@ -16,7 +16,6 @@ namespace {
 
 constexpr size_t kMaxTextBytes = 64 * 1024;
 constexpr size_t kMaxEfiProgramBytes = 16U << 20;
-using kernel_cmdline::kMaxCommandLineBytes;
 
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 

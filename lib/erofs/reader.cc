@@ -415,8 +415,7 @@ Result<> Reader::read_entry(const PendingDirectory& directory, std::string_view 
       file_type_of_mode(inode.attributes.mode) != type) {
     return corrupt(inode.offset, "inode without a valid file type");
   }
-  bool is_device = S_ISCHR(inode.attributes.mode) || S_ISBLK(inode.attributes.mode);
-  if (result_.version < 2 && is_device && S_ISCHR(inode.attributes.mode) && inode.u == 0) {
+  if (result_.version < 2 && S_ISCHR(inode.attributes.mode) && inode.u == 0) {
     if (directory.node->parent() != nullptr || !is_stub_name(name)) {
       return corrupt(inode.offset, "whiteout outside the root directory");
     }
