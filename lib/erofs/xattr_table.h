@@ -53,6 +53,7 @@ class XattrMaker {
 
  private:
   Result<> set(const tree::Node& node, std::string_view key, std::string_view value);
+  /// The key in the image of an attribute that the tree calls `key`.
   std::string_view escaped(std::string_view key);
 
   std::vector<ImageXattr> list_;
