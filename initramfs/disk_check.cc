@@ -116,6 +116,7 @@ Result<int> run_program(std::vector<std::string> arguments, int limit_seconds,
     if (!count || *count == 0) break;
     text += as_text(Bytes(buffer).first(*count));
     take_lines(text, say);
+    if (text.size() > kMaxLineBytes) text.resize(kMaxLineBytes);  // nobody is told of the rest
   }
   text += '\n';
   take_lines(text, say);

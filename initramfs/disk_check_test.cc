@@ -64,6 +64,8 @@ TEST_F(RunProgram, GivesStatusAndLines) {
   EXPECT_EQ(run("cat").value(), 0) << "standard input is not empty";
   EXPECT_EQ(run("printf '%600s' x").value(), 0);
   EXPECT_EQ(lines_.at(0).size(), 500U);
+  EXPECT_EQ(run("printf '%100000s\\nnext\\n' x").value(), 0);
+  EXPECT_THAT(lines_, ElementsAre(std::string(500, ' '), "next"));
 }
 
 TEST_F(RunProgram, FixesTheEnvironment) {

@@ -13,8 +13,8 @@
 
 namespace cfs::initramfs {
 
-/// Does `text` match `pattern`, in which `*` stands for any characters, `?` for one, and `[a-z]`
-/// for one of a set? Spec: fnmatch(3) without flags, as modules.alias is meant.
+/// Returns true if `text` matches `pattern`, in which `*` stands for any characters, `?` for one,
+/// and `[a-z]` for one of a set. Spec: fnmatch(3) without flags, as modules.alias is meant.
 [[nodiscard]] bool matches_alias(std::string_view pattern, std::string_view text);
 
 /// Which drivers to load. Some take long to find out what is behind a controller (an AHCI port
@@ -37,7 +37,8 @@ struct ModuleIndex {
 
   /// The modules that `alias` asks for.
   [[nodiscard]] std::vector<std::string_view> modules_for(std::string_view alias) const;
-  /// May a device on the bus `bus` ask for anything? There are buses with thousands of devices.
+  /// Returns true if a device on the bus `bus` may ask for anything: there are buses with thousands
+  /// of devices.
   [[nodiscard]] bool asks_on_bus(std::string_view bus) const;
 };
 

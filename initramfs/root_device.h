@@ -58,7 +58,8 @@ enum class PartitionIds { kRead, kSkip };
                                                                   const std::string& dev,
                                                                   PartitionIds partition_ids);
 
-/// Does `root=` mean this device? Never one without a file system that we know.
+/// Returns true if `root=` means this device. It never means one without a file system that we
+/// know.
 [[nodiscard]] bool is_meant(const kernel_cmdline::RootSpec& spec, const BlockDevice& device);
 
 /// "/dev/sda, /dev/sda1 (ext4 'data')", or "none".

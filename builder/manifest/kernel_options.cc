@@ -17,7 +17,7 @@ Result<std::string> kernel_command_line(const std::vector<std::string>& options,
   if (!kernel_cmdline::CommandLine::parse(line).last("systemd.gpt_auto")) {
     line += "systemd.gpt_auto=0 ";
   }
-  line += "composefs.digest=" + image.hex();
+  line += std::string(kernel_cmdline::kPinOption) + "=" + image.hex();
   if (!std::all_of(line.begin(), line.end(), [](char c) { return c >= ' ' && c <= '~'; })) {
     return make_error(ErrorCode::kInvalidInput, "the kernel command line must be printable ASCII");
   }

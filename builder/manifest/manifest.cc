@@ -177,7 +177,9 @@ Result<std::string> read_kernel_option(const YamlValue& value) {
   std::string option = CFS_TRY(value.string());
   Result<> one = kernel_cmdline::check_one_option(option);
   if (!one) return value.error(one.error().message).with_hint(one.error().hint);
-  if (!kernel_cmdline::CommandLine::parse(option).names_with_prefix("composefs.digest").empty()) {
+  if (!kernel_cmdline::CommandLine::parse(option)
+           .names_with_prefix(kernel_cmdline::kPinOption)
+           .empty()) {
     return value.error(fmt::format("'{}' cannot be set by hand", option))
         .with_hint("the builder appends composefs.digest itself");
   }

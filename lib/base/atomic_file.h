@@ -12,7 +12,7 @@
 
 namespace cfs {
 
-/// What becomes of that which has the name already.
+/// Whether a file that has the name already is replaced.
 enum class Existing { kReplace, kRefuse };
 
 /// A file that appears under its name whole, or not at all: whatever happens, a power cut too, the
@@ -35,7 +35,8 @@ class AtomicFile {
   [[nodiscard]] int fd() const { return temporary_.fd(); }
 
   /// Makes the content durable, then gives it its name and makes that durable. Call once.
-  /// Errors: kExists (Existing::kRefuse); after any error the name means what it meant before.
+  /// Errors: kExists (Existing::kRefuse). After an error the name means what it meant before, or,
+  /// when only its directory could not be synced, the whole new content.
   [[nodiscard]] Result<> publish(Existing existing = Existing::kReplace);
 
  private:

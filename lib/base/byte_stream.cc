@@ -5,8 +5,6 @@
 #include <cstring>
 
 #include "lib/base/check.h"
-#include "lib/base/interrupt.h"
-#include "lib/base/io.h"
 
 namespace cfs {
 namespace {
@@ -22,14 +20,6 @@ ByteSource source_of_bytes(Bytes bytes) {
     bytes = bytes.subspan(count);
     return count;
   };
-}
-
-ByteSource source_of_fd(int fd) {
-  return [fd](std::span<std::byte> buffer) { return read_some(fd, buffer); };
-}
-
-ByteSink sink_to_fd(int fd) {
-  return [fd](Bytes bytes) { return write_full(fd, bytes); };
 }
 
 ByteSink sink_to_string(std::string& text) {
@@ -64,17 +54,6 @@ Result<std::string> read_all(const ByteSource& source, size_t limit_bytes) {
                         "there are more than " + std::to_string(limit_bytes) + " bytes");
     }
     if (count < chunk) return content;
-  }
-}
-
-Result<uint64_t> copy_stream(const ByteSource& source, const ByteSink& sink) {
-  std::vector<std::byte> buffer(kChunkBytes);
-  for (uint64_t total = 0;;) {
-    CFS_TRY(check_interrupted());
-    size_t count = CFS_TRY(source(buffer));
-    if (count == 0) return total;
-    CFS_TRY(sink(Bytes(buffer).first(count)));
-    total += count;
   }
 }
 

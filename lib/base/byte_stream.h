@@ -22,11 +22,7 @@ using ByteSink = std::function<Result<>(Bytes)>;
 
 /// Yields `bytes`, which must outlive the source.
 [[nodiscard]] ByteSource source_of_bytes(Bytes bytes);
-/// Yields what read(2) yields from the borrowed `fd`.
-[[nodiscard]] ByteSource source_of_fd(int fd);
 
-/// Writes to the borrowed `fd`.
-[[nodiscard]] ByteSink sink_to_fd(int fd);
 /// Appends to `text`, which must outlive the sink.
 [[nodiscard]] ByteSink sink_to_string(std::string& text);
 
@@ -35,9 +31,5 @@ using ByteSink = std::function<Result<>(Bytes)>;
 
 /// Reads to the end. Errors: kInvalidInput when there are more than `limit_bytes`.
 [[nodiscard]] Result<std::string> read_all(const ByteSource& source, size_t limit_bytes);
-
-/// Moves everything from `source` to `sink`; returns the number of bytes. Errors: kInterrupted,
-/// those of both.
-[[nodiscard]] Result<uint64_t> copy_stream(const ByteSource& source, const ByteSink& sink);
 
 }  // namespace cfs

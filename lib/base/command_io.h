@@ -8,8 +8,8 @@
 
 namespace cfs {
 
-/// Where a command reads and where its results go, so that tests run it in their own process. What
-/// it is doing meanwhile (lib/base/progress.h) goes to standard error.
+/// Where a command reads and where its results go, so that tests run it in their own process. Its
+/// progress (lib/base/progress.h) goes to standard error.
 struct Io {
   int in_fd = 0;
   int out_fd = 1;

@@ -20,7 +20,7 @@ enum class ErrorCode {
   kBusy,             ///< another process holds the lock                           exit 1
   kSourceChanged,    ///< a source file changed while it was read                  exit 1
   kSubprocess,       ///< a child program failed                                   exit 1
-  kInterrupted,      ///< stopped by SIGINT or SIGTERM                             exit 1
+  kInterrupted,      ///< stopped by SIGINT, SIGTERM or SIGHUP                     exit 1
   kUsage,            ///< the command line is wrong                                exit 2
   kLint,             ///< the finished tree breaks a lint rule                     exit 3
   kNotReproducible,  ///< two builds of one input differ                           exit 4

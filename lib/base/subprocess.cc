@@ -175,11 +175,12 @@ Result<Subprocess> Subprocess::start(const Command& command) {
   int failure = 0;
   Result<size_t> said =
       read_full(status_read.get(), std::as_writable_bytes(std::span(&failure, 1)));
-  if (said && *said == 0) return child;
+  // Interrupted: the program may have begun, so it is stopped (~Subprocess).
+  if (!said) return Error(std::move(said).error());
+  if (*said == 0) return child;
   while (::waitpid(child.pid_, nullptr, 0) < 0 && errno == EINTR) {
   }
   child.pid_ = -1;
-  if (!said) return Error(std::move(said).error());
   return errno_error("cannot run '" + child.name_ + "'", failure);
 }
 

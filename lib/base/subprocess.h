@@ -59,7 +59,8 @@ class Subprocess {
   [[nodiscard]] std::string error_output(uint64_t offset = 0) const;
 
   /// Closes our end of the pipe and waits. Errors: kSubprocess, with the last lines of standard
-  /// error, unless the child exited with 0; kInterrupted after SIGINT, which stops the child.
+  /// error, unless the child exited with 0; kInterrupted after a signal that asks us to stop, and
+  /// then the child is stopped.
   [[nodiscard]] Result<> wait();
 
  private:

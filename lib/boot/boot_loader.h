@@ -31,9 +31,9 @@ struct BootEntry {
   bool operator==(const BootEntry&) const = default;
 };
 
-/// May an entry have this id? `[A-Za-z0-9][A-Za-z0-9.+~_-]*`, at most 180 bytes, and it ends
-/// neither in ".efi" nor in what looks like a counter ("+3", "+2-1"): a boot loader may make a file
-/// name of it. kInvalidInput otherwise.
+/// Succeeds if an entry may have this id: `[A-Za-z0-9][A-Za-z0-9.+~_-]*`, at most 180 bytes, ending
+/// neither in ".efi" nor in what looks like a counter ("+3", "+2-1"), since a boot loader may make
+/// a file name of it. Errors: kInvalidInput.
 [[nodiscard]] Result<> check_entry_id(std::string_view id);
 
 /// The id of a deployment's entry, its own: `cfs_<version>_<deployment id>`.

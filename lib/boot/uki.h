@@ -50,10 +50,10 @@ struct UkiInfo {
 /// The same of a file in memory.
 [[nodiscard]] Result<UkiInfo> read_uki(Bytes file);
 
-/// Does a UKI with these texts boot the image `digest`? Its command line is one that cfs-mount-root
-/// of this version obeys (kernel_cmdline::parse_boot_options), short enough for the kernel, and
-/// pins that image; its os-release has a title, without which sd-boot hides it. For those who sign
-/// a release and those who make it boot. Errors: kCorrupt.
+/// Succeeds if a UKI with these texts boots the image `digest`: its command line is one that
+/// cfs-mount-root of this version obeys (kernel_cmdline::parse_boot_options), short enough for the
+/// kernel, and pins that image; its os-release has a title, without which sd-boot hides it. For
+/// those who sign a release and those who make it boot. Errors: kCorrupt.
 [[nodiscard]] Result<> check_boots_image(const UkiInfo& uki, const verity::Digest& digest);
 
 }  // namespace cfs::boot

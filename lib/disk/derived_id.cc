@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "lib/base/little_endian.h"
 #include "lib/verity/merkle.h"
 
 namespace cfs::disk {
@@ -28,7 +29,7 @@ std::string derived_uuid(std::string_view seed, std::string_view purpose) {
 
 uint32_t derived_number(std::string_view seed, std::string_view purpose) {
   verity::Sha256Digest digest = derive(seed, purpose);
-  uint32_t number = 0;
+  le32 number;
   std::memcpy(&number, digest.bytes().data(), sizeof(number));
   return number;
 }

@@ -3,15 +3,14 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <random>
 
-#include "lib/base/interrupt.h"
+#include "lib/base/free_space.h"
 #include "lib/base/io.h"
-#include "lib/base/progress.h"
+#include "lib/base/random_name.h"
+#include "lib/base/relative_path.h"
 #include "lib/base/subprocess.h"
 #include "lib/disk/content.h"
 #include "lib/disk/derived_id.h"
@@ -30,6 +29,7 @@ constexpr uint64_t kMinEspBytes = 64 * kMiB;
 // Spec: UEFI 2.10 §5.3.3; UAPI Group, "Discoverable Partitions Specification".
 constexpr std::string_view kEspType = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B";
 constexpr std::string_view kRootX86_64Type = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709";
+
 struct Layout {
   Extent esp;
   Extent root;
@@ -64,22 +64,16 @@ Result<> partition(const Target& target, const Layout& layout, const std::string
   return {};
 }
 
-/// What runs out in the middle of another program's work would be that program's failure.
+/// Looks before the work begins: space that runs out in the middle of another program's work would
+/// be that program's failure.
 Result<> check_room(const Target& target, const DiskPlan& plan) {
   uint64_t esp_bytes = 0;
   for (const EspFile& file : plan.esp_files) esp_bytes += CFS_TRY(size_of(file.content));
   uint64_t needed_bytes =
       occupied_bytes(CFS_TRY(content_bytes(plan)), esp_bytes, plan.root_free_bytes);
-  struct statvfs space = {};
-  if (::statvfs(target.directory.c_str(), &space) != 0) {
-    return errno_error("cannot look at '" + target.directory + "'");
-  }
-  uint64_t free_bytes = uint64_t{space.f_bavail} * space.f_frsize;
-  if (free_bytes >= needed_bytes) return {};
-  return make_error(
-      ErrorCode::kNoSpace,
-      fmt::format("the disk image takes up to {} in '{}', where {} are free",
-                  format_bytes(needed_bytes), target.directory, format_bytes(free_bytes)));
+  UniqueFd directory = CFS_TRY(open_at(AT_FDCWD, target.directory, O_PATH | O_DIRECTORY));
+  return require_space(directory.get(), "the file system of '" + target.directory + "'",
+                       needed_bytes);
 }
 
 Result<> fill(const Target& target, const DiskPlan& plan) {
@@ -133,11 +127,7 @@ Result<> make_disk(const DiskPlan& plan, const std::string& path) {
   if (stat_at(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)) {
     return errno_error("cannot make '" + path + "'", EEXIST);
   }
-  size_t slash = path.find_last_of('/');
-  std::random_device random;
-  Target target{
-      .directory = slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(slash, 1)),
-      .name = fmt::format(".cfs-disk-{:08x}{:08x}", random(), random())};
+  Target target{.directory = split_path(path).directory, .name = ".cfs-disk-" + random_name()};
   auto make = [&]() -> Result<> {
     CFS_TRY(fill(target, plan));
     return rename_at(AT_FDCWD, target.path(), AT_FDCWD, path);

@@ -50,16 +50,18 @@ struct DiskPlan {
 /// The most that `root_free_bytes` can be.
 constexpr uint64_t kMaxRootFreeBytes = 1ULL << 40U;
 
-/// Makes the disk image `path`, which must not exist. On any failure it is removed again; a process
-/// that is killed leaves half a file behind, so give it a temporary name. The file is sparse, and
-/// synced; its directory is not.
+/// Makes the disk image `path`, which must not exist. It has that name when it is whole; until then
+/// it is `.cfs-disk-<16 hex>` beside it, which is removed after a failure, but stays when the
+/// process is killed: call it for a path in a WorkDirectory. The file is sparse, and synced; its
+/// directory is not.
 ///
 /// Runs sfdisk, mkfs.vfat, mtools and mke2fs. Errors: kExists; kNotFound (a program is missing: the
 /// hint names the Debian package; a host file is missing), kDigestMismatch (a file is not what its
 /// verity digest says), kInvalidInput (plan), kNoSpace, kInterrupted.
 [[nodiscard]] Result<> make_disk(const DiskPlan& plan, const std::string& path);
 
-/// Are the programs that make_disk() runs installed? kNotFound: the hint names the Debian package.
+/// Succeeds if the programs that make_disk() runs are installed. Errors: kNotFound; the hint names
+/// the Debian package.
 [[nodiscard]] Result<> check_programs();
 
 }  // namespace cfs::disk

@@ -31,7 +31,7 @@ struct RootEntry {
   std::string path;   ///< relative, without "." and "..": "cfs/objects/ab/cd…"
   uint32_t mode = 0;  ///< st_mode: one of the 7 file types and permissions
   uint32_t uid = 0;
-  uint32_t gid = 0;           ///<
+  uint32_t gid = 0;
   int64_t mtime_seconds = 0;  ///< ext4: 1901 … 2446
   uint32_t mtime_nanoseconds = 0;
   dev_t device = 0;            ///< character and block devices

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include <cstddef>
+#include <string_view>
 
 #include "lib/base/little_endian.h"
 
@@ -165,5 +166,22 @@ constexpr FileType file_type_of_mode(uint32_t mode) {
 // FORMAT BREAK: everything below is part of the image's bytes.
 constexpr uint32_t kXattrFilterSeed = 0x25bbe08f;
 constexpr uint8_t kMetacopyHeader[4] = {0, 36, 0, 1};  // version, length, flags, SHA-256
+
+// Attributes that overlayfs reads. One of the tree whose name begins so is escaped in the image.
+// Spec: COMPOSEFS-FORMAT.md §5.
+constexpr std::string_view kOverlayPrefix = "trusted.overlay.";
+constexpr std::string_view kEscapedPrefix = "trusted.overlay.overlay.";
+constexpr std::string_view kMetacopy = "trusted.overlay.metacopy";
+constexpr std::string_view kRedirect = "trusted.overlay.redirect";
+/// On the root, with the value "y".
+constexpr std::string_view kOpaque = "trusted.overlay.opaque";
+/// On a whiteout, as the image has them.
+constexpr std::string_view kWhiteoutMarks[] = {"trusted.overlay.overlay.whiteout",
+                                               "user.overlay.whiteout"};
+/// On a directory that holds a whiteout, as a tree would have them: the first two without a value,
+/// the other two with "x", in version 1 only.
+constexpr std::string_view kDirectoryMarks[] = {"trusted.overlay.whiteouts",
+                                                "user.overlay.whiteouts"};
+constexpr std::string_view kOpaqueMarks[] = {"trusted.overlay.opaque", "user.overlay.opaque"};
 
 }  // namespace cfs::erofs

@@ -33,17 +33,9 @@ namespace {
 
 constexpr unsigned kMaxComposefsVersion =
     2;  // composefs-rs; differs only in what its writer chooses
-constexpr std::string_view kOverlayPrefix = "trusted.overlay.";
-constexpr std::string_view kEscapedPrefix = "trusted.overlay.overlay.";
-// What the writer puts on a whiteout, and on the directory that holds it, as the tree has the
-// latter: the last two in version 1. Spec: COMPOSEFS-FORMAT.md §4, §5.
-constexpr const char* kWhiteoutMarks[] = {"trusted.overlay.overlay.whiteout",
-                                          "user.overlay.whiteout"};
-constexpr const char* kDirectoryMarks[] = {"trusted.overlay.whiteouts", "user.overlay.whiteouts"};
-constexpr const char* kOpaqueMarks[] = {"trusted.overlay.opaque", "user.overlay.opaque"};
 constexpr unsigned kMaxVersionWithMarks = 1;
 
-bool has_value(const tree::Node& node, const char* key, std::string_view value) {
+bool has_value(const tree::Node& node, std::string_view key, std::string_view value) {
   const tree::Xattr* xattr = node.xattr(key);
   return xattr != nullptr && xattr->value == value;
 }
@@ -107,7 +99,7 @@ class Reader {
     /// Both marks: a file that came with one of them is none.
     [[nodiscard]] bool marks_whiteout() const {
       return std::all_of(std::begin(kWhiteoutMarks), std::end(kWhiteoutMarks),
-                         [&](const char* mark) {
+                         [&](std::string_view mark) {
                            const std::string_view* value = find(mark);
                            return value != nullptr && value->empty();
                          });
@@ -346,7 +338,7 @@ void Reader::remove_directory_marks() {
           return !child->is_link() && child->is_whiteout();
         });
     if (!holds_whiteout) continue;
-    for (const char* mark : kDirectoryMarks) result_.tree.remove_xattr(*node, mark);
+    for (std::string_view mark : kDirectoryMarks) result_.tree.remove_xattr(*node, mark);
   }
 }
 
@@ -415,8 +407,7 @@ Result<> Reader::read_entry(const PendingDirectory& directory, std::string_view 
       file_type_of_mode(inode.attributes.mode) != type) {
     return corrupt(inode.offset, "inode without a valid file type");
   }
-  bool is_device = S_ISCHR(inode.attributes.mode) || S_ISBLK(inode.attributes.mode);
-  if (result_.version < 2 && is_device && S_ISCHR(inode.attributes.mode) && inode.u == 0) {
+  if (result_.version < 2 && S_ISCHR(inode.attributes.mode) && inode.u == 0) {
     if (directory.node->parent() != nullptr || !is_stub_name(name)) {
       return corrupt(inode.offset, "whiteout outside the root directory");
     }
@@ -437,7 +428,7 @@ Result<> Reader::read_entry(const PendingDirectory& directory, std::string_view 
 /// Has the directory exactly what the writer puts on one that holds a whiteout?
 bool Reader::is_marked(const tree::Node& directory) const {
   auto has = [&](std::string_view value) {
-    return [&directory, value](const char* key) { return has_value(directory, key, value); };
+    return [&directory, value](std::string_view key) { return has_value(directory, key, value); };
   };
   if (result_.version > kMaxVersionWithMarks) return false;
   if (!std::all_of(std::begin(kDirectoryMarks), std::end(kDirectoryMarks), has(""))) return false;
@@ -497,7 +488,7 @@ Result<> Reader::fill_external(tree::Node& node, const Inode& inode, const Xattr
     }
   }
   std::optional<verity::Digest> digest;
-  const std::string_view* metacopy = xattrs.find("trusted.overlay.metacopy");
+  const std::string_view* metacopy = xattrs.find(kMetacopy);
   if (metacopy != nullptr && !metacopy->empty()) {
     std::string_view header(reinterpret_cast<const char*>(kMetacopyHeader),
                             sizeof(kMetacopyHeader));
@@ -506,7 +497,7 @@ Result<> Reader::fill_external(tree::Node& node, const Inode& inode, const Xattr
     }
     digest = verity::Digest::from_bytes(as_bytes(metacopy->substr(4)));
   }
-  const std::string_view* redirect = xattrs.find("trusted.overlay.redirect");
+  const std::string_view* redirect = xattrs.find(kRedirect);
   std::string_view payload = redirect != nullptr ? *redirect : std::string_view();
   if (payload.starts_with('/')) payload.remove_prefix(1);
   if (payload.find('\0') != payload.npos)

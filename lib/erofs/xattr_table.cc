@@ -13,9 +13,6 @@
 namespace cfs::erofs {
 namespace {
 
-constexpr std::string_view kOverlayPrefix = "trusted.overlay.";
-constexpr std::string_view kMetacopy = "trusted.overlay.metacopy";
-constexpr std::string_view kRedirect = "trusted.overlay.redirect";
 constexpr int64_t kMaxAddedBytes = 32767;
 
 /// By index. Spec: COMPOSEFS-FORMAT.md §7.1.
@@ -68,10 +65,10 @@ uint32_t xattr_filter_bit(const ImageXattr& xattr) {
 }
 
 std::string_view XattrMaker::escaped(std::string_view key) {
+  if (!key.starts_with(kOverlayPrefix)) return key;
   auto [entry, is_new] = escaped_keys_.try_emplace(key);
   if (is_new) {
-    entry->second =
-        std::string(kOverlayPrefix) + "overlay." + std::string(key.substr(kOverlayPrefix.size()));
+    entry->second = std::string(kEscapedPrefix) + std::string(key.substr(kOverlayPrefix.size()));
   }
   return entry->second;
 }
@@ -103,9 +100,8 @@ Result<std::span<const ImageXattr>> XattrMaker::make(const tree::Node& node,
   added_bytes_ = 0;
   bool sorted = true;
   for (const tree::Xattr* xattr : node.xattrs()) {
-    bool escape = xattr->key.starts_with(kOverlayPrefix);
-    sorted = sorted && !escape;
-    list_.push_back({escape ? escaped(xattr->key) : xattr->key, xattr->value});
+    sorted = sorted && !xattr->key.starts_with(kOverlayPrefix);
+    list_.push_back({escaped(xattr->key), xattr->value});
   }
   if (node.is_external()) {
     sorted = false;
@@ -129,21 +125,18 @@ Result<std::span<const ImageXattr>> XattrMaker::make(const tree::Node& node,
   }
   if (node.is_whiteout()) {
     sorted = false;
-    CFS_TRY(set(node, "trusted.overlay.overlay.whiteout", ""));
-    CFS_TRY(set(node, "user.overlay.whiteout", ""));
+    for (std::string_view mark : kWhiteoutMarks) CFS_TRY(set(node, mark, ""));
   }
   if (context.holds_whiteout) {
     sorted = false;
-    CFS_TRY(set(node, "trusted.overlay.overlay.whiteouts", ""));
-    CFS_TRY(set(node, "user.overlay.whiteouts", ""));
+    for (std::string_view mark : kDirectoryMarks) CFS_TRY(set(node, escaped(mark), ""));
     if (context.marks_opaque) {
-      CFS_TRY(set(node, "trusted.overlay.overlay.opaque", "x"));
-      CFS_TRY(set(node, "user.overlay.opaque", "x"));
+      for (std::string_view mark : kOpaqueMarks) CFS_TRY(set(node, escaped(mark), "x"));
     }
   }
   if (context.is_root) {
     sorted = false;
-    CFS_TRY(set(node, "trusted.overlay.opaque", "y"));
+    CFS_TRY(set(node, kOpaque, "y"));
   }
   if (!sorted) std::sort(list_.begin(), list_.end(), key_less);
   return std::span<const ImageXattr>(list_);

@@ -53,6 +53,7 @@ class XattrMaker {
 
  private:
   Result<> set(const tree::Node& node, std::string_view key, std::string_view value);
+  /// The key in the image of an attribute that the tree calls `key`.
   std::string_view escaped(std::string_view key);
 
   std::vector<ImageXattr> list_;
@@ -98,7 +99,7 @@ class SharedXattrTable {
 
   Counted* find(const ImageXattr& xattr);
   void add_count(const ImageXattr& xattr, uint32_t times);
-  /// Is this the second time or later that the digest goes into the set?
+  /// Puts the digest into the set. Returns true if it was there already.
   static bool seen_before(DigestSet& set, const verity::Digest& digest);
 
   std::deque<Counted> counted_;

@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <optional>
 
+#include "lib/base/hex.h"
 #include "lib/base/relative_path.h"
 
 namespace cfs::kernel_cmdline {
@@ -15,7 +16,6 @@ namespace {
 constexpr unsigned kMaxRootDelaySeconds = 86400;
 
 constexpr const char* kOldPin = "composefs";  // how composefs-rs once named it
-constexpr const char* kDigest = "composefs.digest";
 constexpr const char* kOnFailure = "cfs.on_failure";
 constexpr const char* kVar = "cfs.var";
 constexpr const char* kVerify = "cfs.verify";
@@ -26,7 +26,7 @@ struct PolicyOption {
   std::array<std::string_view, 3> values;  ///< all of them; none: not a choice
 };
 constexpr PolicyOption kPolicyOptions[] = {
-    {kDigest, {}},
+    {kPinOption, {}},
     {kOnFailure, {"reboot", "poweroff", "halt"}},
     {kVar, {"restricted", "plain"}},
     {kVerify, {"boot", "full"}},
@@ -75,9 +75,7 @@ Result<> check_init(const std::string& path) {
 }
 
 bool is_hex(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-  });
+  return std::all_of(text.begin(), text.end(), [](char c) { return hex_digit(c) >= 0; });
 }
 
 // Groups of hex digits with '-' between them.
@@ -129,7 +127,7 @@ Result<BootOptions> parse_boot_options(const CommandLine& command_line) {
       error.code = ErrorCode::kInvalidInput;
       return error;
     }
-    return std::move(error).with("in 'composefs.digest='");
+    return std::move(error).with("in '" + std::string(kPinOption) + "='");
   }
   options.digest = *digest;
   if (command_line.last(kVar) == "plain") options.var = VarMode::kPlain;

@@ -135,9 +135,10 @@ std::vector<std::string> CommandLine::names_with_prefix(std::string_view prefix)
 }
 
 Result<verity::Digest> pinned_digest(const CommandLine& command_line) {
-  std::optional<std::string> value = CFS_TRY(command_line.only("composefs.digest"));
+  std::optional<std::string> value = CFS_TRY(command_line.only(kPinOption));
   if (!value) {
-    return make_error(ErrorCode::kNotFound, "no 'composefs.digest=' on the kernel command line");
+    return make_error(ErrorCode::kNotFound,
+                      "no '" + std::string(kPinOption) + "=' on the kernel command line");
   }
   return parse_pinned_digest(*value);
 }

@@ -42,6 +42,9 @@ class CommandLine {
 /// the lone `--`, printable ASCII. The hint says how it is to be written.
 [[nodiscard]] Result<> check_one_option(std::string_view text);
 
+/// The option that pins the image.
+inline constexpr char kPinOption[] = "composefs.digest";
+
 /// The image digest that the kernel command line `text` pins, read as cfs-mount-root reads it.
 /// Errors: kNotFound (no `composefs.digest=`); kInvalidInput (not a digest, or two different ones).
 [[nodiscard]] Result<verity::Digest> pinned_digest(std::string_view text);

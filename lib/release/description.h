@@ -20,7 +20,7 @@ struct ReleaseFile {
   /// [A-Za-z0-9][A-Za-z0-9.+~_-]{0,127}, unique in the release, not a description's: neither
   /// "release.json" nor "….release.json".
   std::string name;
-  std::string role;             ///< [a-z0-9-]{1,32}: "uki", …
+  std::string role;             ///< [a-z0-9][a-z0-9-]{0,31}: "uki", …
   verity::Sha256Digest sha256;  ///< plain SHA-256 of the content
   uint64_t size_bytes = 0;
   bool operator==(const ReleaseFile&) const = default;
@@ -32,8 +32,8 @@ struct ReleaseDescription {
   std::string name;     ///< [a-z0-9][a-z0-9.-]{0,63}
   std::string version;  ///< [A-Za-z0-9][A-Za-z0-9.+~-]{0,63}; for people, has no order
   uint64_t epoch = 0;   ///< order and anti-rollback: grows with every release of a name and channel
-  std::string arch;     ///< [a-z0-9-]{1,32}, Debian's name: "amd64"
-  std::string channel;  ///< [a-z0-9-]{1,32}
+  std::string arch;     ///< [a-z0-9][a-z0-9-]{0,31}, Debian's name: "amd64"
+  std::string channel;  ///< [a-z0-9][a-z0-9-]{0,31}
   std::vector<std::string> compatible;  ///< boards that may run it, ≤ 64; empty: all
   uint64_t created = 0;                 ///< Unix time
 
@@ -72,7 +72,7 @@ struct ReleaseDescription {
   [[nodiscard]] const ReleaseFile* file_with_role(std::string_view role) const;
 };
 
-/// Could a release have this name, have this version, be in this channel?
+/// Return true if a release may have this name, have this version, be in this channel.
 [[nodiscard]] bool is_release_name(std::string_view text);
 [[nodiscard]] bool is_version(std::string_view text);
 [[nodiscard]] bool is_channel(std::string_view text);

@@ -49,7 +49,7 @@ class ObjectStore {
   ObjectStore& operator=(ObjectStore&&) noexcept;
   ~ObjectStore();
 
-  /// Is there a file of that name whose content is known to be right? Known: the kernel's fs-verity
+  /// Returns true if the object exists and its content is known to be right: the kernel's fs-verity
   /// measurement agrees or, where there is none, the file is the very one (inode, size, mtime,
   /// ctime) that was hashed or written earlier, or hashing it now says so. Constant time except for
   /// the last. Policy kRequired: only fs-verity counts.

@@ -22,9 +22,9 @@ struct StatIdentity {
   bool operator==(const StatIdentity&) const = default;
 };
 
-/// Could the file be written to at `now_ns` or later and still show the same ctime? Then its
-/// identity proves nothing. Kernels stamp files with a clock of 1 to 10 ms, some file systems keep
-/// whole seconds only.
+/// Returns true if the file could be written to at `now_ns` or later and still show the same ctime,
+/// so that its identity proves nothing. Kernels stamp files with a clock of 1 to 10 ms, some file
+/// systems keep whole seconds only.
 [[nodiscard]] bool is_recent(const StatIdentity& identity, uint64_t now_ns);
 
 /// The time of is_recent: what the kernel stamps files with.
@@ -48,11 +48,11 @@ class VerifiedCache {
   [[nodiscard]] bool matches(const verity::Digest& digest, const StatIdentity& identity) const;
   void record(const verity::Digest& digest, const StatIdentity& identity);
 
-  /// Is there something to save?
+  /// Returns true if there is something to save.
   [[nodiscard]] bool changed() const { return !recorded_.empty(); }
 
   /// Adds what was recorded to the file, which another process may have changed since load(). Not
-  /// synced; half a file is none, see load().
+  /// synced: a torn file fails its SHA-256, and load() takes it for an empty cache.
   [[nodiscard]] Result<> save(int directory_fd);
 
  private:

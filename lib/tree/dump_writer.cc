@@ -16,7 +16,6 @@ enum class Escape { kPlain, kEquals };
 
 /// Spec: COMPOSEFS-FORMAT.md §14, "Output escapes".
 void append_escaped(std::string& out, std::string_view text, Escape escape) {
-  static constexpr char kDigits[] = "0123456789abcdef";
   for (char c : text) {
     bool plain = c > ' ' && c <= '~' && c != '\\' && !(c == '=' && escape == Escape::kEquals);
     if (plain) {
@@ -30,10 +29,10 @@ void append_escaped(std::string& out, std::string_view text, Escape escape) {
     } else if (c == '\t') {
       out += "\\t";
     } else {
-      auto byte = static_cast<unsigned char>(c);
+      char digits[2] = {};
+      write_hex(as_bytes({&c, 1}), digits);
       out += "\\x";
-      out.push_back(kDigits[byte >> 4]);
-      out.push_back(kDigits[byte & 15]);
+      out.append(digits, sizeof(digits));
     }
   }
 }

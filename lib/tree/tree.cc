@@ -15,11 +15,11 @@
 
 #include "lib/base/check.h"
 #include "lib/base/flat_set.h"
+#include "lib/base/relative_path.h"
 
 namespace cfs::tree {
 namespace {
 
-constexpr size_t kMaxNameBytes = 255;
 constexpr size_t kMaxSymlinkTargetBytes = 4095;
 constexpr size_t kMaxPayloadBytes = 4095;
 constexpr size_t kMaxContentBytes = 5000;
@@ -45,7 +45,7 @@ Result<> check_name(std::string_view name) {
     return make_error(ErrorCode::kInvalidInput, "a name is longer than 255 bytes: '" +
                                                     std::string(name.substr(0, 40)) + "…'");
   }
-  if (name == "." || name == ".." || name.find('/') != name.npos || name.find('\0') != name.npos) {
+  if (!is_plain_name(name)) {
     return make_error(ErrorCode::kInvalidInput,
                       "'" + std::string(name) + "' cannot be the name of an entry");
   }

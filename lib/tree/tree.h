@@ -39,7 +39,7 @@ struct Attributes {
   Timestamp mtime;
 };
 
-/// Is this an st_mode of 16 bits with one of the 7 POSIX file types?
+/// Returns true for an st_mode of 16 bits with one of the 7 POSIX file types.
 [[nodiscard]] bool is_valid_mode(uint32_t mode);
 
 class Tree;
@@ -58,7 +58,7 @@ class Node {
   }
   [[nodiscard]] Node& inode() { return link_target_ != nullptr ? *link_target_ : *this; }
   [[nodiscard]] bool is_link() const { return link_target_ != nullptr; }
-  /// Do hard links point to this node?
+  /// Returns true if hard links point to this node.
   [[nodiscard]] bool has_links() const { return link_count_ > 0; }
 
   [[nodiscard]] bool is_directory() const { return S_ISDIR(attributes.mode); }
@@ -89,7 +89,7 @@ class Node {
   [[nodiscard]] std::string payload() const {
     return payload_is_digest_ ? digest_->object_path() : std::string(payload_);
   }
-  /// Is the payload just digest()->object_path()?
+  /// Returns true if the payload is digest()->object_path().
   [[nodiscard]] bool payload_is_digest() const { return payload_is_digest_; }
   [[nodiscard]] bool has_payload() const { return payload_is_digest_ || !payload_.empty(); }
   /// A regular file whose bytes lie in an object store.

@@ -43,7 +43,7 @@ Result<> check_not_older(std::string_view what, uint64_t version, uint64_t seen)
                                                       what, version, seen));
 }
 
-constexpr std::string_view kInitialRoot = "initial_root.json";
+std::string initial_root_file() { return fmt::format("{}.json", kInitialRootName); }
 
 // A root with its text, and which of the two files it is.
 struct SavedRoot {
@@ -66,7 +66,7 @@ Result<std::optional<SavedRoot>> load_root(MetadataStore& store, std::string_vie
 Result<SavedRoot> load_root(MetadataStore& store) {
   Result<std::optional<SavedRoot>> saved = load_root(store, role_file(Role::kRoot));
   if (saved && *saved) return std::move(**saved);
-  Result<std::optional<SavedRoot>> initial = load_root(store, kInitialRoot);
+  Result<std::optional<SavedRoot>> initial = load_root(store, initial_root_file());
   if (initial && *initial) return std::move(**initial);
   if (saved && initial) {
     return make_error(ErrorCode::kNotFound, "there is no trusted root metadata yet")
@@ -124,7 +124,7 @@ class Update {
  private:
   Result<> start_from_saved_root() {
     SavedRoot saved = CFS_TRY(load_root(store_));
-    if (saved.name == kInitialRoot) CFS_TRY(store_.save(role_file(Role::kRoot), saved.text));
+    if (saved.name == initial_root_file()) CFS_TRY(store_.save(role_file(Role::kRoot), saved.text));
     root_ = std::move(saved.root);
     return {};
   }
@@ -242,7 +242,7 @@ Result<> trust_root(MetadataStore& store, const Unverified<std::string>& root) {
   for (Role role : {Role::kTimestamp, Role::kSnapshot, Role::kTargets}) {
     CFS_TRY(store.remove(role_file(role)));
   }
-  CFS_TRY(store.save(kInitialRoot, root.untrusted()));
+  CFS_TRY(store.save(initial_root_file(), root.untrusted()));
   return store.save(role_file(Role::kRoot), root.untrusted());
 }
 

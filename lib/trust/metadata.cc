@@ -152,7 +152,7 @@ Result<Delegation> parse_delegation(const Reader& reader) {
   Reader name = CFS_TRY(reader.member("name"));
   delegation.role = CFS_TRY(name.text(kMaxRoleNameBytes));
   // Their files have these names.
-  if (delegation.role.empty() || delegation.role == "initial_root" ||
+  if (delegation.role.empty() || delegation.role == kInitialRootName ||
       std::ranges::find(kRoles, delegation.role, role_name) != kRoles.end()) {
     return name.refuse("cannot be delegated to");
   }

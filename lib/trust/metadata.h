@@ -29,6 +29,8 @@ inline constexpr std::array kRoles = {Role::kRoot, Role::kTimestamp, Role::kSnap
 [[nodiscard]] std::string_view role_name(Role role);
 /// "root.json": the name in a MetadataStore, in the metadata of other roles, and in messages.
 [[nodiscard]] std::string role_file(Role role);
+/// The name of the first root in a MetadataStore, without ".json". No delegated role is called so.
+inline constexpr std::string_view kInitialRootName = "initial_root";
 /// No larger metadata file of that role is fetched or parsed.
 [[nodiscard]] size_t max_size_bytes(Role role);
 

@@ -7,8 +7,7 @@
 //   1.8 GB/s  with OpenSSL, which uses the SHA instructions of x86;
 //   2.6 GB/s  with the same instructions on two blocks, interleaved: the second one runs in the
 //             time that the first one waits;
-//   4.1 GB/s  on sixteen blocks with AVX-512: a register holds the same word of all sixteen, and
-//   the
+//   4.1 GB/s  on sixteen blocks with AVX-512: a register holds the same word of all sixteen. The
 //             algorithm is written down once, in ordinary arithmetic.
 //
 // The price is this file. Other processors, and whatever is not a whole block, stay with OpenSSL.
@@ -66,10 +65,8 @@ struct Padding {
 };
 constexpr Padding kPadding;
 
-// --- two blocks, SHA instructions
-// ----------------------------------------------------------------- They want the state as two
-// registers, ABEF and CDGH; the message is four registers of four words, replaced one at a time by
-// the next words of the message schedule.
+// Two blocks, SHA instructions. They want the state as two registers, ABEF and CDGH; the message is
+// four registers of four words, replaced one at a time by the next words of the message schedule.
 
 #define CFS_SHA [[gnu::target("sha,sse4.1")]]
 #define CFS_SHA_INLINE [[gnu::target("sha,sse4.1"), gnu::always_inline]]
@@ -141,8 +138,7 @@ CFS_SHA void hash_pair(const std::byte* blocks, Sha256Digest* digests) {
   }
 }
 
-// --- sixteen blocks, AVX-512
-// ----------------------------------------------------------------------
+// Sixteen blocks, AVX-512.
 
 #define CFS_AVX512 [[gnu::target("avx512f,avx512bw")]]
 #define CFS_AVX512_INLINE [[gnu::target("avx512f,avx512bw"), gnu::always_inline]]

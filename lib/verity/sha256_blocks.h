@@ -15,7 +15,7 @@ enum class Sha256Method {
   kSixteen,   ///< sixteen at once with AVX-512
 };
 
-/// Can this processor do it?
+/// Returns true if this processor can do it. Thread-safe.
 [[nodiscard]] bool is_supported(Sha256Method method);
 
 /// The SHA-256 of each 4096-byte block of `data`, which is exactly as many as `digests`. Takes the
