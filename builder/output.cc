@@ -59,7 +59,7 @@ Result<> Output::link_store(const std::string& path) const {
   fs::path target = fs::path(path).lexically_relative(final_path_);
   CFS_TRY(make_directories(AT_FDCWD, path));
   if (::symlinkat(target.c_str(), fd(), "objects") != 0) {
-    return errno_error("cannot make the link to the store");
+    return errno_error("cannot make the link 'objects' to the store '" + path + "'");
   }
   return {};
 }
