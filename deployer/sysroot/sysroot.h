@@ -42,7 +42,7 @@ class Sysroot {
   /// booted system: then through a writable mount of our own that nobody else sees. Writers give
   /// directories and files their modes if they have others, and remove what killed ones have left.
   /// Errors: kNotFound (no sysroot), kBusy (another process writes), kPermission, kUnsupported
-  /// (made by a later version).
+  /// (made by a later version), kCorrupt (meta.json, origin.json).
   [[nodiscard]] static Result<Sysroot> open(const Environment& environment, const std::string& path,
                                             Access access);
 
