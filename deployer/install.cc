@@ -24,7 +24,6 @@
 namespace cfs::deployer {
 namespace {
 
-constexpr std::string_view kWorkPrefix = ".cfs-deploy-";
 constexpr mode_t kPermissions = 07777;
 
 /// Fails unless a disk image can be made under the name `path`. A disk image is somebody's machine

@@ -25,7 +25,6 @@ using sysroot::mode_of;
 constexpr size_t kMaxDocumentBytes = 64 << 10;
 constexpr int kSchema = 1;
 constexpr std::string_view kAlgorithm = "fsverity-sha256-12";
-constexpr std::string_view kWorkPrefix = ".cfs-deploy-";
 
 Result<> write_json(const Directory& cfs, const std::string& path, const json::Value& json) {
   return cfs.write_file(path, as_bytes(json::to_canonical(json) + "\n"), mode_of(path, false));

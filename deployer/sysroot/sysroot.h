@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "deployer/environment.h"
 #include "lib/base/directory.h"
@@ -13,6 +14,9 @@
 #include "lib/trust/verified.h"
 
 namespace cfs::deployer {
+
+/// Begins the names of the work directories that cfs-deploy makes (docs/FORMATS.md, "Device").
+constexpr std::string_view kWorkPrefix = ".cfs-deploy-";
 
 /// Where a device gets its releases from: `origin.json`.
 struct Origin {
