@@ -86,7 +86,8 @@ Result<> run_pass(NormalizePass pass, Rootfs& rootfs, int64_t source_date_epoch)
     case NormalizePass::kMachineId:
       // Empty, not missing and not "uninitialized": systemd then boots as usual instead of running
       // its first-boot setup. Spec: machine-id(5), "First boot semantics".
-      if (tree::Node* node = tree.find("/etc/machine-id"); node != nullptr && node->is_regular()) {
+      if (tree::Node* node = tree.find("/etc/machine-id");
+          node != nullptr && node->inode().is_regular()) {
         CFS_TRY(tree.set_content(node->inode(), ""));
       }
       remove_path(tree, "/var/lib/dbus/machine-id");
@@ -156,7 +157,8 @@ void remove_host_leaks(tree::Tree& tree) {
   }
   remove_entries(tree, "/etc/apt/sources.list.d", always);
   // A symlink is the image's own choice (systemd-resolved), a file is the build host's content.
-  if (tree::Node* node = tree.find("/etc/resolv.conf"); node != nullptr && node->is_regular()) {
+  if (tree::Node* node = tree.find("/etc/resolv.conf");
+      node != nullptr && node->inode().is_regular()) {
     tree.remove(*node);
   }
 }
