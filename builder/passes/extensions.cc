@@ -88,7 +88,7 @@ class Search {
     }
     add_aliases(directories);
     CFS_TRY(add_starters(directories));
-    for (tree::Node* directory : directories) CFS_TRY(look_at(*directory));
+    for (tree::Node* directory : directories) CFS_TRY(look_at(*directory, directories));
     std::set<std::string> seen;
     for (tree::Node* directory : CFS_TRY(find_directories(kRulesDirectories))) {
       for (const tree::Node* file : directory->children()) {
@@ -171,11 +171,12 @@ class Search {
     return units_.count(std::string(name)) > 0;
   }
 
-  Result<> look_at(tree::Node& directory) {
+  Result<> look_at(tree::Node& directory, const std::vector<tree::Node*>& directories) {
     for (tree::Node* node : directory.children()) {
       if (node->inode().is_regular()) {
         bool is_known = is_unit(node->name()) || is_of_systemd_itself(node->name());
-        if (!is_known) CFS_TRY(check_text(*node));
+        bool is_masked = find_unit(std::string(node->name()), directories) == nullptr;
+        if (!is_known && !is_masked) CFS_TRY(check_text(*node));
       } else if (node->is_directory() && node->name().ends_with(".d")) {
         for (tree::Node* drop_in : node->children()) {
           if (drop_in->inode().is_regular()) CFS_TRY(check_text(*drop_in));

@@ -120,6 +120,14 @@ TEST(Extensions, AMaskedUnitDoesNothing) {
   }
 }
 
+TEST(Extensions, AMaskedUnitRunsNothing) {
+  SystemdImage image;
+  image.add("usr/lib/systemd/system/x.service", {}, "[Service]\nExecStart=systemd-sysext merge\n");
+  EXPECT_FALSE(refuse_extensions_from_var(image.rootfs));
+  image.add("etc/systemd/system/x.service", {.type = '2', .link = "/dev/null"});
+  EXPECT_TRUE(refuse_extensions_from_var(image.rootfs));
+}
+
 TEST(Extensions, AnEnabledTimerPathOrSocketOfTheirNameStartsThem) {
   for (const char* kind : {"timer", "path", "socket"}) {
     const std::string name = std::string("systemd-confext.") + kind;
