@@ -14,13 +14,15 @@ namespace cfs::release {
 
 constexpr size_t kMaxDescriptionBytes = 64 << 10;
 constexpr unsigned kDescriptionSchema = 1;
+constexpr size_t kMaxFileNameBytes = 128;  ///< of ReleaseFile::name
+constexpr size_t kMaxBoards = 64;          ///< in ReleaseDescription::compatible
 
 /// One file of a release besides the image and its objects.
 struct ReleaseFile {
   /// [A-Za-z0-9][A-Za-z0-9.+~_-]{0,127}, unique in the release, not a description's: neither
   /// "release.json" nor "….release.json".
   std::string name;
-  std::string role;             ///< [a-z0-9-]{1,32}: "uki", …
+  std::string role;             ///< [a-z0-9][a-z0-9-]{0,31}: "uki", …
   verity::Sha256Digest sha256;  ///< plain SHA-256 of the content
   uint64_t size_bytes = 0;
   bool operator==(const ReleaseFile&) const = default;
@@ -32,9 +34,9 @@ struct ReleaseDescription {
   std::string name;     ///< [a-z0-9][a-z0-9.-]{0,63}
   std::string version;  ///< [A-Za-z0-9][A-Za-z0-9.+~-]{0,63}; for people, has no order
   uint64_t epoch = 0;   ///< order and anti-rollback: grows with every release of a name and channel
-  std::string arch;     ///< [a-z0-9-]{1,32}, Debian's name: "amd64"
-  std::string channel;  ///< [a-z0-9-]{1,32}
-  std::vector<std::string> compatible;  ///< boards that may run it, ≤ 64; empty: all
+  std::string arch;     ///< [a-z0-9][a-z0-9-]{0,31}, Debian's name: "amd64"
+  std::string channel;  ///< [a-z0-9][a-z0-9-]{0,31}
+  std::vector<std::string> compatible;  ///< boards that may run it, ≤ kMaxBoards; empty: all
   uint64_t created = 0;                 ///< Unix time
 
   struct Image {
