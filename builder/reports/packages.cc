@@ -7,6 +7,7 @@
 #include "lib/json/canonical.h"
 
 namespace cfs::builder {
+
 std::vector<Package> installed_packages(std::string_view dpkg_status) {
   std::vector<Package> packages;
   Package current;
