@@ -94,9 +94,9 @@ class Search {
       for (const tree::Node* file : directory->children()) {
         // One of that name in a directory before this replaces it.
         if (!seen.insert(std::string(file->name())).second) continue;
-        if (file->inode().is_regular() && file->name().ends_with(".rules")) {
-          CFS_TRY(check_rules(*file));
-        }
+        if (!file->name().ends_with(".rules")) continue;
+        const tree::Node* rules = CFS_TRY(merger_.find_file(file->path()));
+        if (rules != nullptr) CFS_TRY(check_rules(*rules));
       }
     }
     return {};
@@ -171,17 +171,27 @@ class Search {
     return units_.count(std::string(name)) > 0;
   }
 
+  /// Returns true for a unit that does what is looked for once somebody starts it.
+  [[nodiscard]] bool is_known(std::string_view name) const {
+    return is_unit(name) || is_of_systemd_itself(name);
+  }
+
   Result<> look_at(tree::Node& directory, const std::vector<tree::Node*>& directories) {
     for (tree::Node* node : directory.children()) {
-      if (node->inode().is_regular()) {
-        bool is_known = is_unit(node->name()) || is_of_systemd_itself(node->name());
+      if (!node->is_directory()) {
+        // A link may lead to a file outside of these directories ("linked" units).
+        const tree::Node* file = CFS_TRY(merger_.find_file(node->path()));
         bool is_masked = find_unit(std::string(node->name()), directories) == nullptr;
-        if (!is_known && !is_masked) CFS_TRY(check_text(*node));
-      } else if (node->is_directory() && node->name().ends_with(".d")) {
-        for (tree::Node* drop_in : node->children()) {
-          if (drop_in->inode().is_regular()) CFS_TRY(check_text(*drop_in));
+        if (file == nullptr || is_masked || is_known(node->name()) || is_known(file->name())) {
+          continue;
         }
-      } else if (node->is_directory() && ends_with_any(node->name(), kDependencyDirectories)) {
+        CFS_TRY(check_text(*file));
+      } else if (node->name().ends_with(".d")) {
+        for (tree::Node* drop_in : node->children()) {
+          const tree::Node* file = CFS_TRY(merger_.find_file(drop_in->path()));
+          if (file != nullptr) CFS_TRY(check_text(*file));
+        }
+      } else if (ends_with_any(node->name(), kDependencyDirectories)) {
         for (const tree::Node* link : node->children()) {
           std::string_view target =
               link->inode().is_symlink() ? base_name(link->inode().symlink_target()) : "";

@@ -34,6 +34,10 @@ class Merger {
   /// Errors: kInvalidInput (too many symlinks), as for find_directory().
   [[nodiscard]] Result<tree::Node*> find(std::string_view path);
 
+  /// The regular file at `path`, all symlinks followed; or null, also when they lead in a circle.
+  /// Errors: as find().
+  [[nodiscard]] Result<tree::Node*> find_file(std::string_view path);
+
   /// The directory at `path`, all symlinks followed; or null.
   [[nodiscard]] Result<tree::Node*> find_directory(std::string_view path);
 
