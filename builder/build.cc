@@ -30,7 +30,7 @@ namespace {
 
 constexpr size_t kMaxDpkgStatusBytes = 64 << 20;
 
-/// Where the sources go wrong at once; then where it takes seconds to find out.
+/// Lets every source find what is wrong: first all that takes no time, then what takes seconds.
 Result<> check_sources(const Manifest& manifest, const SourceContext& context) {
   for (const SourceEntry& entry : manifest.sources) CFS_TRY(entry.source->check(context));
   for (const SourceEntry& entry : manifest.sources) {
@@ -131,7 +131,7 @@ Result<> check_store_is_outside(const std::string& store, const std::string& out
 }  // namespace
 
 Result<BuildResult> build(const Manifest& manifest, const BuildOptions& options) {
-  // All that can be found out at once is, before the minutes of work begin.
+  // Mistakes that take no time to find are found before the minutes of work begin.
   SourceContext context{.arch = manifest.arch,
                         .source_date_epoch = manifest.source_date_epoch,
                         .output = "",

@@ -27,8 +27,10 @@ struct BuildResult {
 /// Builds `manifest`: sources, normalisation, rules; then the kernel leaves the tree, the image is
 /// written, and initramfs and UKI are made around its digest. The output directory appears whole
 /// under its name, or not at all (docs/FORMATS.md, "Build output").
-/// Errors: kExists (the output is something else), kInvalidInput (sources or rules that do not fit
-/// the image), those of the sources and of the store; kInterrupted.
+/// Errors: kExists (the output is something else); kUsage (the store lies inside the output);
+/// kInvalidInput (sources or rules that do not fit the image, no kernel or several);
+/// kUnsupported (the kernel cannot boot a verified root); those of read_boot_programs(), of the
+/// sources and of the store; kInterrupted.
 [[nodiscard]] Result<BuildResult> build(const Manifest& manifest, const BuildOptions& options);
 
 }  // namespace cfs::builder

@@ -15,13 +15,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMaxReleaseBytes = 64 << 10;
 constexpr mode_t kDirectoryMode = 0755;
 constexpr mode_t kFileMode = 0644;
 
 Result<> check_replaceable(const std::string& path) {
   if (!stat_at(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW)) return {};
-  Result<std::string> release = read_file(AT_FDCWD, path + "/release.json", kMaxReleaseBytes);
+  Result<std::string> release =
+      read_file(AT_FDCWD, path + "/release.json", release::kMaxDescriptionBytes);
   if (release && release::parse_description(*release)) return {};
   return make_error(ErrorCode::kExists, "'" + path + "' is there and is not the output of a build")
       .with_hint("remove it, or name another directory with -o");
@@ -59,7 +59,7 @@ Result<> Output::link_store(const std::string& path) const {
   fs::path target = fs::path(path).lexically_relative(final_path_);
   CFS_TRY(make_directories(AT_FDCWD, path));
   if (::symlinkat(target.c_str(), fd(), "objects") != 0) {
-    return errno_error("cannot make the link to the store");
+    return errno_error("cannot make the link 'objects' to the store '" + path + "'");
   }
   return {};
 }

@@ -13,7 +13,7 @@ namespace cfs::deployer {
                                                 uint64_t installed);
 
 /// Succeeds if the image of that digest and every object it refers to are in the store, each proven
-/// by its digest. Errors: kNotFound, kDigestMismatch, kNoVerity, kCorrupt.
+/// by its digest. Errors: kNotFound, kDigestMismatch, kNoVerity, kCorrupt; kInterrupted.
 [[nodiscard]] Result<> check_image_is_complete(Sysroot& sysroot, const verity::Digest& image);
 
 /// Makes a release the one that boots next. Everything it needs must be in the sysroot: objects,
@@ -25,7 +25,7 @@ namespace cfs::deployer {
 /// new release, and calling it again completes what is missing.
 /// `deployment`: of deployment_for().
 /// Errors: kNotFound, kDigestMismatch, kNoVerity, kCorrupt (something is not as the release says);
-/// kNoSpace (the ESP).
+/// kNoSpace (the ESP); kInterrupted; those of BootLoader::install() and BootLoader::set_next().
 [[nodiscard]] Result<Deployment> activate(
     Sysroot& sysroot, boot::BootLoader& loader, const Inventory& inventory,
     const trust::Verified<release::ReleaseDescription>& description, Deployment deployment);

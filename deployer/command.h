@@ -23,7 +23,7 @@ using RunCommand = std::function<Result<int>(const Environment&)>;
 struct CommandRow {
   const char* name;
   const char* summary;
-  /// Adds the command's options to `command`. What it returns holds their values.
+  /// Adds the command's options to `command`. The function that it returns holds their values.
   RunCommand (*declare)(CLI::App& command);
 };
 

@@ -24,11 +24,10 @@
 namespace cfs::deployer {
 namespace {
 
-constexpr std::string_view kWorkPrefix = ".cfs-deploy-";
 constexpr mode_t kPermissions = 07777;
 
-/// A disk image is somebody's machine: none is ever replaced. An empty file (of mktemp) is; its
-/// mode is returned then.
+/// Fails unless a disk image can be made under the name `path`. A disk image is somebody's machine
+/// and never replaced. An empty file (of mktemp) is replaced; its mode is returned then.
 Result<std::optional<mode_t>> check_is_free(const std::string& path) {
   auto refuse = [&](ErrorCode code, const std::string& what) {
     return make_error(code, "'" + path + "' " + what);
@@ -68,7 +67,7 @@ std::vector<disk::EspFile> esp_files(const std::string& directory, const std::st
   return files;
 }
 
-/// A path of the disk, seen from the sysroot's directory. None: it is not below that.
+/// A path of the disk, seen from the sysroot's directory; nothing when it is not below that.
 std::optional<std::string> path_in_sysroot(const std::string& path) {
   const std::string top = sysroot::kSysrootDirectory;
   if (path == top) return "";

@@ -20,9 +20,10 @@ struct InstallOptions {
 /// temporary sysroot beside the image, then one file system of it with fs-verity written offline.
 /// Works as an ordinary user on a machine without fs-verity. Same release, same trust metadata:
 /// same bytes, whoever makes it, with whatever umask. The image appears whole and durable or not at
-/// all, under a name that nothing has, or an empty file, of which it keeps the mode. What cannot
-/// work is found before anything is fetched: name, directory, programs, space. Errors: kExists;
-/// kInvalidInput (`disk` is no name for a file); those of update() and disk::make_disk.
+/// all, under a name that nothing has, or an empty file, of which it keeps the mode. A wrong name
+/// or directory, missing programs and a lack of space are found before anything is fetched. Errors:
+/// kExists; kInvalidInput (`disk` is no name for a file); kNotFound (a program); those of update()
+/// and disk::make_disk.
 [[nodiscard]] Result<> install(const InstallOptions& options, const Environment& environment);
 
 /// `cfs-deploy install`

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which ESP? A machine may have several: a second disk, a stick that somebody has put in. What is
-// written to another one than the firmware reads would never boot, and the device would stay what
-// it is. The boot loader knows where it was started from and says so by the partition's UUID; a
-// name that anybody can give a partition counts only where there is no such word and no second one.
+// Which ESP is the right one. A machine may have several: a second disk, a stick that somebody has
+// put in. A boot entry on another one than the firmware reads would never boot, and the device
+// would stay what it is. The boot loader knows where it was started from and says so by the
+// partition's UUID; a name that anybody can give a partition counts only where there is no such
+// word and no second one.
 #include "deployer/mounted_esp.h"
 
 #include <linux/magic.h>

@@ -24,8 +24,9 @@ class MountedEsp {
   boot::SystemdBoot loader_;
 };
 
-/// The device file of the ESP that the boot loader was started from. Where it does not say: of the
-/// only partition called "cfs-esp". Errors: kNotFound (none, or several of that name).
+/// The device file of the ESP that the boot loader was started from, or, where the boot loader does
+/// not say, of the only partition called "cfs-esp".
+/// Errors: kNotFound (there is no such partition, or several of that name).
 [[nodiscard]] Result<std::string> find_esp(const Environment& environment);
 
 }  // namespace cfs::deployer

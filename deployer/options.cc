@@ -4,11 +4,10 @@
 #include <CLI/CLI.hpp>
 
 #include "lib/base/io.h"
+#include "lib/trust/metadata.h"
 
 namespace cfs::deployer {
 namespace {
-
-constexpr size_t kMaxRootBytes = 512 << 10;
 
 std::string check_name(const std::string& text) {
   if (release::is_release_name(text)) return "";
@@ -57,7 +56,7 @@ void add_release_options(CLI::App& command, ReleaseOptions& options) {
 }
 
 Result<std::string> ReleaseOptions::read_root() const {
-  return read_file(AT_FDCWD, root, kMaxRootBytes, Maker::kCfs);
+  return read_file(AT_FDCWD, root, trust::max_size_bytes(trust::Role::kRoot), Maker::kCfs);
 }
 
 }  // namespace cfs::deployer

@@ -14,7 +14,7 @@ namespace cfs::deployer {
 /// sysroot. Returns what boots next.
 /// `inventory`: of note_what_booted().
 /// Errors: kNotFound (there is no such deployment, or neither entry nor copy); kDigestMismatch,
-/// kNoVerity, kCorrupt (it is damaged).
+/// kNoVerity, kCorrupt (it is damaged); kInterrupted; those of the boot loader.
 [[nodiscard]] Result<Deployment> roll_back(Sysroot& sysroot, boot::BootLoader& loader,
                                            const Inventory& inventory);
 

@@ -32,15 +32,17 @@ struct UpdateResult {
 };
 
 /// Brings the sysroot to the newest release of its origin's name and channel: metadata, plan,
-/// space, objects, check, /var, boot entry last. What it prints goes through `environment`. A
-/// release that is installed already, and lacks an object or its boot entry, is completed.
+/// space, objects, check, /var, boot entry last. Prints through `environment`. A release that is
+/// installed already, and lacks an object or its boot entry, is completed.
 ///
 /// A clock that is earlier than an installed release was made is wrong; the newest of these times
 /// counts instead.
 ///
 /// Stopped anywhere it can simply be called again: objects that have arrived stay.
 /// Errors: kSignature, kRollback (also when the newest release is older than one that is
-/// installed), kExpired; kNetwork; kCorrupt, kDigestMismatch; kNoSpace; kInterrupted.
+/// installed), kExpired; kNotFound (no release of that name and channel); kNetwork; kCorrupt,
+/// kDigestMismatch; kNoVerity (the sysroot's file system has none); kNoSpace; kInterrupted; those
+/// of the boot loader.
 [[nodiscard]] Result<UpdateResult> update(Sysroot& sysroot, boot::BootLoader& loader,
                                           const Environment& environment,
                                           const UpdateOptions& options);

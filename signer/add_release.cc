@@ -308,8 +308,8 @@ Result<> check_epoch(const ReleaseDescription& description, const trust::Release
   return {};
 }
 
-// May `description` follow on what the repository has? A release that is there already may, so that
-// what was lost of it can be put back.
+// Succeeds if `description` may follow on what the repository has. A release that is there already
+// may, so that its lost files can be put back.
 Result<> check_succession(const trust::Verified<trust::Targets>& targets,
                           const ReleaseDescription& description, EpochJump jump) {
   const std::string target = release::release_target_name(description.name, description.version);
@@ -340,8 +340,8 @@ Error other_release(const ReleaseDescription& description) {
       .with_hint("raise version and epoch in the manifest");
 }
 
-// For a release that is in `targets` already: is it the one that was built? Looked at before the
-// long work, if the repository still has its description.
+// Fails if `targets` has a release of that name and version that is not the one that was built.
+// This is found before the long work, if the repository still has the description.
 Result<> check_is_same(int repository_fd, const trust::Verified<trust::Targets>& targets,
                        const ReleaseDescription& built) {
   const std::string target = release::release_target_name(built.name, built.version);

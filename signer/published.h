@@ -29,7 +29,7 @@ struct MetadataFile {
 /// there are signed by the old ones.
 ///
 /// The repository may have been in other hands since it was signed, 1.root.json included. So
-/// nothing here is built on before is_ours() has said so.
+/// nothing here is built on before check_is_ours() has succeeded.
 class PublishedState {
  public:
   /// Errors: kCorrupt (a file is missing or damaged); kSignature; kDigestMismatch; kRollback.
@@ -43,7 +43,8 @@ class PublishedState {
   [[nodiscard]] const MetadataFile& snapshot() const { return snapshot_; }
   [[nodiscard]] const MetadataFile& targets() const { return targets_; }
 
-  /// The file's role is fulfilled by the keys of the newest root, as devices demand.
+  /// Returns true if the newest root's keys for the role of `file` have signed it, as devices
+  /// demand.
   [[nodiscard]] bool is_signed_for_devices(const MetadataFile& file) const;
 
   /// Fails unless `file` was made by who holds `keys`: signed by one of them for its role, or
@@ -53,6 +54,7 @@ class PublishedState {
   [[nodiscard]] Result<> check_is_ours(const MetadataFile& file, const KeyDirectory& keys) const;
 
   /// The targets in a targets file of this repository, signed as any root of the chain asks for.
+  /// Errors: kSignature, kCorrupt.
   [[nodiscard]] Result<trust::Verified<trust::Targets>> verify_targets(
       const MetadataFile& file) const;
 

@@ -17,7 +17,7 @@
 
 namespace cfs::signer {
 
-/// Of the work directories that cfs-sign makes in a repository.
+/// Begins the names of the work directories that cfs-sign makes in a repository.
 constexpr std::string_view kWorkPrefix = ".cfs-sign-";
 
 /// How long metadata is valid. Root and targets are renewed by publish() when less than half of

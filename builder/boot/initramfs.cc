@@ -173,7 +173,9 @@ Result<Initramfs> make_initramfs(Rootfs& rootfs, const KernelImage& kernel,
   ModulePlan plan = CFS_TRY(plan_modules(indexes, CFS_TRY(module_wishes(indexes, kernel, wishes))));
   // These are asked for at every boot of a machine that has the processor.
   for (const std::string& name : sha256_modules(indexes)) {
-    for (const std::string& needed : plan.orders[name]) plan.modules[needed].every_boot = true;
+    auto order = plan.orders.find(name);
+    if (order == plan.orders.end()) continue;  // an alias of something that modules.dep lacks
+    for (const std::string& needed : order->second) plan.modules[needed].every_boot = true;
   }
 
   Initramfs result;

@@ -27,9 +27,9 @@ struct Initramfs {
 
 /// The initramfs for the root `rootfs`, which is only read: /init (`mount_root`, the static
 /// cfs-mount-root), the modules that mounting needs and disk drivers, the index by which
-/// cfs-mount-root finds them, the firmware that they name, and empty directories to mount on. What
-/// every boot loads is stored plain; a driver stays compressed as it is in the image where the
-/// kernel can unpack it. Same input, same bytes. The layout is initramfs/README.md's.
+/// cfs-mount-root finds them, the firmware that they name, and empty directories to mount on.
+/// Modules that every boot loads are stored plain; others stay compressed as they are in the image
+/// where the kernel can unpack them. Same input, same bytes. The layout is initramfs/README.md's.
 /// Errors: kInvalidInput (a module or a driver of a named group does not exist; `mount_root` is not
 /// a static program).
 [[nodiscard]] Result<Initramfs> make_initramfs(Rootfs& rootfs, const KernelImage& kernel,

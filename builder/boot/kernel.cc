@@ -72,7 +72,7 @@ Result<KernelImage> take_kernel(Rootfs& rootfs, int64_t mtime_seconds) {
   std::vector<tree::Node*> kernels;
   if (boot != nullptr) {
     for (tree::Node* node : boot->children()) {
-      if (node->name().substr(0, kKernelPrefix.size()) == kKernelPrefix) kernels.push_back(node);
+      if (node->name().starts_with(kKernelPrefix)) kernels.push_back(node);
     }
   }
   if (kernels.size() != 1) {

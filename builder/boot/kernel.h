@@ -16,14 +16,14 @@ constexpr const char* kModulesDirectory = "/usr/lib/modules/";
 class KernelConfig {
  public:
   KernelConfig() = default;
-  /// Parses /boot/config-VERSION. What is not an option is skipped.
+  /// Parses /boot/config-VERSION. Lines that set no option are skipped.
   explicit KernelConfig(std::string_view text);
 
   [[nodiscard]] bool is_known() const { return !values_.empty(); }
-  /// Is CONFIG_… built in or a module?
+  /// Returns true if the option (CONFIG_…) is `y` or `m`.
   [[nodiscard]] bool is_on(const std::string& option) const { return values_.contains(option); }
   [[nodiscard]] bool is_module(const std::string& option) const;
-  /// Does finit_module(2) take modules with this suffix (".xz") as they are?
+  /// Returns true if finit_module(2) takes modules with this suffix (".xz") as they are.
   [[nodiscard]] bool unpacks_modules(const std::string& suffix) const;
 
  private:
@@ -44,8 +44,9 @@ struct KernelImage {
 /// that cannot mount a verified root: see check_kernel()).
 [[nodiscard]] Result<KernelImage> take_kernel(Rootfs& rootfs, int64_t mtime_seconds);
 
-/// Can a kernel of this version and configuration boot a verified root from a built-in initramfs?
-/// kUnsupported names all that it lacks. Of an unknown configuration only the version is looked at.
+/// Succeeds if a kernel of this version and configuration can boot a verified root from a built-in
+/// initramfs. Of an unknown configuration only the version is looked at.
+/// Errors: kUnsupported, naming all that it lacks.
 [[nodiscard]] Result<> check_kernel(const std::string& version, const KernelConfig& config);
 
 }  // namespace cfs::builder

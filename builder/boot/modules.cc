@@ -135,8 +135,8 @@ class LoadOrder {
     std::vector<std::string_view> after;
   };
 
-  /// The modules that a soft dependency means: the one of that name, or those with that alias. None
-  /// when it is built in or missing.
+  /// The modules that a soft dependency means: the one of that name, or those with that alias.
+  /// Empty when it is built in or missing.
   std::vector<std::string_view> paths_of_optional(std::string_view raw_name) const {
     std::string name = with_underscores(raw_name);
     if (std::string_view path = path_of(name); !path.empty()) return {path};
@@ -173,8 +173,9 @@ Result<> add_wanted(LoadOrder& order, const std::set<std::string>& builtin,
   return order.add(path);
 }
 
-/// Does this alias say which device, processor or file system asks for the module? Others are for
-/// the kernel's own requests ("crypto-sha256", "block-major-8-*"), which nobody answers here.
+/// Returns true if this alias says which device, processor or file system asks for the module.
+/// Others are for the kernel's own requests ("crypto-sha256", "block-major-8-*"), which nobody
+/// answers here.
 bool is_asked_for(std::string_view pattern) {
   return pattern.find(':') != std::string_view::npos || pattern.starts_with("fs-");
 }

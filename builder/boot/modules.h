@@ -61,7 +61,7 @@ struct DriverGroup {
 };
 [[nodiscard]] const DriverGroup& driver_group(std::string_view name);
 
-/// Does the kernel have the module `name`, built in or not?
+/// Returns true if the kernel has the module `name`, built in or not.
 [[nodiscard]] bool has_module(const ModuleIndexes& indexes, std::string_view name);
 
 /// Names of the modules that compute SHA-256 faster than the kernel's generic code on some

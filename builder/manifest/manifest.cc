@@ -12,6 +12,7 @@
 #include "lib/base/io.h"
 #include "lib/json/value.h"
 #include "lib/kernel_cmdline/command_line.h"
+#include "lib/release/description.h"
 
 namespace cfs::builder {
 namespace {
@@ -21,9 +22,6 @@ using Root = ImagePathReader::Root;
 constexpr size_t kMaxManifestBytes = 1 << 20;
 constexpr int64_t kMaxEpoch = json::kMaxInteger;
 constexpr int64_t kMaxSourceDateEpoch = int64_t{1} << 33;
-// release.json (docs/FORMATS.md): file names, of which NAME_VERSION.efi is one, and boards.
-constexpr size_t kMaxFileNameBytes = 128;
-constexpr size_t kMaxBoards = 64;
 
 constexpr std::array<std::string_view, 1> kArchitectures = {"amd64"};
 
@@ -75,12 +73,13 @@ void read_image(const YamlValue& value, Manifest& manifest) {
   bool has_version =
       map.require("version", manifest.version, WordReader{kLettersAndDigits, ".+~-", 64});
   size_t name_size = boot_file_name(manifest).size();
-  if (has_name && has_version && name_size > kMaxFileNameBytes) {
+  if (has_name && has_version && name_size > release::kMaxFileNameBytes) {
     YamlValue version = *map.find("version");
-    version.report(version
-                       .error(fmt::format("'{}' has {} characters, {} are allowed",
-                                          boot_file_name(manifest), name_size, kMaxFileNameBytes))
-                       .with_hint("shorten image.name or image.version"));
+    version.report(
+        version
+            .error(fmt::format("'{}' has {} characters, {} are allowed", boot_file_name(manifest),
+                               name_size, release::kMaxFileNameBytes))
+            .with_hint("shorten image.name or image.version"));
   }
   map.require("epoch", manifest.epoch, IntegerReader{0, kMaxEpoch});
   manifest.arch = "amd64";
@@ -88,9 +87,9 @@ void read_image(const YamlValue& value, Manifest& manifest) {
   manifest.channel = "stable";
   map.read("channel", manifest.channel, WordReader{kLowerAndDigits, "-", 32});
   map.read_list("compatible", manifest.compatible, WordReader{kLettersAndDigits, ".,_-", 128});
-  if (manifest.compatible.size() > kMaxBoards) {
+  if (manifest.compatible.size() > release::kMaxBoards) {
     YamlValue compatible = *map.find("compatible");
-    compatible.report(compatible.error(fmt::format("more than {} boards", kMaxBoards)));
+    compatible.report(compatible.error(fmt::format("more than {} boards", release::kMaxBoards)));
   }
 }
 

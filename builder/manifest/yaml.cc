@@ -103,7 +103,8 @@ Result<> check_characters(std::string_view text, const std::string& file_name) {
   return {};
 }
 
-/// Does line number `line`, counted from 0, begin with white space that has a tab in it?
+/// Returns true if line number `line`, counted from 0, begins with white space that has a tab in
+/// it.
 bool is_indented_by_tab(std::string_view text, int line) {
   for (; line > 0 && !text.empty(); --line) {
     text.remove_prefix(std::min(text.find('\n'), text.size() - 1) + 1);

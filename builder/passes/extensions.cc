@@ -88,15 +88,15 @@ class Search {
     }
     add_aliases(directories);
     CFS_TRY(add_starters(directories));
-    for (tree::Node* directory : directories) CFS_TRY(look_at(*directory));
+    for (tree::Node* directory : directories) CFS_TRY(look_at(*directory, directories));
     std::set<std::string> seen;
     for (tree::Node* directory : CFS_TRY(find_directories(kRulesDirectories))) {
       for (const tree::Node* file : directory->children()) {
         // One of that name in a directory before this replaces it.
         if (!seen.insert(std::string(file->name())).second) continue;
-        if (file->inode().is_regular() && file->name().ends_with(".rules")) {
-          CFS_TRY(check_rules(*file));
-        }
+        if (!file->name().ends_with(".rules")) continue;
+        const tree::Node* rules = CFS_TRY(merger_.find_file(file->path()));
+        if (rules != nullptr) CFS_TRY(check_rules(*rules));
       }
     }
     return {};
@@ -171,16 +171,27 @@ class Search {
     return units_.count(std::string(name)) > 0;
   }
 
-  Result<> look_at(tree::Node& directory) {
+  /// Returns true for a unit that does what is looked for once somebody starts it.
+  [[nodiscard]] bool is_known(std::string_view name) const {
+    return is_unit(name) || is_of_systemd_itself(name);
+  }
+
+  Result<> look_at(tree::Node& directory, const std::vector<tree::Node*>& directories) {
     for (tree::Node* node : directory.children()) {
-      if (node->inode().is_regular()) {
-        bool is_known = is_unit(node->name()) || is_of_systemd_itself(node->name());
-        if (!is_known) CFS_TRY(check_text(*node));
-      } else if (node->is_directory() && node->name().ends_with(".d")) {
-        for (tree::Node* drop_in : node->children()) {
-          if (drop_in->inode().is_regular()) CFS_TRY(check_text(*drop_in));
+      if (!node->is_directory()) {
+        // A link may lead to a file outside of these directories ("linked" units).
+        const tree::Node* file = CFS_TRY(merger_.find_file(node->path()));
+        bool is_masked = find_unit(std::string(node->name()), directories) == nullptr;
+        if (file == nullptr || is_masked || is_known(node->name()) || is_known(file->name())) {
+          continue;
         }
-      } else if (node->is_directory() && ends_with_any(node->name(), kDependencyDirectories)) {
+        CFS_TRY(check_text(*file));
+      } else if (node->name().ends_with(".d")) {
+        for (tree::Node* drop_in : node->children()) {
+          const tree::Node* file = CFS_TRY(merger_.find_file(drop_in->path()));
+          if (file != nullptr) CFS_TRY(check_text(*file));
+        }
+      } else if (ends_with_any(node->name(), kDependencyDirectories)) {
         for (const tree::Node* link : node->children()) {
           std::string_view target =
               link->inode().is_symlink() ? base_name(link->inode().symlink_target()) : "";

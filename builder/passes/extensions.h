@@ -13,7 +13,8 @@ namespace cfs::builder {
 /// It does if something that starts with the system pulls in systemd-sysext.service or
 /// systemd-confext.service, or a timer, path or socket of that name: a link in a .wants, .requires
 /// or .upholds directory, an option of a unit or drop-in, a udev rule. Or if a unit or a udev rule
-/// runs one of the two programs itself. A masked unit does nothing, nor does a masked rule.
+/// runs one of the two programs itself. Units, drop-ins and rules that are symlinks are read where
+/// they lead. A masked unit does nothing, nor does a masked rule.
 /// Errors: kInvalidInput, naming the file and the word that allows it.
 /// Spec: systemd.unit(5), "Unit File Load Path"; systemd-sysext(8); systemd.device(5),
 /// SYSTEMD_WANTS; udev(7).

@@ -4,6 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <string>
+#include <vector>
+
 #include "builder/test_support.h"
 
 namespace cfs::builder {
@@ -118,6 +122,36 @@ TEST(Extensions, AMaskedUnitDoesNothing) {
     image.add("etc/systemd/system/systemd-sysext.service", mask);
     EXPECT_TRUE(refuse_extensions_from_var(image.rootfs));
   }
+}
+
+TEST(Extensions, FilesThatLinksLeadToAreRead) {
+  const std::string unit = "[Service]\nExecStart=systemd-sysext merge\n";
+  const std::string rule = "RUN+=\"systemd-sysext refresh\"\n";
+  for (const auto& [link, target, text] : std::vector<std::array<std::string, 3>>{
+           {"etc/systemd/system/x.service", "/opt/file", unit},
+           {"etc/systemd/system/x.service", "../../../opt/file", unit},
+           {"etc/systemd/system/other.service.d/x.conf", "/opt/file", unit},
+           {"etc/udev/rules.d/x.rules", "/opt/file", rule}}) {
+    SystemdImage image;
+    image.add("opt/file", {}, text);
+    EXPECT_TRUE(refuse_extensions_from_var(image.rootfs));
+    image.add(link, {.type = '2', .link = target});
+    Result<> done = refuse_extensions_from_var(image.rootfs);
+    ASSERT_FALSE(done) << link;
+    EXPECT_THAT(done.error().message, HasSubstr("by '/opt/file'"));
+  }
+  SystemdImage image;
+  image.add("etc/systemd/system/x.service", {.type = '2', .link = "x.service"});
+  image.add("etc/systemd/system/y.service", {.type = '2', .link = "/nowhere/y.service"});
+  EXPECT_TRUE(refuse_extensions_from_var(image.rootfs));
+}
+
+TEST(Extensions, AMaskedUnitRunsNothing) {
+  SystemdImage image;
+  image.add("usr/lib/systemd/system/x.service", {}, "[Service]\nExecStart=systemd-sysext merge\n");
+  EXPECT_FALSE(refuse_extensions_from_var(image.rootfs));
+  image.add("etc/systemd/system/x.service", {.type = '2', .link = "/dev/null"});
+  EXPECT_TRUE(refuse_extensions_from_var(image.rootfs));
 }
 
 TEST(Extensions, AnEnabledTimerPathOrSocketOfTheirNameStartsThem) {

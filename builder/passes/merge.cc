@@ -117,6 +117,17 @@ Result<tree::Node*> Merger::find_directory(std::string_view path) {
   return directory_at(path, path, Missing::kFail);
 }
 
+Result<tree::Node*> Merger::find_file(std::string_view path) {
+  tree::Node* node = CFS_TRY(find(path));
+  for (int followed = 0; node != nullptr && node->inode().is_symlink(); ++followed) {
+    if (followed == kMaxSymlinks) return nullptr;
+    std::string_view target = node->inode().symlink_target();
+    std::string next = target.starts_with('/') ? "" : node->parent()->path() + "/";
+    node = CFS_TRY(find(next.append(target)));
+  }
+  return node != nullptr && node->inode().is_regular() ? node : nullptr;
+}
+
 Result<tree::Node*> Merger::find(std::string_view path) {
   if (path.empty()) return &tree_.root();
   Place place = CFS_TRY(place_of(path, Missing::kFail));

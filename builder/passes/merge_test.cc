@@ -66,6 +66,22 @@ TEST_F(MergeTest, LinksLeadToFilesThatAreThere) {
   EXPECT_THAT(merger.put_link("x", "b").error().message, HasSubstr("to the directory"));
 }
 
+TEST_F(MergeTest, AFileIsFoundThroughLinks) {
+  must(merger.put("opt/file", kFile));
+  put_symlink("etc/absolute", "/opt/file");
+  put_symlink("etc/relative", "../opt/./file");
+  put_symlink("etc/circle", "circle");
+  put_symlink("etc/nowhere", "/none");
+  put_symlink("etc/directory", "/opt");
+  tree::Node* file = tree.find("/opt/file");
+  for (const char* path : {"opt/file", "etc/absolute", "etc/relative"}) {
+    EXPECT_EQ(must(merger.find_file(path)), file) << path;
+  }
+  for (const char* path : {"etc/circle", "etc/nowhere", "etc/directory", "opt"}) {
+    EXPECT_EQ(must(merger.find_file(path)), nullptr) << path;
+  }
+}
+
 TEST_F(MergeTest, SymlinksInACircleEnd) {
   put_symlink("a", "b");
   put_symlink("b", "a");

@@ -19,10 +19,6 @@ void remove_path(tree::Tree& tree, std::string_view path) {
   if (tree::Node* node = tree.find(path)) tree.remove(*node);
 }
 
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
 using Wanted = std::function<bool(const tree::Node&)>;
 
 /// Removes the entries of the directory at `path` that are `wanted`.
@@ -86,7 +82,8 @@ Result<> run_pass(NormalizePass pass, Rootfs& rootfs, int64_t source_date_epoch)
     case NormalizePass::kMachineId:
       // Empty, not missing and not "uninitialized": systemd then boots as usual instead of running
       // its first-boot setup. Spec: machine-id(5), "First boot semantics".
-      if (tree::Node* node = tree.find("/etc/machine-id"); node != nullptr && node->is_regular()) {
+      if (tree::Node* node = tree.find("/etc/machine-id");
+          node != nullptr && node->inode().is_regular()) {
         CFS_TRY(tree.set_content(node->inode(), ""));
       }
       remove_path(tree, "/var/lib/dbus/machine-id");
@@ -94,9 +91,8 @@ Result<> run_pass(NormalizePass pass, Rootfs& rootfs, int64_t source_date_epoch)
     case NormalizePass::kHostLeaks:
       return {};  // done where installers' output comes in
     case NormalizePass::kSshHostKeys:
-      remove_entries(tree, "/etc/ssh", [](const tree::Node& node) {
-        return node.name().substr(0, 9) == "ssh_host_";
-      });
+      remove_entries(tree, "/etc/ssh",
+                     [](const tree::Node& node) { return node.name().starts_with("ssh_host_"); });
       return {};
     case NormalizePass::kAptLists:
       remove_entries(tree, "/var/lib/apt/lists", always);
@@ -111,7 +107,7 @@ Result<> run_pass(NormalizePass pass, Rootfs& rootfs, int64_t source_date_epoch)
       }
       return {};
     case NormalizePass::kDpkgBackups: {
-      auto is_old = [](const tree::Node& node) { return ends_with(node.name(), "-old"); };
+      auto is_old = [](const tree::Node& node) { return node.name().ends_with("-old"); };
       remove_entries(tree, "/var/lib/dpkg", is_old);
       remove_entries(tree, "/var/cache/debconf", is_old);
       remove_entries(tree, "/var/backups", always);
@@ -156,7 +152,8 @@ void remove_host_leaks(tree::Tree& tree) {
   }
   remove_entries(tree, "/etc/apt/sources.list.d", always);
   // A symlink is the image's own choice (systemd-resolved), a file is the build host's content.
-  if (tree::Node* node = tree.find("/etc/resolv.conf"); node != nullptr && node->is_regular()) {
+  if (tree::Node* node = tree.find("/etc/resolv.conf");
+      node != nullptr && node->inode().is_regular()) {
     tree.remove(*node);
   }
 }

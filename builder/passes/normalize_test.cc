@@ -70,6 +70,22 @@ TEST(Normalize, RemovesWhatDiffersBetweenBuilds) {
   EXPECT_NE(bench.tree.find("/var/log/wtmp"), nullptr);
 }
 
+TEST(Normalize, AHardLinkIsAFileToo) {
+  TarMaker tar;
+  tar.add("etc/first-id", {}, "0123456789abcdef\n");
+  tar.add("etc/machine-id", {.type = '1', .link = "etc/first-id"});
+  tar.add("etc/first.conf", {}, "nameserver 192.0.2.1\n");
+  tar.add("etc/resolv.conf", {.type = '1', .link = "etc/first.conf"});
+  Workbench bench;
+  must(bench.import(tar.finish()));
+  ASSERT_TRUE(bench.at("/etc/machine-id").is_link());
+  ASSERT_TRUE(bench.at("/etc/resolv.conf").is_link());
+  remove_host_leaks(bench.tree);
+  must(normalize(bench.rootfs, all(), kEpoch));
+  EXPECT_EQ(bench.at("/etc/machine-id").inode().size_bytes, 0U);
+  EXPECT_EQ(bench.tree.find("/etc/resolv.conf"), nullptr);
+}
+
 TEST(Normalize, OnlyTheNamedPassesRun) {
   TarMaker tar;
   tar.add("etc/passwd-", {}, "x");

@@ -7,14 +7,6 @@
 #include "lib/json/canonical.h"
 
 namespace cfs::builder {
-namespace {
-
-bool is_installed(std::string_view status) {
-  constexpr std::string_view kEnd = " installed";
-  return status.size() >= kEnd.size() && status.substr(status.size() - kEnd.size()) == kEnd;
-}
-
-}  // namespace
 
 std::vector<Package> installed_packages(std::string_view dpkg_status) {
   std::vector<Package> packages;
@@ -37,7 +29,7 @@ std::vector<Package> installed_packages(std::string_view dpkg_status) {
     if (auto value = field("Package: "); !value.empty()) current.name = value;
     if (auto value = field("Version: "); !value.empty()) current.version = value;
     if (auto value = field("Architecture: "); !value.empty()) current.architecture = value;
-    if (auto value = field("Status: "); !value.empty()) installed = is_installed(value);
+    if (auto value = field("Status: "); !value.empty()) installed = value.ends_with(" installed");
   }
   finish();
   std::sort(packages.begin(), packages.end(), [](const Package& a, const Package& b) {

@@ -38,7 +38,7 @@ struct MissingPackage {
 /// machine nor what is installed on it are used or changed. Removed at the end of scope.
 class AptLists {
  public:
-  /// Fetches the lists. What apt prints is appended to `transcript`.
+  /// Fetches the lists and appends to `transcript` what apt prints.
   /// Errors: those of mirror_error(); kSubprocess with apt's errors.
   [[nodiscard]] static Result<AptLists> fetch(const AptQuery& query, std::string& transcript);
 

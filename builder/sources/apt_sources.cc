@@ -31,10 +31,6 @@ std::vector<std::string> split(std::string_view text, char separator) {
   return result;
 }
 
-bool ends_with(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
 bool says_yes(std::string_view text) {  // apt-pkg/contrib/strutl.h: StringToBool
   return text == "yes" || text == "true" || text == "on" || text == "1";
 }
@@ -226,9 +222,9 @@ Result<std::vector<std::string>> host_sources(const AptHost& host, const std::st
   }
   if (stat_at(AT_FDCWD, host.source_parts, 0)) {
     for (const std::string& name : CFS_TRY(list_directory(AT_FDCWD, host.source_parts))) {
-      std::string path = host.source_parts + (ends_with(host.source_parts, "/") ? "" : "/") + name;
-      if (ends_with(name, ".list")) CFS_TRY(read_into(path, parse_one_line_sources));
-      if (ends_with(name, ".sources")) CFS_TRY(read_into(path, parse_deb822_sources));
+      std::string path = host.source_parts + (host.source_parts.ends_with('/') ? "" : "/") + name;
+      if (name.ends_with(".list")) CFS_TRY(read_into(path, parse_one_line_sources));
+      if (name.ends_with(".sources")) CFS_TRY(read_into(path, parse_deb822_sources));
     }
   }
   std::vector<std::string> lines;

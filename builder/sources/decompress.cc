@@ -51,7 +51,7 @@ class Decoder {
   [[nodiscard]] virtual Result<Step> run(Bytes in, std::span<std::byte> out) = 0;
   /// Makes ready for another stream.
   virtual void restart() = 0;
-  /// Is the end of the data the only end that a stream has?
+  /// Returns true if the stream may end where the data ends, having no end mark of its own.
   [[nodiscard]] virtual bool ends_with_input() const { return false; }
 };
 

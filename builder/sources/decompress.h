@@ -11,8 +11,8 @@
 namespace cfs::builder {
 
 /// Finds out by its first bytes how a stream is compressed and delivers it plain: gzip, bzip2, xz,
-/// lzma, lzip, zstd, lz4, compress, or not at all. What begins with a tar header is plain, whatever
-/// the name of its first member looks like.
+/// lzma, lzip, zstd, lz4, compress, or not at all. Data that begins with a tar header is plain,
+/// whatever the name of its first member looks like.
 ///
 /// Several compressed streams of one kind in a row are one, skippable frames of zstd and lz4 are
 /// skipped, and zeros behind the last are padding. Whatever the format has in checksums and sizes

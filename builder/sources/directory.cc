@@ -55,7 +55,7 @@ class Graft {
   }
 
  private:
-  /// Normal (merge.h) path in the image.
+  /// The path in the image, as of normal_path().
   [[nodiscard]] std::string place_of(const tree::Node& node) const {
     std::string path = node.path().substr(1);
     if (into_.empty()) return path;

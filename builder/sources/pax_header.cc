@@ -5,8 +5,7 @@
 //
 //   records     Of a repeated keyword the last counts.
 //   global      Names, sizes and xattrs in a 'g' header are refused: GNU tar does not apply them.
-//   keywords    Unknown ones of POSIX and of GNU, SCHILY, LIBARCHIVE, SUN and RHT are refused,
-//   since
+//   keywords    Unknown ones of POSIX and of GNU, SCHILY, LIBARCHIVE, SUN and RHT are refused:
 //               some of them change the content. Those of other vendors are ignored.
 //   names       bytes, whatever 'hdrcharset' says.
 //   xattrs      SCHILY names have %3D and %25 decoded, as GNU tar does; LIBARCHIVE names every %XX.
@@ -34,7 +33,7 @@ std::optional<int64_t> parse_signed_decimal(std::string_view text) {
   return negative ? -result : result;
 }
 
-/// "-1.5" is half a second before -1. What is finer than a nanosecond is rounded down.
+/// "-1.5" is half a second before -1. Fractions of a nanosecond are rounded down.
 std::optional<PaxTime> parse_time(std::string_view text) {
   bool negative = text.starts_with('-');
   if (negative) text.remove_prefix(1);

@@ -194,7 +194,7 @@ class ContentWriter {
     return hand_over(batch);
   }
 
-  /// Are there nodes that do not know their content yet?
+  /// Returns true if there are nodes that do not know their content yet.
   [[nodiscard]] bool has_pending() const { return has_pending_; }
 
   /// Waits until everything is stored and tells the nodes.
@@ -286,8 +286,8 @@ uint32_t file_type_of(TarEntry::Type type) {
   return S_IFREG;
 }
 
-/// Is a component of `path` the mark that an OCI layer deletes with? Spec: OCI image-spec,
-/// layer.md, "Whiteouts".
+/// Returns true if a component of `path` is the mark that an OCI layer deletes with. Spec: OCI
+/// image-spec, layer.md, "Whiteouts".
 bool is_whiteout(std::string_view path) {
   return path.starts_with(".wh.") || path.find("/.wh.") != std::string_view::npos;
 }

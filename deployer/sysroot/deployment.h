@@ -26,8 +26,8 @@ struct Deployment {
   DeploymentState state = DeploymentState::kStaged;
   uint64_t installed = 0;  ///< Unix time
   std::string entry;       ///< id of its boot entry (lib/boot/boot_loader.h)
-  /// SHA-256 of its UKI, of which a copy lies with the release. None: an earlier version of
-  /// cfs-deploy made the record.
+  /// SHA-256 of its UKI, of which a copy lies with the release. Absent in records that an earlier
+  /// version of cfs-deploy made.
   std::optional<verity::Sha256Digest> uki;
   /// trust::Targets::targets_keys, under which the epoch was counted. Absent in older files.
   std::optional<verity::Sha256Digest> targets_keys;

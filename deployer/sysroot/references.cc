@@ -37,8 +37,8 @@ std::string printable(std::string text) {
   return text;
 }
 
-/// The deployment whose directory is `deployments/<id>`. None: one that was cut off while it was
-/// being made.
+/// The deployment whose directory is `deployments/<id>`; nothing when the making of it was cut off.
+/// Errors: kNotFound (no directory); kCorrupt, kUnsupported.
 Result<std::optional<Deployment>> read_deployment(const Directory& cfs, const std::string& id) {
   Result<std::string> text = cfs.read_file(sysroot::record_path(id), kMaxRecordBytes);
   if (!text && text.error().code == ErrorCode::kNotFound) {

@@ -34,7 +34,8 @@ struct Inventory {
   std::vector<Damage> damaged;          ///< by directory, then sorted by path
 };
 
-/// Reads each of them once. Errors: kIo, kInterrupted; what is damaged is none.
+/// Reads every record and reference once. Damage is part of the result and no error.
+/// Errors: kIo, kInterrupted.
 [[nodiscard]] Result<Inventory> read_inventory(const Sysroot& sysroot);
 
 /// Writes a deployment's record.

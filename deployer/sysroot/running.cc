@@ -12,11 +12,12 @@ namespace {
 
 constexpr size_t kMaxProcCommandLineBytes = 64 << 10;
 
-/// Which deployment is running? It has the image that the kernel was given; that is certain.
-/// Several may have it: releases that differ in the kernel, or in the version only. Each has a boot
-/// entry of its own, so the boot loader's word decides. An entry of another image is one that the
-/// boot loader started before a kexec, and says nothing. Without the boot loader's word what is
-/// known to have run is believed to run still: a staged deployment is not called good on a guess.
+/// The deployment that is running; nothing when it is not one of `inventory`. It has the image that
+/// the kernel was given; that is certain. Several deployments may have it: releases that differ in
+/// the kernel, or in the version only. Each has a boot entry of its own, so the boot loader's word
+/// decides. An entry of another image is one that the boot loader started before a kexec, and says
+/// nothing. Without the boot loader's word the deployment that is known to have run is believed to
+/// run still: a staged one is not called good on a guess.
 std::optional<Deployment> running_deployment(const Inventory& inventory, const Running& running) {
   const References& references = inventory.references;
   std::vector<Deployment> candidates;

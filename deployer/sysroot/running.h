@@ -16,7 +16,8 @@ struct Running {
   std::optional<std::string> entry;  ///< where the boot loader says so
 };
 
-/// Nothing when the running system was not booted by cfs. `selected`: what the boot loader says.
+/// What the kernel and the boot loader say of the running system; nothing when it was not booted by
+/// cfs. `selected`: what the boot loader says.
 /// Errors: kIo; kInvalidInput (the kernel command line).
 [[nodiscard]] Result<std::optional<Running>> running_system(const Environment& environment,
                                                             std::optional<std::string> selected);
@@ -28,6 +29,7 @@ struct Running {
 
 /// Reads the inventory and writes down what must be different, seeing what is running. Returns it
 /// as it is then. Every change to a sysroot begins with it.
+/// Errors: those of read_inventory(), running_system() and BootLoader::selected(); kNoSpace.
 [[nodiscard]] Result<Inventory> note_what_booted(Sysroot& sysroot, const Environment& environment,
                                                  const boot::BootLoader& loader);
 

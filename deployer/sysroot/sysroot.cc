@@ -25,7 +25,6 @@ using sysroot::mode_of;
 constexpr size_t kMaxDocumentBytes = 64 << 10;
 constexpr int kSchema = 1;
 constexpr std::string_view kAlgorithm = "fsverity-sha256-12";
-constexpr std::string_view kWorkPrefix = ".cfs-deploy-";
 
 Result<> write_json(const Directory& cfs, const std::string& path, const json::Value& json) {
   return cfs.write_file(path, as_bytes(json::to_canonical(json) + "\n"), mode_of(path, false));
@@ -105,8 +104,9 @@ Result<FileLock> take_lock(const Directory& cfs, const std::string& path) {
       .with_hint("wait until it has finished, then try again");
 }
 
-/// The booted system shows /sysroot read-only, so that nothing but us changes it. What is returned
-/// then is a writable mount of it that stands nowhere: nobody else's view changes.
+/// The directory `path`. The booted system shows /sysroot read-only, so that nothing but us changes
+/// it; for a writer a writable mount of it is returned then, which stands nowhere: nobody else's
+/// view changes.
 Result<Directory> open_top(const std::string& path, Access access) {
   Directory top = CFS_TRY(Directory::open(AT_FDCWD, path));
   auto is_read_only = [](const Directory& directory) -> Result<bool> {

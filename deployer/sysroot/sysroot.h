@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "deployer/environment.h"
 #include "lib/base/directory.h"
@@ -13,6 +14,9 @@
 #include "lib/trust/verified.h"
 
 namespace cfs::deployer {
+
+/// Begins the names of the work directories that cfs-deploy makes (docs/FORMATS.md, "Device").
+constexpr std::string_view kWorkPrefix = ".cfs-deploy-";
 
 /// Where a device gets its releases from: `origin.json`.
 struct Origin {
@@ -42,7 +46,7 @@ class Sysroot {
   /// booted system: then through a writable mount of our own that nobody else sees. Writers give
   /// directories and files their modes if they have others, and remove what killed ones have left.
   /// Errors: kNotFound (no sysroot), kBusy (another process writes), kPermission, kUnsupported
-  /// (made by a later version).
+  /// (made by a later version), kCorrupt (meta.json, origin.json).
   [[nodiscard]] static Result<Sysroot> open(const Environment& environment, const std::string& path,
                                             Access access);
 

@@ -30,7 +30,8 @@ constexpr NameRule kNameRule{kLowerAndDigits, ".-", 64, "[a-z0-9][a-z0-9.-]{0,63
 constexpr NameRule kVersionRule{kLettersAndDigits, ".+~-", 64, "[A-Za-z0-9][A-Za-z0-9.+~-]{0,63}"};
 constexpr NameRule kWordRule{kLowerAndDigits, "-", 32, "[a-z0-9][a-z0-9-]{0,31}"};
 constexpr NameRule kBoardRule{kLettersAndDigits, ".,_-", 128, "[A-Za-z0-9][A-Za-z0-9.,_-]{0,127}"};
-constexpr NameRule kFileRule{kLettersAndDigits, ".+~_-", 128, "[A-Za-z0-9][A-Za-z0-9.+~_-]{0,127}"};
+constexpr NameRule kFileRule{kLettersAndDigits, ".+~_-", kMaxFileNameBytes,
+                             "[A-Za-z0-9][A-Za-z0-9.+~_-]{0,127}"};
 
 bool matches(std::string_view text, const NameRule& rule) {
   auto in = [](std::string_view set, char c) { return set.find(c) != std::string_view::npos; };
@@ -124,7 +125,8 @@ Result<ReleaseDescription> parse_description(std::string_view text) {
   description.epoch = CFS_TRY(CFS_TRY(reader.member("epoch")).integer());
   description.arch = CFS_TRY(read_name(CFS_TRY(reader.member("arch")), kWordRule));
   description.channel = CFS_TRY(read_name(CFS_TRY(reader.member("channel")), kWordRule));
-  for (const json::Reader& board : CFS_TRY(CFS_TRY(reader.member("compatible")).elements(64))) {
+  for (const json::Reader& board :
+       CFS_TRY(CFS_TRY(reader.member("compatible")).elements(kMaxBoards))) {
     description.compatible.push_back(CFS_TRY(read_name(board, kBoardRule)));
   }
   description.created = CFS_TRY(CFS_TRY(reader.member("created")).integer());

@@ -14,6 +14,8 @@ namespace cfs::release {
 
 constexpr size_t kMaxDescriptionBytes = 64 << 10;
 constexpr unsigned kDescriptionSchema = 1;
+constexpr size_t kMaxFileNameBytes = 128;  ///< of ReleaseFile::name
+constexpr size_t kMaxBoards = 64;          ///< in ReleaseDescription::compatible
 
 /// One file of a release besides the image and its objects.
 struct ReleaseFile {
@@ -34,7 +36,7 @@ struct ReleaseDescription {
   uint64_t epoch = 0;   ///< order and anti-rollback: grows with every release of a name and channel
   std::string arch;     ///< [a-z0-9][a-z0-9-]{0,31}, Debian's name: "amd64"
   std::string channel;  ///< [a-z0-9][a-z0-9-]{0,31}
-  std::vector<std::string> compatible;  ///< boards that may run it, ≤ 64; empty: all
+  std::vector<std::string> compatible;  ///< boards that may run it, ≤ kMaxBoards; empty: all
   uint64_t created = 0;                 ///< Unix time
 
   struct Image {

@@ -18,11 +18,11 @@ class KeyDirectory {
   explicit KeyDirectory(std::string path) : path_(std::move(path)) {}
 
   /// Makes the directory (mode 0700) and each missing <role>.pem. Returns the paths of the new
-  /// ones.
+  /// files. Errors: those of FileKey::load() and FileKey::save_new().
   [[nodiscard]] Result<std::vector<std::string>> create_missing() const;
 
-  /// All keys of a role, sorted by file name. Errors: those of FileKey::load(), but none when there
-  /// is no key.
+  /// All keys of a role, sorted by file name; empty when there is no key, or no directory.
+  /// Errors: those of FileKey::load().
   [[nodiscard]] Result<Signers> load(trust::Role role) const;
 
   /// The keys at hand that devices accept for `role`, at least one.

@@ -21,7 +21,8 @@ class Signer {
   /// Where the key is, for messages: "keys/root.pem".
   [[nodiscard]] virtual const std::string& name() const = 0;
   [[nodiscard]] virtual const trust::PublicKey& public_key() const = 0;
-  /// A signature of `message` that public_key() verifies.
+  /// A signature of `message` that public_key() verifies. Errors: those of the back end, naming the
+  /// cause; name() is added by sign_document().
   [[nodiscard]] virtual Result<std::vector<std::byte>> sign(Bytes message) const = 0;
 };
 
@@ -32,8 +33,7 @@ using Signers = std::vector<std::unique_ptr<Signer>>;
 [[nodiscard]] Result<std::string> sign_document(trust::Role role, json::Value content,
                                                 const Signers& signers);
 
-/// Returns true if one of `signers` has signed this. Devices ask for more; this asks whether it was
-/// us.
+/// Returns true if one of `signers` has signed this: it was made by us. Devices ask for more.
 [[nodiscard]] bool is_signed_by_one_of(const Signers& signers,
                                        const trust::SignedDocument& document);
 
