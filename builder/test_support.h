@@ -132,4 +132,27 @@ inline Result<> run(const std::vector<std::string>& arguments, std::ostream& out
   return {};
 }
 
+/// A kernel module: an ELF file with the sections .shstrtab and .modinfo.
+inline std::string module_with(const std::string& modinfo) {
+  const std::string names("\0.modinfo\0.shstrtab\0", 20);
+  Elf64_Ehdr elf = {};
+  std::memcpy(elf.e_ident, ELFMAG, SELFMAG);
+  elf.e_ident[EI_CLASS] = ELFCLASS64;
+  elf.e_shoff = sizeof(elf);
+  elf.e_shentsize = sizeof(Elf64_Shdr);
+  elf.e_shnum = 3;
+  elf.e_shstrndx = 2;
+  Elf64_Shdr headers[3] = {};
+  headers[1].sh_name = 1;
+  headers[1].sh_offset = sizeof(elf) + sizeof(headers);
+  headers[1].sh_size = modinfo.size();
+  headers[2].sh_name = 10;
+  headers[2].sh_offset = headers[1].sh_offset + modinfo.size();
+  headers[2].sh_size = names.size();
+  std::string file(sizeof(elf) + sizeof(headers), '\0');
+  std::memcpy(file.data(), &elf, sizeof(elf));
+  std::memcpy(file.data() + sizeof(elf), headers, sizeof(headers));
+  return file + modinfo + names;
+}
+
 }  // namespace cfs::builder

@@ -30,7 +30,9 @@ Error explained(Error error) {
     return std::move(reason).with_hint("run it again; what has arrived stays");
   }
   if (error.code == ErrorCode::kNoSpace && error.hint.empty()) {
-    error.hint = "free some space and run it again; what has arrived stays";
+    error.hint =
+        "free some space, or remove files if 'df -i' shows no free inodes, and run it again; what "
+        "has arrived stays";
   }
   return error;
 }

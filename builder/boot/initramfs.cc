@@ -13,6 +13,7 @@
 #include "builder/boot/cpio.h"
 #include "builder/boot/modules.h"
 #include "builder/manifest/manifest.h"
+#include "builder/passes/merge.h"
 #include "builder/sources/decompress.h"
 
 namespace cfs::builder {
@@ -108,12 +109,13 @@ std::string index_text(const ModulePlan& plan, const std::map<std::string, std::
 Result<> add_firmware(Rootfs& rootfs, const std::string& name, std::string_view module,
                       std::map<std::string, std::string>& files,
                       std::vector<std::string>& warnings) {
+  Merger merger(rootfs.tree);  // firmware is often a link to that of another device
   for (const std::string& firmware : firmware_of_module(module)) {
     bool found = false;
     for (const char* suffix : {"", ".xz", ".zst"}) {
       std::string path = "lib/firmware/" + firmware + suffix;
-      const tree::Node* node = rootfs.tree.find("/usr/" + path);
-      if (node == nullptr || !node->inode().is_regular()) continue;
+      const tree::Node* node = CFS_TRY(merger.find_file("/usr/" + path));
+      if (node == nullptr) continue;
       files[path] = CFS_TRY(rootfs.contents.read(*node, kMaxFirmwareBytes));
       found = true;
       break;

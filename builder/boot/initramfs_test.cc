@@ -14,9 +14,10 @@ using testing::HasSubstr;
 
 constexpr const char* kModules = "usr/lib/modules/6.12-x/";
 
-/// A kernel with EROFS, overlayfs, a driver that names firmware, and a network card.
+/// A kernel with EROFS, overlayfs, a disk driver and a network card.
 struct KernelBench : Workbench {
-  KernelBench() {
+  /// `disk_driver`: the file of that driver.
+  explicit KernelBench(const std::string& disk_driver = "the module virtio-blk") {
     TarMaker tar;
     auto add_module = [&](const std::string& name, const std::string& content) {
       write("m", content);
@@ -39,9 +40,10 @@ struct KernelBench : Workbench {
             // No such module: the index says nothing of it.
             "alias crypto-sha256 sha256_gone\n"
             "alias cpu:type:x86* sha256_gone\n");
-    for (const char* name : {"erofs", "netfs", "overlay", "virtio-blk", "e1000", "sha256-x"}) {
+    for (const char* name : {"erofs", "netfs", "overlay", "e1000", "sha256-x"}) {
       add_module(name, "the module " + std::string(name));
     }
+    add_module("virtio-blk", disk_driver);
     must(import(tar.finish()));
     kernel.version = "6.12-x";
     kernel.config = KernelConfig("CONFIG_MODULE_DECOMPRESS=y\nCONFIG_MODULE_COMPRESS_XZ=y\n");
@@ -101,6 +103,18 @@ TEST(Initramfs, AddsModulesAndNarrowsDrivers) {
               testing::Not(HasSubstr("virtio_blk")));
   EXPECT_THAT(bench.make({.drivers = {{"nvme"}}}).error().message, HasSubstr("'nvme'"));
   EXPECT_THAT(bench.make({.modules = {"nope"}}).error().message, HasSubstr("'nope'"));
+}
+
+TEST(Initramfs, TakesTheFirmwareThatADriverNamesAlong) {
+  KernelBench bench(module_with(std::string("firmware=a/b.bin\0firmware=gone.bin\0", 35)));
+  TarMaker tar;
+  tar.add("usr/lib/firmware/a/c.bin.xz", {}, "firmware");
+  tar.add("usr/lib/firmware/a/b.bin.xz", {.type = '2', .link = "c.bin.xz"});
+  must(bench.import(tar.finish()));
+  Initramfs initramfs = must(bench.make());
+  EXPECT_EQ(bench.content(initramfs.archive, "lib/firmware/a/b.bin.xz"), "firmware");
+  EXPECT_THAT(initramfs.warnings,
+              testing::ElementsAre(HasSubstr("may need the firmware gone.bin")));
 }
 
 TEST(Initramfs, UnpacksWhatTheKernelCannot) {
