@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 namespace cfs::initramfs {
 namespace {
 
@@ -19,7 +21,10 @@ TEST(UeventValue, IsThatOfTheWholeKey) {
 
 TEST(DeviceEvents, TimeIsAnEvent) {
   DeviceEvents events;
+  const auto start = std::chrono::steady_clock::now();
+  events.wait(20);
   events.wait(0);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -57,13 +58,15 @@ TEST_F(StoreLockTest, WhoOpensAStoreWaitsForARemovalToEnd) {
     (void)!::write(done[1], opened ? "1" : "0", 1);
     ::_exit(0);
   }
+  ::close(done[1]);
+  pollfd answer = {.fd = done[0], .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&answer, 1, 200), 0) << "it did not wait";
   removal.reset();
   char opened = '0';
   EXPECT_EQ(::read(done[0], &opened, 1), 1);
   EXPECT_EQ(opened, '1');
   ASSERT_EQ(::waitpid(child, nullptr, 0), child);
   ::close(done[0]);
-  ::close(done[1]);
 }
 
 }  // namespace

@@ -18,7 +18,8 @@ namespace cfs::trust {
 class MetadataStore {
  public:
   virtual ~MetadataStore() = default;
-  /// The content of `name`, or nothing when there is none. kCorrupt when larger than `limit_bytes`.
+  /// The content of `name`, or nothing when there is none. Errors: kCorrupt when it is larger than
+  /// `limit_bytes`, or not a regular file.
   [[nodiscard]] virtual Result<std::optional<Unverified<std::string>>> load(std::string_view name,
                                                                             size_t limit_bytes) = 0;
   /// Replaces `name`; after a power cut it holds the old or the new content.
