@@ -365,35 +365,6 @@ Result<UniqueFd> ObjectStore::open_object(const verity::Digest& digest) const {
                                                     "' does not have the content of that digest");
 }
 
-Result<> ObjectStore::link_object(const verity::Digest& digest, int dir_fd,
-                                  const std::string& path) const {
-  UniqueFd object = CFS_TRY(open_object(digest));
-  struct stat status = CFS_TRY(fstat_fd(object.get()));
-  auto make = [&]() -> Result<> {
-    WorkDirectory work =
-        CFS_TRY(WorkDirectory::create(dir_fd, split_path(path).directory, kTemporaryPrefix));
-    constexpr const char* kName = "object";
-    std::string by_number = "/proc/self/fd/" + std::to_string(object.get());
-    if (::linkat(AT_FDCWD, by_number.c_str(), work.fd(), kName, AT_SYMLINK_FOLLOW) == 0) {
-      // One more link is a new ctime; the content is the one just proven.
-      struct stat linked = CFS_TRY(fstat_fd(object.get()));
-      StatIdentity before = identity_of(status);
-      StatIdentity after = identity_of(linked);
-      before.ctime_ns = after.ctime_ns;
-      if (before == after) state_->cache_record(digest, linked);
-    } else {
-      UniqueFd copy = CFS_TRY(open_at(work.fd(), kName, O_WRONLY | O_CREAT | O_EXCL, 0600));
-      CFS_TRY(copy_content(object.get(), copy.get(), static_cast<uint64_t>(status.st_size)));
-      if (::fchmod(copy.get(), state_->options.object_mode) != 0) {
-        return errno_error("cannot chmod");
-      }
-    }
-    return rename_at(work.fd(), kName, dir_fd, path);
-  };
-  CFS_TRY_WITH("while linking " + in_quotes(digest) + " to '" + path + "'", make());
-  return {};
-}
-
 Result<std::vector<verity::Digest>> ObjectStore::list() const {
   std::vector<verity::Digest> digests;
   for (const std::string& prefix : CFS_TRY(list_directory(state_->directory.get(), "."))) {

@@ -59,11 +59,6 @@ class ObjectStore {
   /// Errors: kNotFound, kDigestMismatch, kNoVerity (policy kRequired).
   [[nodiscard]] Result<UniqueFd> open_object(const verity::Digest& digest) const;
 
-  /// Gives a proven object one more name, `path` below `dir_fd`, replacing what is there: a hard
-  /// link, or a copy on another file system. Not synced. Errors: as open_object().
-  [[nodiscard]] Result<> link_object(const verity::Digest& digest, int dir_fd,
-                                     const std::string& path) const;
-
   /// Digests of all files with an object's name, sorted. Contents are not looked at.
   [[nodiscard]] Result<std::vector<verity::Digest>> list() const;
 

@@ -456,30 +456,6 @@ TEST_F(ObjectStoreTest, ListTakesObjectNamesOnly) {
   EXPECT_THAT(open_store().list().value(), ElementsAre(digest));
 }
 
-TEST_F(ObjectStoreTest, LinkGivesAnObjectOneMoreName) {
-  verity::Digest digest = fill({"content"}).at(0);
-  ObjectStore store = open_store();
-  for (int round = 0; round < 2; ++round) {
-    ASSERT_TRUE(store.link_object(digest, root_.get(), "name"));
-    EXPECT_EQ(stat_at(root_.get(), "name", 0).value().st_ino,
-              stat_at(AT_FDCWD, object_path(digest), 0).value().st_ino);
-  }
-  EXPECT_THAT(list_directory(root_.get(), ".").value(), ElementsAre("name", "store"));
-  overwrite_object(digest, "damaged");
-  EXPECT_EQ(store.link_object(digest, root_.get(), "other").error().code,
-            ErrorCode::kDigestMismatch);
-}
-
-TEST_F(ObjectStoreTest, LinkToAnotherFileSystemIsACopy) {
-  verity::Digest digest = fill({content_number(1, 3 << 20)}).at(0);
-  TemporaryDirectory other = TemporaryDirectory::create("/dev/shm").value();
-  ASSERT_NE(stat_at(AT_FDCWD, other.path(), 0).value().st_dev,
-            stat_at(root_.get(), ".", 0).value().st_dev);
-  ASSERT_TRUE(open_store().link_object(digest, AT_FDCWD, other.path() + "/name"));
-  EXPECT_EQ(read_file(AT_FDCWD, other.path() + "/name", 4 << 20).value(),
-            content_number(1, 3 << 20));
-}
-
 // --- fs-verity policy. (What happens with fs-verity is tested in a virtual machine.) ---
 
 TEST_F(ObjectStoreTest, WithoutFsVerityTheRequiredPolicyStoresAndOpensNothing) {
