@@ -11,6 +11,7 @@
 
 #include "builder/boot/kernel.h"
 #include "builder/boot_files.h"
+#include "builder/manifest/error_list.h"
 #include "builder/output.h"
 #include "builder/passes/extensions.h"
 #include "builder/passes/normalize.h"
@@ -19,6 +20,7 @@
 #include "builder/rootfs.h"
 #include "builder/sources/source.h"
 #include "lib/base/check.h"
+#include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
 #include "lib/erofs/writer.h"
@@ -32,7 +34,13 @@ constexpr size_t kMaxDpkgStatusBytes = 64 << 20;
 
 /// Lets every source find what is wrong: first all that takes no time, then what takes seconds.
 Result<> check_sources(const Manifest& manifest, const SourceContext& context) {
-  for (const SourceEntry& entry : manifest.sources) CFS_TRY(entry.source->check(context));
+  std::vector<Error> errors;
+  for (const SourceEntry& entry : manifest.sources) {
+    Result<> checked = entry.source->check(context);
+    CFS_TRY(check_interrupted());
+    if (!checked) errors.push_back(std::move(checked).error());
+  }
+  if (!errors.empty()) return combine_errors("the list of sources", std::move(errors));
   for (const SourceEntry& entry : manifest.sources) {
     CFS_TRY_WITH("while preparing the source '" + entry.id + "'", entry.source->prepare(context));
   }

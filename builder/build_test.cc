@@ -181,6 +181,14 @@ TEST(Build, MissingSourceLeavesNothing) {
       "m.yaml:4:28: sources[0].tar.path: '" + project.path("base.tar") + "' does not exist");
 }
 
+TEST(Build, EverySourceThatIsMissingIsNamed) {
+  Project project;
+  must(remove_file(AT_FDCWD, project.path("base.tar")));
+  must(remove_tree(AT_FDCWD, project.path("site")));
+  expect_clean_failure(project, ErrorCode::kNotFound, "the list of sources has 2 errors:\n");
+  expect_clean_failure(project, ErrorCode::kNotFound, "sources[1].dir.path");
+}
+
 TEST(Build, WhatCanBeKnownIsFoundBeforeAnyWork) {
   struct Case {
     std::function<void(Project&)> spoil;
