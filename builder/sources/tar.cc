@@ -482,10 +482,12 @@ class Import {
       return bad_entry(entry, "has a default access control list and is not a directory");
     }
     if (!access.empty()) {
-      // GNU tar sets the xattrs of a file first, then its mode, then the list of a text. Sparse
-      // files, and what is no file, get their mode first.
+      // GNU tar makes a file with the owner's part of its mode, sets the xattrs, then the mode if
+      // that has more, then the list of a text. Sparse files, and what is no file, get their mode
+      // first.
       uint32_t& mode = node.attributes.mode;
-      bool mode_is_last = node.is_regular() && !entry.is_sparse;
+      bool has_more = (mode & 07077U) != 0;
+      bool mode_is_last = node.is_regular() && !entry.is_sparse && has_more;
       if (mode_is_last && !found.is_text && (mode & 0777U) != permissions_of(access)) {
         if (!found.name_without_number.empty()) {
           return bad_entry(entry, fmt::format("has a mode that contradicts its access control "

@@ -250,6 +250,7 @@ TEST(Tar, ModesAndAccessListsThatContradictEachOther) {
   const std::string key = "SCHILY.xattr.system.posix_acl_access";
   TarMaker tar;
   tar.add("binary", {.mode = 04751, .pax = {{key, binary}}});
+  tar.add("owners", {.mode = 0400, .pax = {{key, binary}}});
   tar.add("sparse", {.mode = 0751,
                      .pax = {{key, binary},
                              {"GNU.sparse.size", "1000"},
@@ -271,7 +272,8 @@ TEST(Tar, ModesAndAccessListsThatContradictEachOther) {
   ASSERT_TRUE(done) << done.error().describe();
   EXPECT_EQ(bench.at("/binary").xattr("system.posix_acl_access")->value, list(5, 1));
   EXPECT_EQ(bench.at("/binary").attributes.mode, S_IFREG | 04751U);
-  for (const char* path : {"/sparse", "/directory", "/pipe", "/text", "/both", "/name"}) {
+  for (const char* path :
+       {"/owners", "/sparse", "/directory", "/pipe", "/text", "/both", "/name"}) {
     EXPECT_EQ(bench.at(path).xattr("system.posix_acl_access")->value, binary) << path;
     EXPECT_EQ(bench.at(path).attributes.mode & 0777, 0760U) << path;
   }
