@@ -23,6 +23,7 @@
 #include "lib/trust/releases.h"
 #include "lib/verity/merkle.h"
 #include "signer/command_line_warnings.h"
+#include "signer/published.h"
 
 namespace cfs::signer {
 
@@ -230,19 +231,12 @@ Result<> stage_text(const std::string& path, std::string_view text, Staging& sta
   return {};
 }
 
-// A file of the repository that is no longer than `limit_bytes`, or damaged.
-Result<std::string> read_published(int repository_fd, const std::string& path, size_t limit_bytes) {
-  UniqueFd file = CFS_TRY(open_regular_at(repository_fd, path));
-  return CFS_TRY_WITH(fmt::format("reading '{}'", path),
-                      read_fd(file.get(), limit_bytes, Maker::kCfs));
-}
-
 // Stages one of the release's files, unless the repository has it.
 Result<> import_file(int repository_fd, int build_fd, const release::ReleaseFile& file,
                      Staging& staging) {
   CFS_TRY(check_interrupted());
   const std::string path = release::target_path(file.sha256.hex(), file.name);
-  Result<std::string> present = read_published(repository_fd, path, file.size_bytes);
+  Result<std::string> present = read_repository_file(repository_fd, path, file.size_bytes);
   if (present && is_content_of(file, *present)) return {};
   if (!present && present.error().code == ErrorCode::kPermission) {
     return std::move(present).error();
@@ -260,7 +254,7 @@ enum class OtherContent {
 // Stages a small file, unless the repository has it.
 Result<> import_text(int repository_fd, const std::string& path, std::string_view text,
                      OtherContent other, Staging& staging) {
-  Result<std::string> present = read_published(repository_fd, path, text.size());
+  Result<std::string> present = read_repository_file(repository_fd, path, text.size());
   if (present && *present == text) return {};
   const bool is_other = present || present.error().code == ErrorCode::kCorrupt;  // longer
   if (!is_other && present.error().code != ErrorCode::kNotFound) return std::move(present).error();

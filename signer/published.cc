@@ -68,6 +68,13 @@ Result<MetadataFile> find_newest_snapshot(int repository_fd,
 
 }  // namespace
 
+Result<std::string> read_repository_file(int repository_fd, const std::string& path,
+                                         size_t limit_bytes) {
+  UniqueFd file = CFS_TRY(open_regular_at(repository_fd, path));
+  return CFS_TRY_WITH(fmt::format("reading '{}'", path),
+                      read_fd(file.get(), limit_bytes, Maker::kCfs));
+}
+
 Result<MetadataFile> parse_metadata_file(Role role, std::string text) {
   MetadataFile file;
   file.document = CFS_TRY(trust::parse_document(role, text));
@@ -77,9 +84,8 @@ Result<MetadataFile> parse_metadata_file(Role role, std::string text) {
 }
 
 Result<MetadataFile> read_metadata_file(int repository_fd, Role role, const std::string& path) {
-  UniqueFd file = CFS_TRY(open_regular_at(repository_fd, path));
-  std::string text = CFS_TRY_WITH(fmt::format("reading '{}'", path),
-                                  read_fd(file.get(), trust::max_size_bytes(role), Maker::kCfs));
+  std::string text =
+      CFS_TRY(read_repository_file(repository_fd, path, trust::max_size_bytes(role)));
   return parse_metadata_file(role, std::move(text));
 }
 

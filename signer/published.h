@@ -66,10 +66,16 @@ class PublishedState {
   MetadataFile targets_;
 };
 
+/// The content of a file of the repository. Errors: kNotFound; kInvalidInput (not a regular file);
+/// kCorrupt (it has more than `limit_bytes`).
+[[nodiscard]] Result<std::string> read_repository_file(int repository_fd, const std::string& path,
+                                                       size_t limit_bytes);
+
 /// Errors: kCorrupt, kUnsupported. Nothing is verified.
 [[nodiscard]] Result<MetadataFile> parse_metadata_file(trust::Role role, std::string text);
 
-/// Reads a metadata file of the repository. Errors: kNotFound; those of parse_metadata_file().
+/// Reads a metadata file of the repository. Errors: those of read_repository_file() and
+/// parse_metadata_file().
 [[nodiscard]] Result<MetadataFile> read_metadata_file(int repository_fd, trust::Role role,
                                                       const std::string& path);
 

@@ -63,9 +63,7 @@ Result<Published> check_as_device(int directory_fd, const Files& files,
                            size_t limit_bytes) -> Result<Unverified<std::string>> {
     auto found = std::ranges::find(files, path, &Files::value_type::first);
     if (found != files.end()) return Unverified(found->second);
-    UniqueFd file = CFS_TRY(open_regular_at(directory_fd, path));
-    return Unverified(CFS_TRY_WITH(fmt::format("reading '{}'", path),
-                                   read_fd(file.get(), limit_bytes, Maker::kCfs)));
+    return Unverified(CFS_TRY(read_repository_file(directory_fd, path, limit_bytes)));
   };
   trust::Verified<trust::Targets> targets =
       CFS_TRY_WITH("checking the new metadata as a device does", trust::refresh(store, fetch, now));

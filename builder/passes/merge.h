@@ -31,7 +31,7 @@ class Merger {
   [[nodiscard]] Result<tree::Node*> put_link(std::string_view path, std::string_view target_path);
 
   /// The node at `path`, symlinks followed on the way to it but not at the end; or null.
-  /// Errors: kInvalidInput (too many symlinks), as for find_directory().
+  /// Errors: kInvalidInput (too many symlinks).
   [[nodiscard]] Result<tree::Node*> find(std::string_view path);
 
   /// The regular file at `path`, all symlinks followed; or null, also when they lead in a circle.
@@ -39,6 +39,7 @@ class Merger {
   [[nodiscard]] Result<tree::Node*> find_file(std::string_view path);
 
   /// The directory at `path`, all symlinks followed; or null.
+  /// Errors: kInvalidInput (too many symlinks).
   [[nodiscard]] Result<tree::Node*> find_directory(std::string_view path);
 
  private:

@@ -20,19 +20,20 @@ Result<std::optional<Unverified<std::string>>> MetadataDirectory::load(std::stri
   if (!file && file.error().code == ErrorCode::kNotFound) {
     return std::optional<Unverified<std::string>>();
   }
-  const Error damaged =
-      make_error(ErrorCode::kCorrupt,
-                 fmt::format("'{}' is not a file of at most {} bytes", name, limit_bytes));
+  auto damaged = [&] {
+    return make_error(ErrorCode::kCorrupt,
+                      fmt::format("'{}' is not a file of at most {} bytes", name, limit_bytes));
+  };
   if (!file) {
     const int reason = file.error().sys_errno;
-    if (reason == ELOOP || reason == ENXIO) return damaged;  // a symlink, a socket
+    if (reason == ELOOP || reason == ENXIO) return damaged();  // a symlink, a socket
     return std::move(file).error();
   }
   struct stat status = CFS_TRY(fstat_fd(file->get()));
   if (!S_ISREG(status.st_mode) || static_cast<uint64_t>(status.st_size) > limit_bytes) {
-    return damaged;
+    return damaged();
   }
-  return std::optional(Unverified(CFS_TRY(read_fd(file->get(), limit_bytes))));
+  return std::optional(Unverified(CFS_TRY(read_fd(file->get(), limit_bytes, Maker::kCfs))));
 }
 
 Result<> MetadataDirectory::save(std::string_view name, std::string_view content) {
