@@ -70,7 +70,7 @@ TEST_F(ActivateTest, AnEntryThatWasCutShortIsNone) {
   ASSERT_TRUE(
       write_file_atomically(AT_FDCWD, path("uki"), boot::make_test_uki("composefs.digest=" + hex)));
   UniqueFd uki = open_at(AT_FDCWD, path("uki"), O_RDONLY).value();
-  ASSERT_TRUE(fake.install("cfs_1_x", uki.get()));
+  ASSERT_TRUE(fake.install("cfs_1_x", uki.get(), {}));
   EXPECT_TRUE(has_whole_entry(fake, deployment).value());
   EXPECT_FALSE(cfs::deployer::boots_next(fake, deployment).value());
   ASSERT_TRUE(fake.set_next("cfs_1_x"));

@@ -22,6 +22,9 @@ struct Tries {
   bool operator==(const Tries&) const = default;
 };
 
+/// The tries of an entry that waits behind all others.
+constexpr unsigned kParked = 0;
+
 /// One system that can be started.
 struct BootEntry {
   std::string id;
@@ -29,6 +32,19 @@ struct BootEntry {
   std::optional<verity::Digest> digest;
   std::optional<Tries> tries;
   bool operator==(const BootEntry&) const = default;
+};
+
+/// What the boot loader starts next, and by whose word.
+struct NextBoot {
+  enum class Reason {
+    kChosen,           ///< set_next() has chosen it
+    kOneShot,          ///< somebody has asked for it, for one boot
+    kFirmwareDefault,  ///< somebody has made it the default in the firmware's variables
+    kFirst,            ///< what is asked for cannot be started; it is first of what can
+  };
+  std::string id;
+  Reason reason = Reason::kChosen;
+  bool operator==(const NextBoot&) const = default;
 };
 
 /// Succeeds if an entry may have this id: `[A-Za-z0-9][A-Za-z0-9.+~_-]*`, at most 180 bytes, ending
@@ -57,18 +73,26 @@ class BootLoader {
   [[nodiscard]] virtual Result<uint64_t> free_bytes() const = 0;
 
   /// Makes an entry of the UKI that can be read from `uki_fd` (from offset 0), durable and whole or
-  /// not at all. It does not boot next because of that, and is not on trial. An entry of that id
-  /// with the same content is left as it is, with its counter; another one is replaced.
-  /// Errors: kInvalidInput (id); kCorrupt (not a UKI); kExists (the id boots next and has another
-  /// content); kNoSpace, checked first.
-  [[nodiscard]] virtual Result<> install(const std::string& id, int uki_fd) = 0;
+  /// not at all. An entry of that id with the same content is left as it is, with its counter;
+  /// another one is replaced. `tries_left`: as set_tries(), of a new entry.
+  /// Errors: kInvalidInput (id); kCorrupt (not a UKI); kExists (the id is chosen and boots another
+  /// image); kNoSpace, checked first.
+  [[nodiscard]] virtual Result<> install(const std::string& id, int uki_fd,
+                                         std::optional<unsigned> tries_left) = 0;
 
   /// The entry that set_next() has chosen last. None: it never did, or somebody else has chosen
-  /// since. The entry may be missing.
-  [[nodiscard]] virtual Result<std::optional<std::string>> next() const = 0;
+  /// since. The entry may be missing, or have no tries left.
+  [[nodiscard]] virtual Result<std::optional<std::string>> chosen() const = 0;
 
-  /// Chooses the entry that boots from now on, atomically and durably: the last step of an update.
-  /// Errors: kNotFound; kCorrupt (it is not whole).
+  /// What starts when the machine is switched on now, seeing everything that the boot loader looks
+  /// at. None: there is no entry.
+  [[nodiscard]] virtual Result<std::optional<NextBoot>> next() const = 0;
+
+  /// Chooses the entry that boots from now on, durably: the last step of an update. Other wishes,
+  /// in the firmware's variables, are withdrawn after that: the entry boots, or what booted before,
+  /// after a power cut at any instant. When the entry has used up its tries the first of those that
+  /// have not boots instead: keep all others but the wanted one without tries (kParked).
+  /// Errors: kNotFound; kCorrupt (it is not whole); kPermission, kIo (the variables).
   [[nodiscard]] virtual Result<> set_next(const std::string& id) = 0;
 
   /// The entry that was started this time, as the boot loader says; in which case, is not
@@ -77,11 +101,12 @@ class BootLoader {
   [[nodiscard]] virtual Result<std::optional<std::string>> selected() const = 0;
 
   /// Puts an entry on trial with so many tries and none done; nothing: ends the trial, it is good.
-  /// Whether it boots next does not change. Errors: kNotFound.
+  /// kParked: it starts only when it is asked for or nothing else is left. After a power cut the
+  /// entry may be gone: never for the one that must boot if all else fails. Errors: kNotFound.
   [[nodiscard]] virtual Result<> set_tries(const std::string& id,
                                            std::optional<unsigned> tries_left) = 0;
 
-  /// Removes an entry. A missing one is fine. Errors: kInvalidInput (id); kBusy (it boots next).
+  /// Removes an entry. A missing one is fine. Errors: kInvalidInput (id); kBusy (it is chosen).
   [[nodiscard]] virtual Result<> remove(const std::string& id) = 0;
 };
 

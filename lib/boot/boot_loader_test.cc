@@ -23,6 +23,7 @@ struct FakeHarness {
   FakeBootLoader loader;
   BootLoader& open() { return loader; }
   void start(const std::string& id) { loader.start(id); }
+  void wish(const EntryWishes& wishes) { loader.wish(wishes); }
   void damage(const std::string& id) { loader.damage(id); }
 };
 
@@ -48,13 +49,8 @@ struct SystemdBootHarness {
   /// As sd-boot 252: the name that the file had is what it tells, then it counts.
   void start(const std::string& id) {
     const std::filesystem::path file = file_of(id);
-    std::string value("\6\0\0\0", 4);
-    for (char c : file.filename().string() + '\0') {
-      value += {static_cast<char>(std::tolower(c)), '\0'};
-    }
-    EXPECT_TRUE(write_file_atomically(
-        AT_FDCWD, path("efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"),
-        as_bytes(value)));
+    set_variable("LoaderEntrySelected", file.filename().string());
+    set_variable("LoaderEntryOneShot", "");
     const std::string stem = file.stem();
     CountedName name = split_counter(stem);
     if (!name.tries) return;
@@ -62,6 +58,20 @@ struct SystemdBootHarness {
                   .done = name.tries->done + 1};
     std::filesystem::rename(
         file, file.parent_path() / (with_counter(name.id, counted) + file.extension().string()));
+  }
+  void wish(const EntryWishes& wishes) {
+    set_variable("LoaderEntryOneShot", wishes.one_shot);
+    set_variable("LoaderEntryDefault", wishes.default_pattern);
+  }
+  void set_variable(const std::string& name, const std::string& text) const {
+    const std::string file = path("efivars/" + name + "-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f");
+    if (text.empty()) {
+      std::filesystem::remove(file);
+      return;
+    }
+    std::string value("\6\0\0\0", 4);
+    for (char c : text + '\0') value += {static_cast<char>(std::tolower(c)), '\0'};
+    EXPECT_TRUE(write_file_atomically(AT_FDCWD, file, as_bytes(value)));
   }
   void damage(const std::string& id) { std::filesystem::resize_file(file_of(id), 1000); }
 };
@@ -95,6 +105,10 @@ ErrorCode code(const Result<>& result) {
 }
 constexpr ErrorCode kDone = ErrorCode::kNothingToDo;
 
+std::optional<Tries> counter(std::optional<unsigned> tries_left) {
+  return tries_left ? std::optional(Tries{.left = *tries_left, .done = 0}) : std::nullopt;
+}
+
 TYPED_TEST(BootLoaderTest, DoesWhatTheModelDoes) {
   const std::vector<std::string> ids = {"cfs_1_0123456789ab.0", "cfs_1_0123456789ab.1",
                                         "cfs_1_0123456789ab.10", "a+b", "x~1.efi-2"};
@@ -104,7 +118,8 @@ TYPED_TEST(BootLoaderTest, DoesWhatTheModelDoes) {
     bool is_damaged = false;
   };
   std::map<std::string, Entry> model;
-  std::optional<std::string> next;
+  std::optional<std::string> chosen;
+  EntryWishes wishes;
   std::optional<std::string> selected;
   std::mt19937 random(20261126);
   auto below = [&](size_t limit) { return static_cast<size_t>(random() % limit); };
@@ -113,17 +128,20 @@ TYPED_TEST(BootLoaderTest, DoesWhatTheModelDoes) {
   for (int step = 0; step < 1500; ++step) {
     const std::string& id = ids[below(ids.size())];
     const bool is_there = model.count(id) > 0;
-    const bool is_next = next == id;
+    const bool is_chosen = chosen == id;
     SCOPED_TRACE("step " + std::to_string(step) + ", " + id);
-    switch (below(8)) {
+    switch (below(9)) {
       case 0:
       case 1: {
         char digit = static_cast<char>('a' + below(3));
         bool is_same = is_there && model[id].digit == digit && !model[id].is_damaged;
-        bool is_refused = is_there && is_next && !is_same;
-        ASSERT_EQ(code(loader->install(id, this->uki(digit))),
+        bool is_refused =
+            is_there && is_chosen && !model[id].is_damaged && model[id].digit != digit;
+        std::optional<unsigned> left;
+        if (below(2) == 0) left = static_cast<unsigned>(below(4));
+        ASSERT_EQ(code(loader->install(id, this->uki(digit), left)),
                   is_refused ? ErrorCode::kExists : kDone);
-        if (!is_refused && !is_same) model[id] = {.digit = digit, .tries = {}};
+        if (!is_refused && !is_same) model[id] = {.digit = digit, .tries = counter(left)};
         break;
       }
       case 2:
@@ -132,32 +150,39 @@ TYPED_TEST(BootLoaderTest, DoesWhatTheModelDoes) {
                              : model[id].is_damaged ? ErrorCode::kCorrupt
                                                     : kDone;
         ASSERT_EQ(code(loader->set_next(id)), expected);
-        if (expected == kDone) next = id;
+        if (expected == kDone) {
+          chosen = id;
+          wishes = {};
+        }
         break;
       }
       case 4: {
         std::optional<unsigned> left;
         if (below(3) != 0) left = static_cast<unsigned>(below(4));
         ASSERT_EQ(code(loader->set_tries(id, left)), is_there ? kDone : ErrorCode::kNotFound);
-        if (is_there) {
-          model[id].tries = left ? std::optional(Tries{.left = *left, .done = 0}) : std::nullopt;
-        }
+        if (is_there) model[id].tries = counter(left);
         break;
       }
       case 5:
-        ASSERT_EQ(code(loader->remove(id)), is_next ? ErrorCode::kBusy : kDone);
-        if (!is_next) model.erase(id);
+        ASSERT_EQ(code(loader->remove(id)), is_chosen ? ErrorCode::kBusy : kDone);
+        if (!is_chosen) model.erase(id);
         break;
       case 6:
         if (!is_there) break;
         this->harness_.start(id);
         selected = id;
+        wishes.one_shot.clear();
         if (std::optional<Tries>& tries = model[id].tries) {
           *tries = {.left = tries->left == 0 ? 0 : tries->left - 1, .done = tries->done + 1};
         }
         break;
+      case 7:
+        wishes.one_shot = below(2) == 0 ? ids[below(ids.size())] + ".efi" : "";
+        wishes.default_pattern = below(2) == 0 ? ids[below(ids.size())] + "[+.]*" : "";
+        this->harness_.wish(wishes);
+        break;
       default:
-        if (is_there && !is_next && below(2) == 0) {
+        if (is_there && below(2) == 0) {
           this->harness_.damage(id);
           model[id].is_damaged = true;
         } else {
@@ -173,7 +198,41 @@ TYPED_TEST(BootLoaderTest, DoesWhatTheModelDoes) {
     Result<std::vector<BootEntry>> list = loader->list();
     ASSERT_TRUE(list) << list.error().describe();
     ASSERT_TRUE(*list == expected);
-    ASSERT_EQ(loader->next().value(), next);
+    ASSERT_EQ(loader->chosen().value(), chosen);
+    // What is asked for starts, if it is there; of the others none that is used up before the rest.
+    auto is_startable = [&](const std::string& name) {
+      return model.count(name) > 0 && !model[name].is_damaged;
+    };
+    auto has_tries = [&](const std::string& name) {
+      return !model[name].tries || model[name].tries->left > 0;
+    };
+    auto stem = [](const std::string& pattern, size_t ending) {
+      return pattern.empty() ? pattern : pattern.substr(0, pattern.size() - ending);
+    };
+    const std::string one_shot = stem(wishes.one_shot, 4);
+    const std::string firmware = stem(wishes.default_pattern, 5);
+    std::optional<NextBoot> next = loader->next().value();
+    if (is_startable(one_shot) && !model[one_shot].tries) {
+      ASSERT_EQ(next, (NextBoot{one_shot, NextBoot::Reason::kOneShot}));
+    } else if (is_startable(firmware)) {
+      ASSERT_EQ(next, (NextBoot{firmware, NextBoot::Reason::kFirmwareDefault}));
+    } else if (chosen && is_startable(*chosen) && has_tries(*chosen)) {
+      ASSERT_EQ(next, (NextBoot{*chosen, NextBoot::Reason::kChosen}));
+    } else {
+      size_t startable = 0;
+      size_t with_tries = 0;
+      for (const auto& [name, entry] : model) {
+        if (!is_startable(name)) continue;
+        ++startable;
+        with_tries += has_tries(name) ? 1U : 0U;
+      }
+      ASSERT_EQ(next.has_value(), startable > 0);
+      if (next) {
+        ASSERT_EQ(next->reason, NextBoot::Reason::kFirst);
+        ASSERT_TRUE(is_startable(next->id)) << next->id;
+        ASSERT_TRUE(has_tries(next->id) || with_tries == 0) << next->id;
+      }
+    }
     std::optional<std::string> said = loader->selected().value();
     ASSERT_EQ(said.has_value(), selected.has_value());
     ASSERT_TRUE(!said || same_entry(*said, *selected)) << *said;
@@ -183,9 +242,9 @@ TYPED_TEST(BootLoaderTest, DoesWhatTheModelDoes) {
 
 TYPED_TEST(BootLoaderTest, OneEntryWhateverTheCase) {
   BootLoader& loader = this->harness_.open();
-  ASSERT_TRUE(loader.install("Cfs_1~RC_ab.0", this->uki('a')));
+  ASSERT_TRUE(loader.install("Cfs_1~RC_ab.0", this->uki('a'), {}));
   ASSERT_TRUE(loader.set_next("cfs_1~rc_ab.0"));
-  EXPECT_EQ(loader.install("CFS_1~rc_ab.0", this->uki('b')).error().code, ErrorCode::kExists);
+  EXPECT_EQ(loader.install("CFS_1~rc_ab.0", this->uki('b'), {}).error().code, ErrorCode::kExists);
   EXPECT_EQ(loader.remove("CFS_1~rc_ab.0").error().code, ErrorCode::kBusy);
   EXPECT_EQ(loader.list()->size(), 1U);
 }
@@ -193,7 +252,8 @@ TYPED_TEST(BootLoaderTest, OneEntryWhateverTheCase) {
 TYPED_TEST(BootLoaderTest, RefusesIdsThatAreFileNames) {
   BootLoader& loader = this->harness_.open();
   for (const char* bad : {"", ".x", "x.efi", "x.EFI", "a/b", "x y", "x*", "x+3", "x+3-1", "x\n"}) {
-    EXPECT_EQ(loader.install(bad, this->uki('a')).error().code, ErrorCode::kInvalidInput) << bad;
+    EXPECT_EQ(loader.install(bad, this->uki('a'), {}).error().code, ErrorCode::kInvalidInput)
+        << bad;
     EXPECT_EQ(loader.set_next(bad).error().code, ErrorCode::kInvalidInput) << bad;
     EXPECT_EQ(loader.set_tries(bad, 3).error().code, ErrorCode::kInvalidInput) << bad;
     EXPECT_EQ(loader.remove(bad).error().code, ErrorCode::kInvalidInput) << bad;
@@ -206,7 +266,7 @@ TYPED_TEST(BootLoaderTest, RefusesWhatIsNotAUki) {
   const std::string path = this->directory_.path() + "/text";
   ASSERT_TRUE(write_file_atomically(AT_FDCWD, path, as_bytes("no UKI")));
   UniqueFd text = open_at(AT_FDCWD, path, O_RDONLY).value();
-  EXPECT_EQ(loader.install("a", text.get()).error().code, ErrorCode::kCorrupt);
+  EXPECT_EQ(loader.install("a", text.get(), {}).error().code, ErrorCode::kCorrupt);
   EXPECT_TRUE(loader.list()->empty());
   EXPECT_GT(loader.free_bytes().value(), 0U);
 }

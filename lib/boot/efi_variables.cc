@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/boot/efi_variables.h"
 
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+
 #include "lib/base/io.h"
 #include "lib/boot/boot_counter.h"
 
@@ -11,6 +14,8 @@ namespace {
 constexpr const char* kSelectedEntry = "LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 constexpr const char* kBootedPartition =
     "LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+constexpr const char* kOneShotEntry = "LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+constexpr const char* kDefaultEntry = "LoaderEntryDefault-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 constexpr size_t kAttributesBytes = 4;
 constexpr size_t kMaxVariableBytes = 4096;
 constexpr size_t kUuidBytes = 36;
@@ -37,6 +42,22 @@ Result<std::optional<std::string>> read_text(const std::string& efi_variables,
   return std::optional(std::move(text));
 }
 
+/// Linux protects variables by making their files immutable.
+Result<> remove_variable(const std::string& efi_variables, const std::string& name) {
+  const std::string path = efi_variables + "/" + name;
+  Result<UniqueFd> file = open_at(AT_FDCWD, path, O_RDONLY);
+  if (!file && file.error().code == ErrorCode::kNotFound) return {};
+  if (!file) return Error(std::move(file).error());
+  int flags = 0;
+  if (::ioctl(file->get(), FS_IOC_GETFLAGS, &flags) == 0 && (flags & FS_IMMUTABLE_FL) != 0) {
+    flags &= ~FS_IMMUTABLE_FL;
+    if (::ioctl(file->get(), FS_IOC_SETFLAGS, &flags) != 0) {
+      return errno_error("cannot change '" + path + "'");
+    }
+  }
+  return remove_file(AT_FDCWD, path);
+}
+
 }  // namespace
 
 Result<std::optional<std::string>> selected_entry(const std::string& efi_variables) {
@@ -60,6 +81,21 @@ Result<std::optional<std::string>> booted_partition(const std::string& efi_varia
     if (!is_uuid_character || uuid->size() != kUuidBytes) return std::optional<std::string>();
   }
   return uuid;
+}
+
+Result<EntryWishes> entry_wishes(const std::string& efi_variables) {
+  EntryWishes wishes;
+  wishes.one_shot = CFS_TRY(read_text(efi_variables, kOneShotEntry)).value_or("");
+  wishes.default_pattern = CFS_TRY(read_text(efi_variables, kDefaultEntry)).value_or("");
+  return wishes;
+}
+
+Result<> withdraw_entry_wishes(const std::string& efi_variables) {
+  for (const char* name : {kOneShotEntry, kDefaultEntry}) {
+    CFS_TRY_WITH("while withdrawing another choice of what boots",
+                 remove_variable(efi_variables, name));
+  }
+  return {};
 }
 
 }  // namespace cfs::boot

@@ -20,4 +20,16 @@ namespace cfs::boot {
 /// boot. None: as above.
 [[nodiscard]] Result<std::optional<std::string>> booted_partition(const std::string& efi_variables);
 
+/// What somebody wants started, in the firmware's variables: a name, or a pattern of names, of
+/// files. Empty: nothing.
+struct EntryWishes {
+  std::string one_shot;         ///< LoaderEntryOneShot, for the next boot only
+  std::string default_pattern;  ///< LoaderEntryDefault
+};
+[[nodiscard]] Result<EntryWishes> entry_wishes(const std::string& efi_variables);
+
+/// Withdraws them: removes both variables. Missing ones are fine. Errors: kPermission (efivarfs is
+/// read-only), kIo.
+[[nodiscard]] Result<> withdraw_entry_wishes(const std::string& efi_variables);
+
 }  // namespace cfs::boot

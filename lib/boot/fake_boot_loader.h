@@ -7,7 +7,10 @@
 #include <string>
 
 #include "lib/base/io.h"
+#include "lib/boot/boot_counter.h"
 #include "lib/boot/boot_loader.h"
+#include "lib/boot/efi_variables.h"
+#include "lib/boot/systemd_boot_choice.h"
 #include "lib/boot/uki.h"
 #include "lib/kernel_cmdline/command_line.h"
 
@@ -18,17 +21,13 @@ class FakeBootLoader : public BootLoader {
   Result<std::vector<BootEntry>> list() const override {
     std::vector<BootEntry> entries;
     for (const auto& [key, stored] : stored_) {
-      BootEntry entry{.id = stored.id, .digest = {}, .tries = stored.tries};
-      if (Result<UkiInfo> info = read_uki(as_bytes(stored.content))) {
-        if (Result<verity::Digest> digest = kernel_cmdline::pinned_digest(info->cmdline))
-          entry.digest = *digest;
-      }
-      entries.push_back(std::move(entry));
+      entries.push_back(
+          {.id = stored.id, .digest = pinned_image(stored.content), .tries = stored.tries});
     }
     return entries;
   }
   Result<uint64_t> free_bytes() const override { return free_bytes_; }
-  Result<> install(const std::string& id, int uki_fd) override {
+  Result<> install(const std::string& id, int uki_fd, std::optional<unsigned> tries_left) override {
     CFS_TRY(check_entry_id(id));
     CFS_TRY(read_uki(uki_fd));
     struct stat status = CFS_TRY(fstat_fd(uki_fd));
@@ -36,28 +35,52 @@ class FakeBootLoader : public BootLoader {
     CFS_TRY(pread_full(uki_fd, std::as_writable_bytes(std::span(content)), 0));
     auto old = stored_.find(key_of(id));
     if (old != stored_.end() && old->second.content == content) return {};
-    if (old != stored_.end() && next_ && same_entry(*next_, id)) {
-      return make_error(ErrorCode::kExists, "'" + id + "' boots next");
+    if (old != stored_.end() && chosen_ && same_entry(*chosen_, id)) {
+      std::optional<verity::Digest> pinned = pinned_image(old->second.content);
+      if (pinned && pinned != pinned_image(content)) {
+        return make_error(ErrorCode::kExists, "'" + id + "' is chosen");
+      }
     }
     if (content.size() > free_bytes_) return make_error(ErrorCode::kNoSpace, "no room");
-    stored_[key_of(id)] = {.id = id, .content = std::move(content), .tries = {}};
+    stored_[key_of(id)] = {.id = id, .content = std::move(content), .tries = counter(tries_left)};
     return {};
   }
-  Result<std::optional<std::string>> next() const override { return next_; }
+  Result<std::optional<std::string>> chosen() const override { return chosen_; }
+  Result<std::optional<NextBoot>> next() const override {
+    std::vector<LoaderFile> files;
+    std::vector<std::string> ids;
+    for (const auto& [key, stored] : stored_) {
+      if (!read_uki(as_bytes(stored.content))) continue;
+      files.push_back({.name = with_counter(stored.id, stored.tries) + ".efi",
+                       .sort_key = "fake",
+                       .version = "1",
+                       .tries = stored.tries});
+      ids.push_back(stored.id);
+    }
+    std::optional<NextBoot> next;
+    std::string configured = chosen_ ? *chosen_ + "[+.][1-9e]*" : "";
+    if (auto choice = choose_file(files, {.one_shot = one_shot_,
+                                          .firmware_default = firmware_default_,
+                                          .configured = std::move(configured)})) {
+      next = NextBoot{.id = ids[choice->index], .reason = choice->reason};
+    }
+    return next;
+  }
   Result<> set_next(const std::string& id) override {
     CFS_TRY(read_uki(as_bytes(CFS_TRY(find(id))->content)));
-    next_ = id;
+    chosen_ = id;
+    one_shot_.clear();
+    firmware_default_.clear();
     return {};
   }
   Result<std::optional<std::string>> selected() const override { return selected_; }
   Result<> set_tries(const std::string& id, std::optional<unsigned> tries_left) override {
-    CFS_TRY(find(id))->tries =
-        tries_left ? std::optional(Tries{.left = *tries_left, .done = 0}) : std::nullopt;
+    CFS_TRY(find(id))->tries = counter(tries_left);
     return {};
   }
   Result<> remove(const std::string& id) override {
     CFS_TRY(check_entry_id(id));
-    if (next_ && same_entry(*next_, id)) return make_error(ErrorCode::kBusy, "it boots next");
+    if (chosen_ && same_entry(*chosen_, id)) return make_error(ErrorCode::kBusy, "it is chosen");
     stored_.erase(key_of(id));
     return {};
   }
@@ -69,6 +92,12 @@ class FakeBootLoader : public BootLoader {
     selected_ = id;
     std::optional<Tries>& tries = stored_.at(key_of(id)).tries;
     if (tries) *tries = {.left = tries->left - std::min(tries->left, 1U), .done = tries->done + 1};
+    one_shot_.clear();
+  }
+  /// What somebody asks the firmware for: patterns of file names.
+  void wish(EntryWishes wishes) {
+    one_shot_ = std::move(wishes.one_shot);
+    firmware_default_ = std::move(wishes.default_pattern);
   }
   /// Cuts an entry's content short.
   void damage(const std::string& id) { stored_.at(key_of(id)).content.resize(1000); }
@@ -81,6 +110,15 @@ class FakeBootLoader : public BootLoader {
     std::optional<Tries> tries;
   };
 
+  static std::optional<verity::Digest> pinned_image(const std::string& content) {
+    Result<UkiInfo> info = read_uki(as_bytes(content));
+    if (!info) return std::nullopt;
+    Result<verity::Digest> digest = kernel_cmdline::pinned_digest(info->cmdline);
+    return digest ? std::optional(*digest) : std::nullopt;
+  }
+  static std::optional<Tries> counter(std::optional<unsigned> tries_left) {
+    return tries_left ? std::optional(Tries{.left = *tries_left, .done = 0}) : std::nullopt;
+  }
   static std::string key_of(std::string id) {
     std::transform(id.begin(), id.end(), id.begin(), [](char c) {
       return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
@@ -95,7 +133,9 @@ class FakeBootLoader : public BootLoader {
   }
 
   std::map<std::string, Stored> stored_;  // by id in lower case
-  std::optional<std::string> next_;
+  std::optional<std::string> chosen_;
+  std::string one_shot_;
+  std::string firmware_default_;
   std::optional<std::string> selected_;
   uint64_t free_bytes_ = uint64_t{1} << 30;
 };

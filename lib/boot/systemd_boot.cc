@@ -11,6 +11,7 @@
 #include "lib/boot/boot_counter.h"
 #include "lib/boot/efi_variables.h"
 #include "lib/boot/fat_publish.h"
+#include "lib/boot/systemd_boot_choice.h"
 #include "lib/boot/uki.h"
 #include "lib/kernel_cmdline/command_line.h"
 
@@ -20,7 +21,10 @@ namespace {
 constexpr size_t kLoaderConfBytes = 512;  // one sector: see loader_conf()
 constexpr size_t kMaxLoaderConfBytes = 64 * 1024;
 constexpr std::string_view kSuffix = ".efi";
-/// Behind the id in loader.conf: sd-boot compares file names, counters included.
+/// Behind the id in loader.conf: sd-boot compares file names, counters included. ".efi", or "+" and
+/// a number that is not 0.
+constexpr std::string_view kHasTries = "[+.][1-9e]*";
+/// What devices of before there were counters have in its place.
 constexpr std::string_view kAnyCounter = "[+.]*";
 constexpr const char* kLoaderDirectory = "loader";
 constexpr size_t kCopyBytes = 1U << 20;
@@ -108,7 +112,7 @@ std::string_view default_pattern(std::string_view loader_conf) {
 Result<std::string> loader_conf(std::string_view id) {
   CFS_TRY(check_entry_id(id));
   std::string text =
-      "default " + std::string(id) + std::string(kAnyCounter) + "\ntimeout 0\neditor no\n";
+      "default " + std::string(id) + std::string(kHasTries) + "\ntimeout 0\neditor no\n";
   text.append(kLoaderConfBytes - 1 - text.size(), '#');
   text.push_back('\n');
   return text;
@@ -183,7 +187,8 @@ Result<uint64_t> SystemdBoot::free_bytes() const {
   return free_bytes - std::min(free_bytes, kSpaceMarginBytes);
 }
 
-Result<> SystemdBoot::install(const std::string& id, int uki_fd) {
+Result<> SystemdBoot::install(const std::string& id, int uki_fd,
+                              std::optional<unsigned> tries_left) {
   CFS_TRY(check_entry_id(id));
   CFS_TRY_WITH("while installing '" + id + "'", read_uki(uki_fd));
   struct stat status = CFS_TRY(fstat_fd(uki_fd));
@@ -196,10 +201,14 @@ Result<> SystemdBoot::install(const std::string& id, int uki_fd) {
       return fat_sync(root_.get(), file.get());
     }
   }
-  std::optional<std::string> chosen = CFS_TRY(next());
-  if (!old.empty() && chosen && same_entry(*chosen, id)) {
-    return make_error(ErrorCode::kExists,
-                      "boot entry '" + id + "' boots next and has another content");
+  std::optional<std::string> known = CFS_TRY(chosen());
+  if (!old.empty() && known && same_entry(*known, id)) {
+    UniqueFd file = CFS_TRY(open_regular_beneath(root_.get(), old.front()));
+    std::optional<verity::Digest> pinned = pinned_image(file.get());
+    if (pinned && pinned != pinned_image(uki_fd)) {
+      return make_error(ErrorCode::kExists,
+                        "boot entry '" + id + "' is chosen to boot and boots another image");
+    }
   }
 
   CFS_TRY(remove_leftovers());
@@ -208,7 +217,9 @@ Result<> SystemdBoot::install(const std::string& id, int uki_fd) {
                                                std::to_string(size_bytes) + " bytes")
         .with_hint("remove old boot entries");
   }
-  const std::string path = file_path(id, std::nullopt);
+  std::optional<Tries> tries;
+  if (tries_left) tries = Tries{.left = *tries_left, .done = 0};
+  const std::string path = file_path(id, tries);
   CFS_TRY_WITH("while installing '" + id + "'", fat_publish(root_.get(), path, [&](int file) {
                  return copy_content(uki_fd, file, size_bytes);
                }));
@@ -223,27 +234,63 @@ Result<> SystemdBoot::remove_leftovers() {
   return fat_remove_leftovers(root_.get(), kLoaderDirectory);
 }
 
-Result<std::optional<std::string>> SystemdBoot::next() const {
-  std::optional<std::string> none;
+Result<std::string> SystemdBoot::configured_pattern() const {
   Result<UniqueFd> file = open_regular_beneath(root_.get(), kLoaderConfPath);
   if (!file) {
     bool is_not_ours =
         file.error().code == ErrorCode::kNotFound || file.error().code == ErrorCode::kInvalidInput;
-    if (is_not_ours) return none;
+    if (is_not_ours) return std::string();
     return Error(std::move(file).error());
   }
   // One of such a size is not ours either; set_next() replaces it.
-  if (CFS_TRY(fstat_fd(file->get())).st_size > off_t{kMaxLoaderConfBytes}) return none;
+  if (CFS_TRY(fstat_fd(file->get())).st_size > off_t{kMaxLoaderConfBytes}) return std::string();
   std::string text = CFS_TRY(read_fd(file->get(), kMaxLoaderConfBytes));
-  std::string_view pattern = default_pattern(text);
+  return std::string(default_pattern(text));
+}
+
+Result<std::optional<std::string>> SystemdBoot::chosen() const {
+  std::string pattern = CFS_TRY(configured_pattern());
   std::string_view id;
-  if (pattern.ends_with(kAnyCounter)) {
-    id = pattern.substr(0, pattern.size() - kAnyCounter.size());
-  } else if (std::optional<CountedName> named = parse_file_name(pattern)) {
-    id = named->id;  // the file's own name: devices of before there were counters
+  for (std::string_view ending : {kHasTries, kAnyCounter}) {
+    if (id.empty() && std::string_view(pattern).ends_with(ending)) {
+      id = std::string_view(pattern).substr(0, pattern.size() - ending.size());
+    }
   }
+  if (id.empty()) {
+    // The file's own name: older devices still.
+    if (std::optional<CountedName> named = parse_file_name(pattern)) id = named->id;
+  }
+  std::optional<std::string> none;
   if (!check_entry_id(id)) return none;
   return std::optional(std::string(id));
+}
+
+Result<std::optional<NextBoot>> SystemdBoot::next() const {
+  std::vector<LoaderFile> files;
+  for (std::string& name : CFS_TRY(list_directory(root_.get(), kUkiDirectory))) {
+    if (!has_suffix(name)) continue;
+    Result<UniqueFd> file = open_regular_beneath(root_.get(), path_in_uki_directory(name));
+    if (!file && file.error().code == ErrorCode::kInvalidInput) continue;
+    if (!file) return Error(std::move(file).error());
+    Result<UkiInfo> uki = read_uki(file->get());
+    CFS_TRY(check_interrupted());
+    if (!uki) continue;  // nor does sd-boot list what it cannot read
+    LoaderFile seen{.name = std::move(name), .sort_key = {}, .version = {}, .tries = {}};
+    read_sorting_fields(uki->os_release, seen);
+    seen.tries = split_counter(seen.name.substr(0, seen.name.size() - kSuffix.size())).tries;
+    files.push_back(std::move(seen));
+  }
+  EntryWishes wishes = CFS_TRY(entry_wishes(efi_variables_));
+  std::optional<ChosenFile> choice =
+      choose_file(files, {.one_shot = std::move(wishes.one_shot),
+                          .firmware_default = std::move(wishes.default_pattern),
+                          .configured = CFS_TRY(configured_pattern())});
+  std::optional<NextBoot> next;
+  if (!choice) return next;
+  const std::string& name = files[choice->index].name;
+  next = NextBoot{.id = std::string(split_counter(name.substr(0, name.size() - kSuffix.size())).id),
+                  .reason = choice->reason};
+  return next;
 }
 
 Result<> SystemdBoot::set_next(const std::string& id) {
@@ -263,14 +310,16 @@ Result<> SystemdBoot::set_next(const std::string& id) {
       // One sector, no change to directory or FAT: the old or the new one after a power cut. A
       // rename on FAT writes several sectors and can leave two names for one chain of clusters.
       CFS_TRY(pwrite_full(existing->get(), as_bytes(text), 0));
-      return fsync_fd(existing->get());
+      CFS_TRY(fsync_fd(existing->get()));
+      return withdraw_entry_wishes(efi_variables_);
     }
   } else if (existing.error().code != ErrorCode::kNotFound) {
     return Error(std::move(existing).error());
   }
   CFS_TRY(remove_leftovers());
-  return fat_publish(root_.get(), kLoaderConfPath,
-                     [&](int file) { return write_full(file, as_bytes(text)); });
+  CFS_TRY(fat_publish(root_.get(), kLoaderConfPath,
+                      [&](int file) { return write_full(file, as_bytes(text)); }));
+  return withdraw_entry_wishes(efi_variables_);
 }
 
 Result<std::optional<std::string>> SystemdBoot::selected() const {
@@ -298,9 +347,9 @@ Result<> SystemdBoot::set_tries(const std::string& id, std::optional<unsigned> t
 
 Result<> SystemdBoot::remove(const std::string& id) {
   CFS_TRY(check_entry_id(id));
-  std::optional<std::string> chosen = CFS_TRY(next());
-  if (chosen && same_entry(*chosen, id)) {
-    return make_error(ErrorCode::kBusy, "boot entry '" + id + "' boots next")
+  std::optional<std::string> known = CFS_TRY(chosen());
+  if (known && same_entry(*known, id)) {
+    return make_error(ErrorCode::kBusy, "boot entry '" + id + "' is chosen to boot")
         .with_hint("choose another entry first");
   }
   for (const std::string& path : CFS_TRY(files_of(id))) {

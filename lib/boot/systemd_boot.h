@@ -18,7 +18,8 @@ constexpr const char* kLoaderConfPath = "loader/loader.conf";
 constexpr const char* kFallbackLoaderPath = "EFI/BOOT/BOOTX64.EFI";
 
 /// Content of loader.conf: `default PATTERN`, timeout 0, no editor. The pattern matches the entry's
-/// file with any boot counter and with none. Always exactly 512 bytes, so that it can be replaced
+/// file with no boot counter or with tries left, so that one that has used them up gives way to the
+/// next. Always exactly 512 bytes, so that it can be replaced
 /// by writing one sector, the only write that FAT does atomically. `id`: see check_entry_id().
 [[nodiscard]] Result<std::string> loader_conf(std::string_view id);
 
@@ -34,8 +35,10 @@ class SystemdBoot : public BootLoader {
 
   [[nodiscard]] Result<std::vector<BootEntry>> list() const override;
   [[nodiscard]] Result<uint64_t> free_bytes() const override;
-  [[nodiscard]] Result<> install(const std::string& id, int uki_fd) override;
-  [[nodiscard]] Result<std::optional<std::string>> next() const override;
+  [[nodiscard]] Result<> install(const std::string& id, int uki_fd,
+                                 std::optional<unsigned> tries_left) override;
+  [[nodiscard]] Result<std::optional<std::string>> chosen() const override;
+  [[nodiscard]] Result<std::optional<NextBoot>> next() const override;
   [[nodiscard]] Result<> set_next(const std::string& id) override;
   [[nodiscard]] Result<std::optional<std::string>> selected() const override;
   [[nodiscard]] Result<> set_tries(const std::string& id,
@@ -49,6 +52,8 @@ class SystemdBoot : public BootLoader {
   /// The names, below the root, of the files of an entry. Usually one; more after a power cut in
   /// the middle of a renaming. The best is first: whole before cut short, then without a counter.
   [[nodiscard]] Result<std::vector<std::string>> files_of(std::string_view id) const;
+  /// The last `default` of loader.conf; empty when there is none.
+  [[nodiscard]] Result<std::string> configured_pattern() const;
   Result<> remove_leftovers();
 
   UniqueFd root_;

@@ -47,15 +47,15 @@ class SystemdBootTest : public ::testing::Test {
 
 TEST_F(SystemdBootTest, EntriesAreFilesAndLoaderConfNamesOne) {
   SystemdBoot loader = open();
-  ASSERT_TRUE(loader.install("b", uki('b').get()));
-  ASSERT_TRUE(loader.install("a", uki('a').get()));
+  ASSERT_TRUE(loader.install("b", uki('b').get(), {}));
+  ASSERT_TRUE(loader.install("a", uki('a').get(), {}));
   EXPECT_THAT(names(), ElementsAre("a.efi", "b.efi"));
-  EXPECT_EQ(loader.next().value(), std::nullopt);  // installing is not switching
+  EXPECT_EQ(loader.chosen().value(), std::nullopt);  // installing is not switching
   ASSERT_TRUE(loader.set_next("b"));
-  EXPECT_THAT(loader_conf_text(), StartsWith("default b[+.]*\ntimeout 0\neditor no\n"));
+  EXPECT_THAT(loader_conf_text(), StartsWith("default b[+.][1-9e]*\ntimeout 0\neditor no\n"));
   ASSERT_TRUE(loader.set_tries("b", 3));
   EXPECT_THAT(names(), ElementsAre("a.efi", "b+3.efi"));
-  EXPECT_EQ(loader.next().value(), "b");
+  EXPECT_EQ(loader.chosen().value(), "b");
   ASSERT_TRUE(loader.set_tries("b", std::nullopt));
   EXPECT_THAT(names(), ElementsAre("a.efi", "b.efi"));
   ASSERT_TRUE(loader.set_tries("a", 1));
@@ -65,7 +65,7 @@ TEST_F(SystemdBootTest, EntriesAreFilesAndLoaderConfNamesOne) {
 
 TEST_F(SystemdBootTest, ADirectoryThatIsCalledLikeAnEntryIsNone) {
   SystemdBoot loader = open();
-  ASSERT_TRUE(loader.install("b", uki('b').get()));
+  ASSERT_TRUE(loader.install("b", uki('b').get(), {}));
   ASSERT_TRUE(make_directories(AT_FDCWD, uki_path("a.efi")));
   Result<std::vector<BootEntry>> entries = loader.list();
   ASSERT_TRUE(entries) << entries.error().describe();
@@ -76,8 +76,8 @@ TEST_F(SystemdBootTest, ADirectoryThatIsCalledLikeAnEntryIsNone) {
 TEST_F(SystemdBootTest, LoaderConfIsReplacedWithinOneSector) {
   SystemdBoot loader = open();
   const std::string long_id(180, 'x');
-  ASSERT_TRUE(loader.install("a", uki('a').get()));
-  ASSERT_TRUE(loader.install(long_id, uki('b').get()));
+  ASSERT_TRUE(loader.install("a", uki('a').get(), {}));
+  ASSERT_TRUE(loader.install(long_id, uki('b').get(), {}));
   ASSERT_TRUE(loader.set_next("a"));
   ino_t inode = loader_conf_inode();
   EXPECT_EQ(loader_conf_text().size(), 512U);
@@ -90,19 +90,20 @@ TEST_F(SystemdBootTest, LoaderConfIsReplacedWithinOneSector) {
 
 TEST_F(SystemdBootTest, AForeignLoaderConfIsReadAsSdBootDoesAndReplaced) {
   SystemdBoot loader = open();
-  ASSERT_TRUE(loader.install("a", uki('a').get()));
+  ASSERT_TRUE(loader.install("a", uki('a').get(), {}));
   auto next = [&](std::string_view text) {
     EXPECT_TRUE(write_file_atomically(AT_FDCWD, path("esp/loader/loader.conf"), as_bytes(text)));
-    return loader.next().value();
+    return loader.chosen().value();
   };
   EXPECT_EQ(
       next("# default no.efi\ndefaults no\n\n default\tone.efi \r\ndefault two.efi\ntimeout 5"),
       "two");
   EXPECT_EQ(next("default cfs_1_0123456789ab.0.efi\n"), "cfs_1_0123456789ab.0");  // of cfs 0.1
   EXPECT_EQ(next("default a+2-1.efi"), "a");
-  EXPECT_EQ(next("default a[+.]*"), "a");
+  EXPECT_EQ(next("default a[+.]*"), "a");  // of cfs 0.1 too
+  EXPECT_EQ(next("default a[+.][1-9e]*"), "a");
   for (const char* foreign : {"", "timeout 5", "default", "default @saved", "default two*",
-                              "default x.conf", "default *[+.]*"}) {
+                              "default x.conf", "default *[+.]*", "default [+.][1-9e]*"}) {
     EXPECT_EQ(next(foreign), std::nullopt) << foreign;
   }
   ASSERT_TRUE(loader.set_next("a"));
@@ -111,22 +112,22 @@ TEST_F(SystemdBootTest, AForeignLoaderConfIsReadAsSdBootDoesAndReplaced) {
 
 TEST_F(SystemdBootTest, AHugeLoaderConfIsReplaced) {
   SystemdBoot loader = open();
-  ASSERT_TRUE(loader.install("a", uki('a').get()));
+  ASSERT_TRUE(loader.install("a", uki('a').get(), {}));
   ASSERT_TRUE(write_file_atomically(AT_FDCWD, path("esp/loader/loader.conf"),
                                     as_bytes("default a.efi\n" + std::string(100'000, '#'))));
-  Result<std::optional<std::string>> next = loader.next();
+  Result<std::optional<std::string>> next = loader.chosen();
   ASSERT_TRUE(next) << next.error().describe();
   EXPECT_EQ(*next, std::nullopt);
-  ASSERT_TRUE(loader.install("b", uki('b').get()));
+  ASSERT_TRUE(loader.install("b", uki('b').get(), {}));
   ASSERT_TRUE(loader.set_next("a"));
   EXPECT_EQ(loader_conf_text(), loader_conf("a").value());
 }
 
 TEST_F(SystemdBootTest, InstallingAgainKeepsTheFileAndHealsABrokenOne) {
   SystemdBoot loader = open();
-  ASSERT_TRUE(loader.install("a", uki('a').get()));
+  ASSERT_TRUE(loader.install("a", uki('a').get(), {}));
   ino_t inode = stat_at(AT_FDCWD, uki_path("a.efi"), 0).value().st_ino;
-  ASSERT_TRUE(loader.install("a", uki('a').get()));
+  ASSERT_TRUE(loader.install("a", uki('a').get(), {}));
   EXPECT_EQ(stat_at(AT_FDCWD, uki_path("a.efi"), 0).value().st_ino, inode);
 
   // Cut short by a power failure: listed without a digest, never next, replaced.
@@ -134,7 +135,7 @@ TEST_F(SystemdBootTest, InstallingAgainKeepsTheFileAndHealsABrokenOne) {
   ASSERT_TRUE(write_file_atomically(AT_FDCWD, uki_path("b.efi.cfs-new"), as_bytes("half")));
   EXPECT_EQ(loader.list().value().at(0).digest, std::nullopt);
   EXPECT_EQ(loader.set_next("a").error().code, ErrorCode::kCorrupt);
-  ASSERT_TRUE(loader.install("a", uki('a').get()));
+  ASSERT_TRUE(loader.install("a", uki('a').get(), {}));
   EXPECT_EQ(loader.list().value().at(0).digest->hex(), std::string(64, 'a'));
   EXPECT_THAT(names(), ElementsAre("a.efi"));
 }
@@ -142,7 +143,7 @@ TEST_F(SystemdBootTest, InstallingAgainKeepsTheFileAndHealsABrokenOne) {
 TEST_F(SystemdBootTest, TwoFilesOfOneEntryAreOne) {
   // What a power cut in a renaming can leave: both names, one of them perhaps empty.
   SystemdBoot loader = open();
-  ASSERT_TRUE(loader.install("a", uki('a').get()));
+  ASSERT_TRUE(loader.install("a", uki('a').get(), {}));
   ASSERT_TRUE(loader.set_tries("a", 3));
   ASSERT_TRUE(write_file_atomically(AT_FDCWD, uki_path("a.efi"), {}));
   std::vector<BootEntry> entries = loader.list().value();
@@ -158,24 +159,24 @@ TEST_F(SystemdBootTest, TwoFilesOfOneEntryAreOne) {
 TEST_F(SystemdBootTest, RefusesWhatIsNotThereOrNotAUki) {
   SystemdBoot loader = open();
   EXPECT_EQ(loader.set_next("a").error().code, ErrorCode::kNotFound);
-  EXPECT_EQ(loader.next().value(), std::nullopt);
+  EXPECT_EQ(loader.chosen().value(), std::nullopt);
   ASSERT_TRUE(write_file_atomically(AT_FDCWD, path("text"), as_bytes("no UKI")));
   UniqueFd text = open_at(AT_FDCWD, path("text"), O_RDONLY).value();
-  EXPECT_EQ(loader.install("a", text.get()).error().code, ErrorCode::kCorrupt);
+  EXPECT_EQ(loader.install("a", text.get(), {}).error().code, ErrorCode::kCorrupt);
   EXPECT_TRUE(list_directory(AT_FDCWD, path("esp/EFI/Linux")).value().empty());
   EXPECT_EQ(SystemdBoot::open(AT_FDCWD, path("missing"), "").error().code, ErrorCode::kNotFound);
 }
 
 TEST_F(SystemdBootTest, AKilledInstallLeavesNothingThatTheBootLoaderTakes) {
   SystemdBoot loader = open();
-  ASSERT_TRUE(loader.install("a", uki('a').get()));
+  ASSERT_TRUE(loader.install("a", uki('a').get(), {}));
   ASSERT_TRUE(loader.set_next("a"));
   // A UKI that takes a while to copy.
   UniqueFd large = uki('b');
   ASSERT_EQ(::truncate(path("uki-b").c_str(), off_t{1} << 30), 0);
   pid_t child = ::fork();
   if (child == 0) {
-    (void)loader.install("b", large.get());
+    (void)loader.install("b", large.get(), {});
     ::_exit(0);
   }
   while (!stat_at(AT_FDCWD, uki_path("b.efi.cfs-new"), 0)) ::usleep(1000);
@@ -188,7 +189,7 @@ TEST_F(SystemdBootTest, AKilledInstallLeavesNothingThatTheBootLoaderTakes) {
   // And one that a cut while loader.conf was made has left.
   ASSERT_TRUE(
       write_file_atomically(AT_FDCWD, path("esp/loader/loader.conf.cfs-new"), as_bytes("de")));
-  ASSERT_TRUE(loader.install("c", uki('c').get()));
+  ASSERT_TRUE(loader.install("c", uki('c').get(), {}));
   EXPECT_THAT(names(), ElementsAre("a.efi", "c.efi"));
   EXPECT_THAT(list_directory(AT_FDCWD, path("esp/loader")).value(), ElementsAre("loader.conf"));
 }
@@ -197,7 +198,7 @@ TEST_F(SystemdBootTest, WhatIsNoFileIsNoEntry) {
   SystemdBoot loader = open();
   ASSERT_TRUE(make_directories(AT_FDCWD, uki_path("directory.efi")));
   ASSERT_EQ(::mkfifo(uki_path("fifo.efi").c_str(), 0600), 0);
-  ASSERT_TRUE(loader.install("a", uki('a').get()));
+  ASSERT_TRUE(loader.install("a", uki('a').get(), {}));
   ASSERT_EQ(loader.list().value().size(), 1U);
   EXPECT_EQ(loader.list().value()[0].id, "a");
 }

@@ -17,7 +17,7 @@ cfs::Result<> run(const std::string& directory, const std::string& id, const std
   cfs::UniqueFd uki = CFS_TRY(cfs::open_regular_at(AT_FDCWD, path));
   cfs::boot::SystemdBoot loader =
       CFS_TRY(cfs::boot::SystemdBoot::open(AT_FDCWD, directory, "/sys/firmware/efi/efivars"));
-  CFS_TRY(loader.install(id, uki.get()));
+  CFS_TRY(loader.install(id, uki.get(), {}));
   return loader.set_next(id);
 }
 
