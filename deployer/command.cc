@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/command.h"
 
+#include "deployer/bless.h"
+#include "deployer/history.h"
 #include "deployer/init.h"
 #include "deployer/install.h"
 #include "deployer/rollback.h"
@@ -16,7 +18,13 @@ constexpr CommandRow kCommands[] = {
     {"init", "Make a sysroot and trust a repository's root", declare_init},
     {"update", "Fetch the newest release and boot it next", declare_update},
     {"status", "Show what is installed", declare_status},
+    {"history", "Show what ran when, and how it ended", declare_history},
     {"rollback", "Give up a staged update, or boot the previous deployment next", declare_rollback},
+    {"boot", "Boot an installed deployment next", declare_boot},
+    {"cancel", "Stay with what is running", declare_cancel},
+    {"bless", "Say that what is running is good", declare_bless},
+    {"mark-bad", "Say that what is running is bad, and boot another one next", declare_mark_bad},
+    {"note-boot", "Write down what was started, and how the boots before ended", declare_note_boot},
     {"install", "Make a bootable disk image; needs no root rights", declare_install},
 };
 

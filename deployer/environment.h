@@ -20,6 +20,10 @@ struct Environment {
   std::function<UnixTime()> now = current_time;
   /// What the running system was booted with.
   std::string kernel_command_line = "/proc/cmdline";
+  /// Where the kernel shows its settings, and the id of this boot.
+  std::string kernel_settings = "/proc/sys/kernel";
+  /// Where the running system keeps what lasts until it ends.
+  std::string run = "/run";
   /// Where the boot loader says what it started, and from where.
   std::string efi_variables = "/sys/firmware/efi/efivars";
   /// Where the kernel shows its devices and file systems.

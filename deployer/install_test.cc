@@ -43,13 +43,13 @@ TEST_F(InstallTest, InstallMakesADiskOffline) {
   ASSERT_DONE(install(path("disk")));
   EXPECT_THAT(output_, HasSubstr(one.image.digest.hex()));
   EXPECT_EQ(server_.count("/obj/"), one.objects.count + 1);
-  EXPECT_THAT(names_in(""),
-              ElementsAre("cmdline", "disk", "efivars", "esp", "root.json", "sysroot"));
+  EXPECT_THAT(names_in(""), ElementsAre("cmdline", "disk", "efivars", "esp", "root.json", "run",
+                                        "settings", "sysroot"));
 
   const std::string entry = "cfs_1_" + one.image.digest.hex().substr(0, 12) + ".0";
   const std::string esp = path("disk") + "@@1M";
   EXPECT_THAT(say({"mtype", "-i", esp, "::/loader/loader.conf"}),
-              HasSubstr("default " + entry + "[+.]*\n"));
+              HasSubstr("default " + entry + "[+.][1-9e]*\n"));
   EXPECT_THAT(say({"mdir", "-b", "-i", esp, "::/EFI/Linux"}), HasSubstr(entry + ".efi"));
   EXPECT_THAT(say({"mdir", "-b", "-i", esp, "::/EFI/BOOT"}), HasSubstr("BOOTX64.EFI"));
   auto debugfs = [&](const std::string& command) { return this->debugfs("disk", command); };
@@ -75,8 +75,8 @@ TEST_F(InstallTest, InstallMakesADiskOffline) {
     if (request.target.starts_with("/obj/")) response = {.status = 404};
   };
   expect_exit(install(path("third")), 8, "404");
-  EXPECT_THAT(names_in(""),
-              ElementsAre("again", "cmdline", "disk", "efivars", "esp", "root.json", "sysroot"));
+  EXPECT_THAT(names_in(""), ElementsAre("again", "cmdline", "disk", "efivars", "esp", "root.json",
+                                        "run", "settings", "sysroot"));
 }
 
 TEST_F(InstallTest, InstallFindsWhatCannotWorkBeforeItFetches) {

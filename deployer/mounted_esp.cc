@@ -55,13 +55,15 @@ Result<std::vector<std::string>> partitions_by_name(const Environment& environme
 
 /// Mounts the partition on no path at all: nobody else sees it, and it is gone with the last
 /// descriptor.
-Result<UniqueFd> mount_partition(const std::string& device) {
+Result<UniqueFd> mount_partition(const std::string& device, Access access) {
   auto mount = [&]() -> Result<UniqueFd> {
     mount::FsContext context = CFS_TRY(mount::FsContext::open("vfat"));
     CFS_TRY(context.set_string("source", device));
     CFS_TRY(context.set_string("umask", "0077"));
+    if (access == Access::kRead) CFS_TRY(context.set_flag("ro"));
     CFS_TRY(context.create());
-    return context.mount(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    return context.mount(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC |
+                         (access == Access::kRead ? MOUNT_ATTR_RDONLY : 0));
   };
   Result<UniqueFd> mounted = mount();
   if (mounted) return mounted;
@@ -73,7 +75,7 @@ Result<UniqueFd> mount_partition(const std::string& device) {
   return error;
 }
 
-Result<UniqueFd> open_esp(const Environment& environment) {
+Result<UniqueFd> open_esp(const Environment& environment, Access access) {
   Result<std::string> device = find_esp(environment);
   std::optional<dev_t> number;
   if (device) number = CFS_TRY(stat_at(AT_FDCWD, *device, 0)).st_rdev;
@@ -83,7 +85,7 @@ Result<UniqueFd> open_esp(const Environment& environment) {
     bool is_it = mounted && (!number || *mounted == *number);
     if (is_it) return open_at(AT_FDCWD, place, O_RDONLY | O_DIRECTORY);
   }
-  return mount_partition(CFS_TRY(std::move(device)));
+  return mount_partition(CFS_TRY(std::move(device)), access);
 }
 
 }  // namespace
@@ -112,8 +114,9 @@ Result<std::string> find_esp(const Environment& environment) {
       .with_hint("mount the right one on /efi, or name its directory with --esp");
 }
 
-Result<MountedEsp> MountedEsp::open(const std::string& path, const Environment& environment) {
-  UniqueFd directory = path.empty() ? CFS_TRY(open_esp(environment))
+Result<MountedEsp> MountedEsp::open(const std::string& path, const Environment& environment,
+                                    Access access) {
+  UniqueFd directory = path.empty() ? CFS_TRY(open_esp(environment, access))
                                     : CFS_TRY(open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY));
   return MountedEsp(
       CFS_TRY(boot::SystemdBoot::open(directory.get(), ".", environment.efi_variables)));

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "deployer/environment.h"
+#include "deployer/sysroot/sysroot.h"
 #include "lib/boot/systemd_boot.h"
 
 namespace cfs::deployer {
@@ -13,11 +13,12 @@ namespace cfs::deployer {
 class MountedEsp {
  public:
   /// `path`: the directory to take; empty: the partition that this machine was booted from, where
-  /// it is mounted, else mounted for this process alone (needs root). Errors: kNotFound (no ESP, or
-  /// several), kUnsupported (no vfat in the kernel).
+  /// it is mounted, else mounted for this process alone (needs root), read-only for Access::kRead.
+  /// Errors: kNotFound (no ESP, or several), kUnsupported (no vfat in the kernel).
   [[nodiscard]] static Result<MountedEsp> open(const std::string& path,
-                                               const Environment& environment);
+                                               const Environment& environment, Access access);
   [[nodiscard]] boot::BootLoader& loader() { return loader_; }
+  [[nodiscard]] const boot::BootLoader& loader() const { return loader_; }
 
  private:
   explicit MountedEsp(boot::SystemdBoot loader) : loader_(std::move(loader)) {}

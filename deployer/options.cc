@@ -31,6 +31,17 @@ void add_esp_option(CLI::App& command, std::string& esp) {
                      "was booted from)");
 }
 
+void add_no_way_back_option(CLI::App& command, bool& no_way_back) {
+  command.add_flag("--no-way-back", no_way_back,
+                   "Go on even if nothing whole would be left to fall back to");
+}
+
+SwitchOptions switch_options(bool no_way_back) {
+  SwitchOptions options;
+  if (no_way_back) options.way_back = WayBack::kNotRequired;
+  return options;
+}
+
 void add_url_option(CLI::App& command, const std::string& name, const std::string& text,
                     std::optional<net::Url>& url) {
   command.add_option_function<std::string>(

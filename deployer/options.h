@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "deployer/sysroot/sysroot.h"
+#include "deployer/boot_order.h"
 
 namespace CLI {
 class App;
@@ -19,6 +19,10 @@ void add_sysroot_option(CLI::App& command, std::string& sysroot);
 
 /// `--esp DIR`; empty when it is not given: see MountedEsp.
 void add_esp_option(CLI::App& command, std::string& esp);
+
+/// `--no-way-back`
+void add_no_way_back_option(CLI::App& command, bool& no_way_back);
+[[nodiscard]] SwitchOptions switch_options(bool no_way_back);
 
 /// An option whose value is a URL.
 void add_url_option(CLI::App& command, const std::string& name, const std::string& text,

@@ -4,54 +4,120 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
-#include "deployer/activate.h"
 #include "deployer/mounted_esp.h"
 #include "deployer/options.h"
 #include "deployer/sysroot/running.h"
 
 namespace cfs::deployer {
+namespace {
 
-Result<Deployment> roll_back(Sysroot& sysroot, boot::BootLoader& loader,
-                             const Inventory& inventory) {
+/// What these commands have in common.
+struct Arguments {
+  std::string sysroot = kDefaultSysroot;
+  std::string esp;
+  std::string id;
+  bool no_way_back = false;
+};
+
+std::shared_ptr<Arguments> declare(CLI::App& command) {
+  auto arguments = std::make_shared<Arguments>();
+  add_sysroot_option(command, arguments->sysroot);
+  add_esp_option(command, arguments->esp);
+  return arguments;
+}
+
+/// Opens what a switch needs, makes it to where `choose` says, and tells.
+Result<int> run_switch(const Arguments& arguments, const Environment& environment, ReasonKind why,
+                       const std::function<Result<Deployment>(const Inventory&)>& choose) {
+  Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments.sysroot, Access::kWrite));
+  MountedEsp esp = CFS_TRY(MountedEsp::open(arguments.esp, environment, Access::kWrite));
+  Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
+  Deployment target = CFS_TRY(choose(inventory));
+  CFS_TRY(switch_to(sysroot, esp.loader(), environment, inventory, target, why,
+                    switch_options(arguments.no_way_back)));
+  environment.print(target.name + " " + target.version + " (epoch " + std::to_string(target.epoch) +
+                    ") boots next\n");
+  return 0;
+}
+
+}  // namespace
+
+Result<Deployment> find_deployment(const Inventory& inventory, const std::string& name) {
+  std::vector<Deployment> found;
+  for (const Deployment& one : inventory.deployments) {
+    if (one.id == name) return one;
+    if (!name.empty() && one.id.starts_with(name)) found.push_back(one);
+  }
+  if (found.size() == 1) return found.front();
+  return make_error(ErrorCode::kNotFound,
+                    found.empty() ? "no deployment has the id '" + name + "'"
+                                  : "several deployments have ids that begin with '" + name + "'")
+      .with_hint("'cfs-deploy status' shows what is installed, with ids");
+}
+
+Result<Deployment> rollback_target(const Inventory& inventory) {
   const References& references = inventory.references;
   bool gives_up_update = references.staged && references.staged->state == DeploymentState::kStaged;
   const std::optional<Deployment>& target =
       gives_up_update ? references.booted : references.previous;
-  if (!target || target->state != DeploymentState::kGood) {
-    return make_error(ErrorCode::kNotFound, "there is no earlier good deployment to go back to")
-        .with_hint("'cfs-deploy status' shows what is installed");
+  if (target && (gives_up_update || target->state == DeploymentState::kGood)) return *target;
+  return make_error(ErrorCode::kNotFound, "there is no earlier good deployment to go back to")
+      .with_hint("'cfs-deploy status' shows what is installed");
+}
+
+Result<> switch_to(Sysroot& sysroot, boot::BootLoader& loader, const Environment& environment,
+                   Inventory& inventory, const Deployment& target, ReasonKind why,
+                   const SwitchOptions& options) {
+  const References before = inventory.references;
+  CFS_TRY(boot_next(sysroot, loader, inventory, target, options));
+  for (const auto* slot : {&before.booted, &before.staged}) {
+    if (!*slot || (*slot)->id == target.id || (*slot)->epoch <= target.epoch) continue;
+    Deployment left = **slot;
+    if (left.held) continue;
+    left.held = Reason{.kind = why,
+                       .what = {},
+                       .detail = {},
+                       .exit_status = {},
+                       .when = time_of_record(environment)};
+    CFS_TRY(save_deployment(sysroot, left));
+    update_inventory(inventory, left);
   }
-  CFS_TRY(check_image_is_complete(sysroot, target->digest));
-  if (!CFS_TRY(has_whole_entry(loader, *target))) {
-    Result<> put_back = install_entry(sysroot, loader, *target);
-    if (!put_back) {
-      return Error(std::move(put_back).error())
-          .with("while putting back the boot entry '" + target->entry + "' of " + target->version +
-                ", which is missing or damaged");
-    }
-  }
-  if (!gives_up_update) CFS_TRY(set_reference(sysroot, Role::kStaged, *target));
-  CFS_TRY_WITH("while choosing the boot entry", loader.set_next(target->entry));
-  if (gives_up_update) CFS_TRY(remove_reference(sysroot, Role::kStaged));
-  return *target;
+  return {};
 }
 
 RunCommand declare_rollback(CLI::App& command) {
-  struct Arguments {
-    std::string sysroot = kDefaultSysroot;
-    std::string esp;
-  };
-  auto arguments = std::make_shared<Arguments>();
-  add_sysroot_option(command, arguments->sysroot);
-  add_esp_option(command, arguments->esp);
+  auto arguments = declare(command);
+  add_no_way_back_option(command, arguments->no_way_back);
+  command.add_option("ID", arguments->id, "Where to go back to (default: see above)");
   return [arguments](const Environment& environment) -> Result<int> {
-    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
-    MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment));
-    Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
-    Deployment next = CFS_TRY(roll_back(sysroot, esp.loader(), inventory));
-    environment.print(next.name + " " + next.version + " (epoch " + std::to_string(next.epoch) +
-                      ") boots next\n");
-    return 0;
+    return run_switch(*arguments, environment, ReasonKind::kRolledBack,
+                      [&](const Inventory& inventory) -> Result<Deployment> {
+                        if (arguments->id.empty()) return rollback_target(inventory);
+                        return find_deployment(inventory, arguments->id);
+                      });
+  };
+}
+
+RunCommand declare_boot(CLI::App& command) {
+  auto arguments = declare(command);
+  add_no_way_back_option(command, arguments->no_way_back);
+  command.add_option("ID", arguments->id, "The deployment, as 'status' shows it")->required();
+  return [arguments](const Environment& environment) -> Result<int> {
+    return run_switch(
+        *arguments, environment, ReasonKind::kRolledBack,
+        [&](const Inventory& inventory) { return find_deployment(inventory, arguments->id); });
+  };
+}
+
+RunCommand declare_cancel(CLI::App& command) {
+  auto arguments = declare(command);
+  return [arguments](const Environment& environment) -> Result<int> {
+    return run_switch(*arguments, environment, ReasonKind::kCancelled,
+                      [](const Inventory& inventory) -> Result<Deployment> {
+                        const References& references = inventory.references;
+                        if (references.staged && references.booted) return *references.booted;
+                        return make_error(ErrorCode::kNothingToDo, "no update is staged");
+                      });
   };
 }
 

@@ -1,24 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
+// The commands that choose among what is installed: rollback, boot, cancel.
 #pragma once
 
+#include "deployer/boot_order.h"
 #include "deployer/command.h"
-#include "deployer/sysroot/references.h"
-#include "lib/boot/boot_loader.h"
 
 namespace cfs::deployer {
 
-/// Makes the last good deployment before the newest one boot next: while an update is staged that
-/// has never run, the running one (the update is given up), else the one that ran before the
-/// running one. Again before the reboot: changes nothing. Again after it: goes back to where one
-/// came from. A boot entry that is missing or damaged is put back from the copy of its UKI in the
-/// sysroot. Returns what boots next.
-/// `inventory`: of note_what_booted().
-/// Errors: kNotFound (there is no such deployment, or neither entry nor copy); kDigestMismatch,
-/// kNoVerity, kCorrupt (it is damaged); kInterrupted; those of the boot loader.
-[[nodiscard]] Result<Deployment> roll_back(Sysroot& sysroot, boot::BootLoader& loader,
-                                           const Inventory& inventory);
+/// The installed deployment that `name` means: its id, or the beginning of just one id.
+/// Errors: kNotFound (none, or several).
+[[nodiscard]] Result<Deployment> find_deployment(const Inventory& inventory,
+                                                 const std::string& name);
+
+/// Where a rollback goes: while an update is staged that has never run, to the running deployment;
+/// else to the good one before it. Errors: kNotFound (there is none).
+[[nodiscard]] Result<Deployment> rollback_target(const Inventory& inventory);
+
+/// Makes `target` boot next (boot_next()), and then holds what is turned away from: the running and
+/// the staged deployment, if they are newer. `inventory`: of note_what_booted(). Errors: those of
+/// boot_next().
+[[nodiscard]] Result<> switch_to(Sysroot& sysroot, boot::BootLoader& loader,
+                                 const Environment& environment, Inventory& inventory,
+                                 const Deployment& target, ReasonKind why,
+                                 const SwitchOptions& options);
 
 /// `cfs-deploy rollback`
 [[nodiscard]] RunCommand declare_rollback(CLI::App& command);
+/// `cfs-deploy boot`
+[[nodiscard]] RunCommand declare_boot(CLI::App& command);
+/// `cfs-deploy cancel`
+[[nodiscard]] RunCommand declare_cancel(CLI::App& command);
 
 }  // namespace cfs::deployer

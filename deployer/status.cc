@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "deployer/boot_order.h"
 #include "deployer/options.h"
 #include "deployer/sysroot/running.h"
 #include "lib/base/interrupt.h"
@@ -16,6 +17,7 @@
 #include "lib/base/progress.h"
 #include "lib/boot/efi_variables.h"
 #include "lib/json/canonical.h"
+#include "lib/sysroot/layout.h"
 
 namespace cfs::deployer {
 namespace {
@@ -38,21 +40,120 @@ uint64_t count_file_system_errors(int fd, const std::string& kernel_objects) {
   return count;
 }
 
+/// What boots next, and what if that fails.
+Result<> read_next(Status& status, const Inventory& inventory, const Result<MountedEsp>& esp) {
+  if (!esp) {
+    status.next_problem = esp.error().describe();
+    return {};
+  }
+  status.next = CFS_TRY(esp->loader().next());
+  if (!status.next) return {};
+  status.next_deployment = CFS_TRY(next_deployment(esp->loader(), inventory));
+  for (const boot::BootEntry& entry : CFS_TRY(esp->loader().list())) {
+    if (boot::same_entry(entry.id, status.next->id)) status.next_tries = entry.tries;
+  }
+  if (!status.next_deployment) return {};
+  std::vector<Deployment> ways = ways_back(inventory, *status.next_deployment);
+  if (!ways.empty()) status.way_back = ways.front();
+  return {};
+}
+
+std::string_view reason_name(boot::NextBoot::Reason reason) {
+  switch (reason) {
+    case boot::NextBoot::Reason::kChosen:
+      return "chosen";
+    case boot::NextBoot::Reason::kOneShot:
+      return "one-shot";
+    case boot::NextBoot::Reason::kFirmwareDefault:
+      return "firmware-default";
+    case boot::NextBoot::Reason::kFirst:
+      break;
+  }
+  return "first";
+}
+
+/// Why that boots next, if it is not what cfs has chosen.
+std::string because(boot::NextBoot::Reason reason) {
+  switch (reason) {
+    case boot::NextBoot::Reason::kChosen:
+      return "";
+    case boot::NextBoot::Reason::kOneShot:
+      return ", once, because the firmware variable LoaderEntryOneShot asks for it";
+    case boot::NextBoot::Reason::kFirmwareDefault:
+      return ", because the firmware variable LoaderEntryDefault asks for it";
+    case boot::NextBoot::Reason::kFirst:
+      break;
+  }
+  return ", because what was chosen is missing or has no tries left";
+}
+
+bool is_failure(const std::optional<Reason>& reason) {
+  return reason && reason->kind != ReasonKind::kRolledBack &&
+         reason->kind != ReasonKind::kCancelled;
+}
+
+/// Why a newer deployment does not run.
+std::string what_failed(const Status& status) {
+  const std::optional<Deployment>& booted = status.references.booted;
+  std::string text;
+  auto add = [&](const Deployment& one) {
+    if (is_failure(one.held) && (!booted || one.epoch > booted->epoch) && text.empty()) {
+      text = " " + one.version + " failed: " + describe(*one.held) + ".";
+    }
+  };
+  for (const Deployment& one : status.others) add(one);
+  return text;
+}
+
 }  // namespace
 
-Result<Status> read_status(const Sysroot& sysroot, const Environment& environment) {
+std::string sentence(const Status& status) {
+  const std::optional<Deployment>& booted = status.references.booted;
+  const std::optional<Deployment>& next = status.next_deployment;
+  auto on_trial = [](const Deployment& one) { return one.state != DeploymentState::kGood; };
+  std::string text = "Nothing of this sysroot is running";
+  if (booted) {
+    text = booted->name + " " + booted->version + " is running";
+    if (booted->state == DeploymentState::kTrial) text += ", on trial";
+    if (booted->state == DeploymentState::kBad) text += ", which is bad";
+  }
+  if (!status.next_problem.empty()) {
+    return text + "; what boots next is not known: " + status.next_problem + "." +
+           what_failed(status);
+  }
+  if (!status.next) return text + "; the boot loader has no entry." + what_failed(status);
+  bool stays = booted && next && booted->id == next->id;
+  text += stays ? booted->state == DeploymentState::kTrial ? ", and boots next" : " and boots next"
+                : "; " + (next ? next->version : "'" + status.next->id + "'") + " boots next";
+  text += because(status.next->reason);
+  if (next && on_trial(*next) && status.next_tries) {
+    const unsigned left = status.next_tries->left;
+    text += ", with " + std::to_string(left) + (left == 1 ? " try" : " tries") + " left";
+    if (status.way_back) text += "; if that fails, " + status.way_back->version + " boots";
+  }
+  return text + "." + what_failed(status);
+}
+
+Result<Status> read_status(const Sysroot& sysroot, const Environment& environment,
+                           const Result<MountedEsp>& esp) {
   Inventory inventory = CFS_TRY(read_inventory(sysroot));
   std::optional<std::string> selected = CFS_TRY(boot::selected_entry(environment.efi_variables));
   std::optional<Running> running = CFS_TRY(running_system(environment, std::move(selected)));
-  Status status{.origin = sysroot.origin(),
-                .references = references_now(inventory, running),
-                .others = {},
-                .pinned = std::move(inventory.pinned),
-                .damaged = std::move(inventory.damaged)};
+  inventory.references = references_now(inventory, running);
+  if (inventory.references.booted) update_inventory(inventory, *inventory.references.booted);
+  Status status{.origin = sysroot.origin(), .references = inventory.references};
+  CFS_TRY(read_next(status, inventory, esp));
+  status.pinned = std::move(inventory.pinned);
+  status.damaged = std::move(inventory.damaged);
+  if (Result<History> history = read_history(sysroot); !history) {
+    CFS_TRY(check_interrupted());
+    status.damaged.push_back({sysroot::kHistory, history.error().describe()});
+  }
   const References& references = status.references;
   for (Deployment& deployment : inventory.deployments) {
     bool has_role = false;
-    for (const auto* role : {&references.booted, &references.staged, &references.previous}) {
+    for (const auto* role :
+         {&references.booted, &references.staged, &references.previous, &references.recovery}) {
       has_role = has_role || (*role && (*role)->id == deployment.id);
     }
     if (!has_role) status.others.push_back(std::move(deployment));
@@ -76,17 +177,19 @@ std::string to_text(const Status& status) {
     text += deployment.name + " " + deployment.version + " (epoch " +
             std::to_string(deployment.epoch) + ", " + deployment.channel + ")  " + deployment.id +
             "  " + std::string(state_name(deployment.state));
+    if (deployment.held) text += "  held: " + describe(*deployment.held);
     if (std::count(status.pinned.begin(), status.pinned.end(), deployment.id) > 0) {
       text += "  pinned";
     }
     return text + "\n          image " + deployment.digest.hex() + "\n";
   };
   const References& references = status.references;
-  std::string text = "origin    " + status.origin.url.shown() + "  " + status.origin.name + "  " +
-                     status.origin.channel + "\n";
+  std::string text = sentence(status) + "\norigin    " + status.origin.url.shown() + "  " +
+                     status.origin.name + "  " + status.origin.channel + "\n";
   text += references.booted ? line("booted", *references.booted) : "booted    none\n";
   if (references.staged) text += line("staged", *references.staged);
   if (references.previous) text += line("previous", *references.previous);
+  if (references.recovery) text += line("recovery", *references.recovery);
   for (const Deployment& deployment : status.others) text += line("other", deployment);
   for (const Damage& damage : status.damaged) {
     text += "damaged   " + damage.path + ": " + damage.problem + "\n";
@@ -98,6 +201,21 @@ std::string to_text(const Status& status) {
   return text + "objects   " + std::to_string(status.object_count) + ", " +
          format_bytes(status.object_bytes) + "\n";
 }
+
+namespace {
+
+json::Value next_to_json(const Status& status) {
+  if (!status.next) return {};
+  auto id = [](const std::optional<Deployment>& deployment) {
+    return deployment ? json::Value(deployment->id) : json::Value();
+  };
+  return json::Value::Object{{"entry", status.next->id},
+                             {"deployment", id(status.next_deployment)},
+                             {"reason", reason_name(status.next->reason)},
+                             {"way_back", id(status.way_back)}};
+}
+
+}  // namespace
 
 json::Value to_json(const Status& status) {
   auto role = [](const std::optional<Deployment>& deployment) {
@@ -119,6 +237,9 @@ json::Value to_json(const Status& status) {
       {"booted", role(status.references.booted)},
       {"staged", role(status.references.staged)},
       {"previous", role(status.references.previous)},
+      {"recovery", role(status.references.recovery)},
+      {"next", next_to_json(status)},
+      {"sentence", sentence(status)},
       {"others", others},
       {"pinned", pinned},
       {"damaged", damaged},
@@ -131,14 +252,17 @@ json::Value to_json(const Status& status) {
 RunCommand declare_status(CLI::App& command) {
   struct Arguments {
     std::string sysroot = kDefaultSysroot;
+    std::string esp;
     bool json = false;
   };
   auto arguments = std::make_shared<Arguments>();
   add_sysroot_option(command, arguments->sysroot);
+  add_esp_option(command, arguments->esp);
   command.add_flag("--json", arguments->json, "As JSON");
   return [arguments](const Environment& environment) -> Result<int> {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kRead));
-    Status status = CFS_TRY(read_status(sysroot, environment));
+    Result<MountedEsp> esp = MountedEsp::open(arguments->esp, environment, Access::kRead);
+    Status status = CFS_TRY(read_status(sysroot, environment, esp));
     environment.print(arguments->json ? json::to_canonical(to_json(status)) + "\n"
                                       : to_text(status));
     return 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "deployer/command.h"
+#include "deployer/mounted_esp.h"
 #include "deployer/sysroot/references.h"
 #include "lib/json/value.h"
 
@@ -11,9 +12,15 @@ namespace cfs::deployer {
 struct Status {
   Origin origin;
   References references;
-  std::vector<Deployment> others;   ///< in none of the three roles
-  std::vector<std::string> pinned;  ///< ids
-  std::vector<Damage> damaged;      ///< what could not be read
+  /// What the boot loader starts next; nothing when it has no entry, or next_problem says why.
+  std::optional<boot::NextBoot> next;
+  std::string next_problem;
+  std::optional<boot::Tries> next_tries;
+  std::optional<Deployment> next_deployment;  ///< of that entry
+  std::optional<Deployment> way_back;         ///< boots when next_deployment fails
+  std::vector<Deployment> others;             ///< in none of the roles of `references`
+  std::vector<std::string> pinned;            ///< ids
+  std::vector<Damage> damaged;                ///< what could not be read
   /// Errors that the kernel has found in the file system's metadata since it was last checked; ext4
   /// only, else 0. After the first one it is read-only.
   uint64_t file_system_errors = 0;
@@ -21,7 +28,12 @@ struct Status {
   uint64_t object_bytes = 0;  ///< plain sizes
 };
 
-[[nodiscard]] Result<Status> read_status(const Sysroot& sysroot, const Environment& environment);
+/// `esp`: the boot loader's, or why it cannot be asked.
+[[nodiscard]] Result<Status> read_status(const Sysroot& sysroot, const Environment& environment,
+                                         const Result<MountedEsp>& esp);
+
+/// What is running, what boots next, and why: one sentence or two.
+[[nodiscard]] std::string sentence(const Status& status);
 
 /// For people.
 [[nodiscard]] std::string to_text(const Status& status);

@@ -19,12 +19,12 @@ TEST_F(StatusTest, StatusForPrograms) {
   reboot();
   offer(second_release());
   ASSERT_DONE(update());
-  ASSERT_DONE(run_command({"status", "--json", "--sysroot", path("sysroot")}));
+  ASSERT_DONE(command({"status", "--json"}));
   Result<json::Value> json = json::parse(output_, {}, "status");
   ASSERT_TRUE(json) << json.error().describe();
   json::Reader reader(*json, "status");
   EXPECT_EQ(reader.member("booted")->member("digest")->sha256().value(), one.image.digest);
-  EXPECT_EQ(reader.member("booted")->member("state")->text(10).value(), "good");
+  EXPECT_EQ(reader.member("booted")->member("state")->text(10).value(), "trial");
   EXPECT_EQ(reader.member("staged")->member("version")->text(10).value(), "2");
   EXPECT_TRUE(reader.member("previous")->value().is_null());
   EXPECT_EQ(reader.member("objects")->member("count")->integer().value(), one.objects.count + 4);
@@ -38,7 +38,7 @@ TEST_F(StatusTest, APasswordIsNotShown) {
                            path("root.json"), "--name", "test"}));
   EXPECT_THAT(read("sysroot/cfs/origin.json"), HasSubstr("device:secret@"));
   EXPECT_THAT(status(), AllOf(HasSubstr("origin    http://127.0.0.1"), Not(HasSubstr("secret"))));
-  ASSERT_DONE(run_command({"status", "--json", "--sysroot", path("sysroot")}));
+  ASSERT_DONE(command({"status", "--json"}));
   EXPECT_THAT(output_, AllOf(HasSubstr("http://127.0.0.1"), Not(HasSubstr("secret"))));
   ASSERT_DONE(update());
   EXPECT_THAT(output_, Not(HasSubstr("secret")));
@@ -81,7 +81,7 @@ TEST_F(StatusTest, ErrorsInTheFileSystemAreSaid) {
                                        std::to_string(minor(top.st_dev))));
   write("sys/fs/ext4/vda2/errors_count", "3\n");
   EXPECT_THAT(status(), HasSubstr("disk      3 errors in the file system"));
-  ASSERT_DONE(run_command({"status", "--json", "--sysroot", path("sysroot")}));
+  ASSERT_DONE(command({"status", "--json"}));
   EXPECT_THAT(output_, HasSubstr("\"file_system_errors\":3"));
 }
 

@@ -20,6 +20,7 @@
 #include "deployer/command.h"
 #include "deployer/fake_release.h"
 #include "lib/base/io.h"
+#include "lib/boot/boot_counter.h"
 #include "lib/boot/systemd_boot.h"
 #include "lib/command/captured_io.h"
 #include "lib/mount/self_test.h"
@@ -68,13 +69,16 @@ class DeviceTest : public ::testing::Test {
     environment_.network.max_backoff = std::chrono::milliseconds(5);
     environment_.now = [] { return trust::FakeRepository::kNow; };
     environment_.kernel_command_line = path("cmdline");
+    environment_.kernel_settings = path("settings");
+    environment_.run = path("run");
     environment_.efi_variables = path("efivars");
     environment_.kernel_objects = path("sys");
     environment_.devices = path("dev");
     set_booted("");
-    for (const char* name : {"sysroot", "esp", "efivars"}) {
+    for (const char* name : {"sysroot", "esp", "efivars", "settings/random", "run"}) {
       EXPECT_TRUE(make_directories(AT_FDCWD, path(name)));
     }
+    start_kernel();
     write("root.json", repository_.files[release::metadata_path("root", 1)]);
   }
 
@@ -120,11 +124,14 @@ class DeviceTest : public ::testing::Test {
     EXPECT_EQ(*result, 10);
     EXPECT_THAT(output_, HasSubstr("up to date: test " + version));
   }
-  Result<int> rollback() {
-    return run_command({"rollback", "--sysroot", path("sysroot"), "--esp", path("esp")});
+  /// A command that takes a sysroot and an ESP.
+  Result<int> command(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin() + 1, {"--sysroot", path("sysroot"), "--esp", path("esp")});
+    return run_command(arguments);
   }
+  Result<int> rollback() { return command({"rollback"}); }
   std::string status() {
-    Result<int> result = run_command({"status", "--sysroot", path("sysroot")});
+    Result<int> result = command({"status"});
     EXPECT_TRUE(result) << result.error().describe();
     return output_;
   }
@@ -134,9 +141,23 @@ class DeviceTest : public ::testing::Test {
   }
   /// What sd-boot tells the firmware.
   void set_selected_entry(const std::string& id) {
+    set_variable("LoaderEntrySelected", id + ".efi");
+  }
+  /// Empty: removes the variable.
+  void set_variable(const std::string& name, const std::string& text) {
+    const std::string file = "efivars/" + name + "-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
     std::string value("\6\0\0\0", 4);
-    for (char c : id + ".efi" + '\0') value += {static_cast<char>(std::tolower(c)), '\0'};
-    write("efivars/LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f", value);
+    for (char c : text + '\0') value += {static_cast<char>(std::tolower(c)), '\0'};
+    if (text.empty()) {
+      std::filesystem::remove(path(file));
+    } else {
+      write(file, value);
+    }
+  }
+  /// Another kernel runs from now on. `loader_type`: of Linux' x86/boot.rst; 13 is kexec.
+  void start_kernel(unsigned loader_type = 2) {
+    write("settings/random/boot_id", "00000000-0000-4000-8000-" + std::to_string(++boots_) + "\n");
+    write("settings/bootloader_type", std::to_string(loader_type << 4) + "\n");
   }
   boot::SystemdBoot loader() {
     return boot::SystemdBoot::open(AT_FDCWD, path("esp"), path("efivars")).value();
@@ -144,18 +165,40 @@ class DeviceTest : public ::testing::Test {
   /// The machine reboots into what its boot loader starts. Returns the version.
   std::string reboot() {
     boot::SystemdBoot esp = loader();
-    std::optional<std::string> next = esp.next().value();
+    std::optional<boot::NextBoot> next = esp.next().value();
     std::vector<boot::BootEntry> entries = esp.list().value();
     for (const boot::BootEntry& entry : entries) {
-      if (entry.id != next) continue;
+      if (!next || entry.id != next->id) continue;
       set_booted(entry.digest.value().hex());
       set_selected_entry(entry.id);
+      set_variable("LoaderEntryOneShot", "");
+      count_boot(entry);
+      start_kernel();
       return entry.id.substr(4, entry.id.find('_', 4) - 4);
     }
     return "nothing";
   }
+  /// As sd-boot does.
+  void count_boot(const boot::BootEntry& entry) {
+    if (!entry.tries || entry.tries->left == 0) return;
+    const boot::Tries after{.left = entry.tries->left - 1, .done = entry.tries->done + 1};
+    auto file = [&](const boot::Tries& tries) {
+      return path("esp/EFI/Linux/" + boot::with_counter(entry.id, tries) + ".efi");
+    };
+    std::filesystem::rename(file(*entry.tries), file(after));
+  }
+  /// Boots what boots next, and it proves good.
+  std::string reboot_well() {
+    std::string version = reboot();
+    Result<int> blessed = command({"bless"});
+    EXPECT_TRUE(blessed) << blessed.error().describe();
+    return version;
+  }
   /// The id of the entry that boots next; "" when there is none.
-  std::string boots_next() { return loader().next().value().value_or(""); }
+  std::string boots_next() {
+    std::optional<boot::NextBoot> next = loader().next().value();
+    return next ? next->id : "";
+  }
   /// Its file.
   std::string file_of(const std::string& entry) { return "esp/EFI/Linux/" + entry + ".efi"; }
   std::string reference(const std::string& name) {
@@ -241,6 +284,7 @@ class DeviceTest : public ::testing::Test {
   Environment environment_;
   std::string output_;
   release::ReleaseDescription offered_;  ///< the last one
+  unsigned boots_ = 0;
 };
 
 #define ASSERT_DONE(...)                          \

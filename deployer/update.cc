@@ -21,6 +21,9 @@
 namespace cfs::deployer {
 namespace {
 
+/// The one that boots next, and the way back.
+constexpr size_t kEntriesKept = 2;
+
 std::string named(std::string_view version, uint64_t epoch) {
   return std::string(version) + " (epoch " + std::to_string(epoch) + ")";
 }
@@ -105,11 +108,18 @@ Result<std::optional<std::string>> what_is_missing(Sysroot& sysroot, const boot:
   }
 }
 
-Result<> check_room_on_device(const Sysroot& sysroot, const boot::BootLoader& loader,
-                              const Deployment& deployment, const Plan& plan, uint64_t uki_bytes) {
+Result<> check_room_on_device(const Sysroot& sysroot, boot::BootLoader& loader,
+                              const Inventory& inventory, const Deployment& deployment,
+                              const Plan& plan, uint64_t uki_bytes) {
   CFS_TRY(require_space(sysroot.directory().fd(), "the sysroot", plan.disk_bytes + kMarginBytes,
                         plan.inodes + kMarginInodes));
   if (CFS_TRY(has_whole_entry(loader, deployment))) return {};
+  if (CFS_TRY(loader.free_bytes()) < uki_bytes) {
+    std::vector<std::string> needed = {deployment.entry};
+    for (const Deployment& one : ways_back(inventory, deployment)) needed.push_back(one.entry);
+    needed.resize(std::min(needed.size(), kEntriesKept));
+    CFS_TRY(remove_unneeded_entries(sysroot, loader, inventory, needed));
+  }
   FileSystemSpace esp;
   esp.free_bytes = CFS_TRY(loader.free_bytes());
   return require_space(esp, "the EFI system partition", uki_bytes);
@@ -139,6 +149,12 @@ Result<UpdateResult> update(Sysroot& sysroot, boot::BootLoader& loader,
   }
 
   const References& references = installed.references;
+  for (const Deployment& one : installed.deployments) {
+    if (!one.held || options.retry || one.digest != digest || one.epoch != newest.epoch) continue;
+    environment.print("held: " + origin.name + " " + named(one.version, one.epoch) + ", " +
+                      describe(*one.held) + "; 'cfs-deploy update --retry' takes it again\n");
+    return UpdateResult{.staged = {}, .up_to_date = true};
+  }
   const std::optional<Deployment>& current =
       references.staged ? references.staged : references.booted;
   if (current && current->digest == digest && current->epoch == newest.epoch) {
@@ -178,9 +194,9 @@ Result<UpdateResult> update(Sysroot& sysroot, boot::BootLoader& loader,
   Deployment deployment = CFS_TRY(deployment_for(sysroot, installed, *description, time_of_record));
   deployment.targets_keys = targets->targets_keys;
   CFS_TRY(sysroot.require_verity());
-  CFS_TRY(options.check_room
-              ? options.check_room(plan, uki->size_bytes)
-              : check_room_on_device(sysroot, loader, deployment, plan, uki->size_bytes));
+  CFS_TRY(options.check_room ? options.check_room(plan, uki->size_bytes)
+                             : check_room_on_device(sysroot, loader, installed, deployment, plan,
+                                                    uki->size_bytes));
 
   {
     Progress progress("fetching", plan.fetch_bytes);
@@ -193,8 +209,8 @@ Result<UpdateResult> update(Sysroot& sysroot, boot::BootLoader& loader,
     }
   }
   if (options.purpose == Purpose::kDevice) CFS_TRY(fill_var(sysroot, digest));
-  Deployment staged =
-      CFS_TRY(activate(sysroot, loader, installed, description, std::move(deployment)));
+  Deployment staged = CFS_TRY(
+      activate(sysroot, loader, installed, description, std::move(deployment), options.switching));
   environment.print("staged " + named(staged.version, staged.epoch) + ": " + staged.entry +
                     " boots next\n");
   return UpdateResult{.staged = std::move(staged)};
@@ -206,18 +222,26 @@ RunCommand declare_update(CLI::App& command) {
     std::string esp;
     std::optional<net::Url> url;
     bool check = false;
+    bool retry = false;
+    bool no_way_back = false;
   };
   auto arguments = std::make_shared<Arguments>();
   add_sysroot_option(command, arguments->sysroot);
   add_esp_option(command, arguments->esp);
   add_url_option(command, "--url", "Fetch from here this time (mirror, USB stick)", arguments->url);
   command.add_flag("--check", arguments->check, "Only say what would be fetched");
+  command.add_flag("--retry", arguments->retry,
+                   "Take a release again that has failed here or was turned away from");
+  add_no_way_back_option(command, arguments->no_way_back);
   return [arguments](const Environment& environment) -> Result<int> {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
-    MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment));
-    UpdateResult result =
-        CFS_TRY(update(sysroot, esp.loader(), environment,
-                       {.url = arguments->url, .check_only = arguments->check, .check_room = {}}));
+    MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
+    UpdateResult result = CFS_TRY(update(sysroot, esp.loader(), environment,
+                                         {.url = arguments->url,
+                                          .check_only = arguments->check,
+                                          .retry = arguments->retry,
+                                          .switching = switch_options(arguments->no_way_back),
+                                          .check_room = {}}));
     return result.up_to_date ? exit_status(ErrorCode::kNothingToDo) : 0;
   };
 }

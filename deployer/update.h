@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 
+#include "deployer/boot_order.h"
 #include "deployer/command.h"
 #include "deployer/fetch/plan.h"
 #include "deployer/sysroot/deployment.h"
@@ -20,6 +21,8 @@ enum class Purpose {
 struct UpdateOptions {
   std::optional<net::Url> url;  ///< none: the sysroot's origin
   bool check_only = false;      ///< say what would be done, fetch nothing but metadata
+  bool retry = false;           ///< take a release that is held (Deployment::held)
+  SwitchOptions switching;
   Purpose purpose = Purpose::kDevice;
   /// Looks, before anything is fetched, whether there is room for a plan and a UKI of so many
   /// bytes. Empty: in the sysroot and on the ESP.
@@ -28,12 +31,13 @@ struct UpdateOptions {
 
 struct UpdateResult {
   std::optional<Deployment> staged;  ///< boots next; none after check_only
-  bool up_to_date = false;           ///< nothing had to be done
+  bool up_to_date = false;           ///< nothing had to be done, or the release is held
 };
 
 /// Brings the sysroot to the newest release of its origin's name and channel: metadata, plan,
 /// space, objects, check, /var, boot entry last. Prints through `environment`. A release that is
-/// installed already, and lacks an object or its boot entry, is completed.
+/// installed already, and lacks an object or its boot entry, is completed. One that has failed here
+/// or was turned away from is held: it is not taken again without `retry`.
 ///
 /// A clock that is earlier than an installed release was made is wrong; the newest of these times
 /// counts instead.

@@ -56,7 +56,7 @@ TEST_F(UpdateTest, TheLifeOfADevice) {
   expect_up_to_date("1");
   EXPECT_EQ(server_.count("/obj/"), 0u);
 
-  EXPECT_EQ(reboot(), "1");
+  EXPECT_EQ(reboot_well(), "1");
   expect_up_to_date("1");
   EXPECT_THAT(reference("booted"), StartsWith("../deployments/"));
   EXPECT_EQ(reference("staged"), "");
@@ -72,17 +72,17 @@ TEST_F(UpdateTest, TheLifeOfADevice) {
   ASSERT_DONE(update());
   EXPECT_EQ(server_.count("/obj/"), 3u);
   EXPECT_EQ(server_.count("/targets/"), 3u);  // the description twice, the UKI once
-  EXPECT_EQ(reboot(), "2");
+  EXPECT_EQ(reboot_well(), "2");
 
   ASSERT_DONE(rollback());
   EXPECT_EQ(boots_next(), entry1);
   ASSERT_DONE(rollback());  // again before the reboot: the same
   EXPECT_EQ(boots_next(), entry1);
-  EXPECT_EQ(reboot(), "1");
+  EXPECT_EQ(reboot_well(), "1");
   EXPECT_THAT(status(), AllOf(HasSubstr("booted    test 1"), HasSubstr("previous  test 2"),
                               Not(HasSubstr("staged"))));
   ASSERT_DONE(rollback());  // again after the reboot: back
-  EXPECT_EQ(reboot(), "2");
+  EXPECT_EQ(reboot_well(), "2");
   expect_up_to_date("2");
 }
 

@@ -15,8 +15,9 @@ constexpr size_t kMaxTextBytes = 255;
 
 constexpr std::pair<DeploymentState, std::string_view> kStates[] = {
     {DeploymentState::kStaged, "staged"},
+    {DeploymentState::kTrial, "trial"},
     {DeploymentState::kGood, "good"},
-    {DeploymentState::kFailed, "failed"},
+    {DeploymentState::kBad, "bad"},
 };
 
 /// A member that is a text for which `is_right` holds.
@@ -28,11 +29,11 @@ Result<std::string> checked_text(const json::Reader& reader, std::string_view ke
   return text;
 }
 
-bool is_id(std::string_view text) {
+}  // namespace
+
+bool is_deployment_id(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789abcdef.") == std::string_view::npos;
 }
-
-}  // namespace
 
 std::string_view state_name(DeploymentState state) {
   for (const auto& [value, name] : kStates) {
@@ -49,7 +50,7 @@ Result<Deployment> parse_deployment(std::string_view text) {
                       "deployment.json has a schema that this version does not know");
   }
   Deployment deployment;
-  deployment.id = CFS_TRY(checked_text(reader, "id", is_id));
+  deployment.id = CFS_TRY(checked_text(reader, "id", is_deployment_id));
   deployment.digest = CFS_TRY(CFS_TRY(reader.member("digest")).sha256());
   deployment.name = CFS_TRY(checked_text(reader, "name", release::is_release_name));
   deployment.version = CFS_TRY(checked_text(reader, "version", release::is_version));
@@ -69,15 +70,24 @@ Result<Deployment> parse_deployment(std::string_view text) {
   if (std::optional<json::Reader> keys = CFS_TRY(reader.optional_member("targets_keys"))) {
     deployment.targets_keys = CFS_TRY(keys->sha256());
   }
+  if (std::optional<json::Reader> blessed = CFS_TRY(reader.optional_member("blessed"))) {
+    deployment.blessed = CFS_TRY(blessed->integer());
+  }
+  if (std::optional<json::Reader> held = CFS_TRY(reader.optional_member("held"))) {
+    deployment.held = CFS_TRY(parse_reason(*held));
+  }
   json::Reader state = CFS_TRY(reader.member("state"));
   std::string name = CFS_TRY(state.text(kMaxTextBytes));
   for (const auto& [value, known] : kStates) {
     if (name == known) {
       deployment.state = value;
+      if (value == DeploymentState::kBad && !deployment.held) {
+        return state.refuse("is bad without a reason");
+      }
       return deployment;
     }
   }
-  return state.refuse("must be staged, good or failed");
+  return state.refuse("must be staged, trial, good or bad");
 }
 
 json::Value to_json(const Deployment& deployment) {
@@ -94,6 +104,8 @@ json::Value to_json(const Deployment& deployment) {
       {"entry", deployment.entry},
   };
   if (deployment.uki) object["uki"] = deployment.uki->hex();
+  if (deployment.blessed > 0) object["blessed"] = deployment.blessed;
+  if (deployment.held) object["held"] = to_json(*deployment.held);
   if (deployment.targets_keys) object["targets_keys"] = deployment.targets_keys->hex();
   return object;
 }

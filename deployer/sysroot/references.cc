@@ -13,21 +13,12 @@ namespace {
 
 constexpr size_t kMaxRecordBytes = 64 << 10;
 
-constexpr std::pair<Role, const char*> kRoles[] = {
-    {Role::kBooted, "booted"}, {Role::kPrevious, "previous"}, {Role::kStaged, "staged"}};
+constexpr std::pair<Role, const char*> kRoles[] = {{Role::kBooted, "booted"},
+                                                   {Role::kPrevious, "previous"},
+                                                   {Role::kRecovery, "recovery"},
+                                                   {Role::kStaged, "staged"}};
 
-std::string path_of(Role role) {
-  for (const auto& [value, name] : kRoles) {
-    if (value == role) return sysroot::reference_path(name);
-  }
-  return "";
-}
-
-std::optional<Deployment>& slot_of(References& references, Role role) {
-  return role == Role::kBooted   ? references.booted
-         : role == Role::kStaged ? references.staged
-                                 : references.previous;
-}
+std::string path_of(Role role) { return sysroot::reference_path(role_name(role)); }
 
 /// For people and JSON, whatever bytes a name has.
 std::string printable(std::string text) {
@@ -82,7 +73,7 @@ Result<> read_references(const Directory& cfs, Inventory& inventory) {
       inventory.damaged.push_back(
           {path_of(role), printable("points to '" + *id + "', which is not a deployment")});
     } else {
-      slot_of(inventory.references, role) = *found;
+      reference_to(inventory.references, role) = *found;
     }
   }
   Result<std::vector<std::string>> pinned = cfs.list(sysroot::kPinned);
@@ -95,6 +86,27 @@ Result<> read_references(const Directory& cfs, Inventory& inventory) {
 }
 
 }  // namespace
+
+std::string_view role_name(Role role) {
+  for (const auto& [value, name] : kRoles) {
+    if (value == role) return name;
+  }
+  return "";
+}
+
+std::optional<Deployment>& reference_to(References& references, Role role) {
+  switch (role) {
+    case Role::kBooted:
+      return references.booted;
+    case Role::kStaged:
+      return references.staged;
+    case Role::kPrevious:
+      return references.previous;
+    case Role::kRecovery:
+      break;
+  }
+  return references.recovery;
+}
 
 Result<Inventory> read_inventory(const Sysroot& sysroot) {
   Inventory inventory;
@@ -113,6 +125,24 @@ Result<Inventory> read_inventory(const Sysroot& sysroot) {
                    [](const Deployment& a, const Deployment& b) { return a.epoch > b.epoch; });
   CFS_TRY(read_references(cfs, inventory));
   return inventory;
+}
+
+void update_inventory(Inventory& inventory, const Deployment& changed) {
+  bool is_known = false;
+  for (Deployment& one : inventory.deployments) {
+    if (one.id != changed.id) continue;
+    one = changed;
+    is_known = true;
+  }
+  if (!is_known) {
+    auto place = std::find_if(inventory.deployments.begin(), inventory.deployments.end(),
+                              [&](const Deployment& one) { return one.epoch <= changed.epoch; });
+    inventory.deployments.insert(place, changed);
+  }
+  for (const auto& [role, name] : kRoles) {
+    std::optional<Deployment>& slot = reference_to(inventory.references, role);
+    if (slot && slot->id == changed.id) slot = changed;
+  }
 }
 
 Result<> save_deployment(Sysroot& sysroot, const Deployment& deployment) {

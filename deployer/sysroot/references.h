@@ -10,14 +10,18 @@
 
 namespace cfs::deployer {
 
-/// The three deployments that matter: `refs/`.
+/// The deployments that matter: `refs/`.
 struct References {
   std::optional<Deployment> booted;
-  std::optional<Deployment> staged;    ///< boots next, unless it is the booted one
-  std::optional<Deployment> previous;  ///< ran before the booted one
+  std::optional<Deployment> staged;    ///< was chosen to boot next, and is not the booted one
+  std::optional<Deployment> previous;  ///< the good one that ran before the booted one
+  std::optional<Deployment> recovery;  ///< kept for when nothing else boots
 };
 
-enum class Role { kBooted, kStaged, kPrevious };
+enum class Role { kBooted, kStaged, kPrevious, kRecovery };
+
+[[nodiscard]] std::string_view role_name(Role role);
+[[nodiscard]] std::optional<Deployment>& reference_to(References& references, Role role);
 
 /// Something in a sysroot that is not what belongs there. It is reported, otherwise ignored, and
 /// never removed. Both texts are printable.
@@ -37,6 +41,9 @@ struct Inventory {
 /// Reads every record and reference once. Damage is part of the result and no error.
 /// Errors: kIo, kInterrupted.
 [[nodiscard]] Result<Inventory> read_inventory(const Sysroot& sysroot);
+
+/// Puts `changed` in the place of all copies of that deployment; adds a new one.
+void update_inventory(Inventory& inventory, const Deployment& changed);
 
 /// Writes a deployment's record.
 [[nodiscard]] Result<> save_deployment(Sysroot& sysroot, const Deployment& deployment);

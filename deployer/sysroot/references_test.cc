@@ -16,7 +16,7 @@ TEST_F(ReferencesTest, WhatIsNotADeploymentIsReportedAndLeftAlone) {
   offer(first_release());
   ASSERT_DONE(init());
   ASSERT_DONE(update());
-  ASSERT_EQ(reboot(), "1");
+  ASSERT_EQ(reboot_well(), "1");
   ASSERT_DONE(run_command({"status", "--json", "--sysroot", path("sysroot")}));
   EXPECT_THAT(output_, HasSubstr("\"damaged\":[]"));
   expect_up_to_date("1");
@@ -60,9 +60,9 @@ TEST_F(ReferencesTest, WhatIsNotADeploymentIsReportedAndLeftAlone) {
   expect_exit(rollback(), 1, "no earlier good deployment");
   ASSERT_DONE(update());
   EXPECT_THAT(boots_next(), StartsWith("cfs_2_" + id + ".1"));
-  ASSERT_EQ(reboot(), "2");
+  ASSERT_EQ(reboot_well(), "2");
   ASSERT_DONE(rollback());
-  EXPECT_EQ(reboot(), "1");
+  EXPECT_EQ(reboot_well(), "1");
   EXPECT_EQ(read(deployments + "alien/file"), "of somebody");
   EXPECT_EQ(read(deployments + "text/deployment.json"), "{\"schema\":");
   EXPECT_THAT(names_in(deployments + id + ".0"), ElementsAre("alien"));
@@ -73,7 +73,7 @@ TEST_F(ReferencesTest, ADamagedRecordOfTheRunningSystemIsSurvived) {
   offer(first_release());
   ASSERT_DONE(init());
   ASSERT_DONE(update());
-  ASSERT_EQ(reboot(), "1");
+  ASSERT_EQ(reboot_well(), "1");
   expect_up_to_date("1");
   const std::string record = "sysroot/cfs/" + reference("booted").substr(3) + "/deployment.json";
   write(record, "");
@@ -81,7 +81,7 @@ TEST_F(ReferencesTest, ADamagedRecordOfTheRunningSystemIsSurvived) {
                               HasSubstr("damaged   refs/booted: points to")));
   offer(second_release());
   ASSERT_DONE(update());
-  EXPECT_EQ(reboot(), "2");
+  EXPECT_EQ(reboot_well(), "2");
   expect_up_to_date("2");
   EXPECT_THAT(status(), AllOf(HasSubstr("booted    test 2"), Not(HasSubstr("refs/booted:"))));
   EXPECT_EQ(read(record), "");

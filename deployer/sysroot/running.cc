@@ -2,7 +2,9 @@
 #include "deployer/sysroot/running.h"
 
 #include <algorithm>
+#include <charconv>
 
+#include "deployer/sysroot/boot_evidence.h"
 #include "lib/base/io.h"
 #include "lib/boot/uki.h"
 #include "lib/kernel_cmdline/command_line.h"
@@ -11,6 +13,29 @@ namespace cfs::deployer {
 namespace {
 
 constexpr size_t kMaxProcCommandLineBytes = 64 << 10;
+
+constexpr size_t kMaxLineBytes = 256;
+
+Result<std::string> read_line(const std::string& path) {
+  std::string text = CFS_TRY(read_file(AT_FDCWD, path, kMaxLineBytes));
+  while (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
+/// By the type of boot loader that started the kernel, where the kernel tells one (x86). kexec,
+/// from user space or in the kernel, calls itself 13. Spec: Linux, x86/boot.rst, type_of_loader.
+Result<bool> is_cold_boot(const std::string& path) {
+  constexpr unsigned kKexec = 13;
+  Result<std::string> text = read_line(path);
+  if (!text && text.error().code == ErrorCode::kNotFound) return true;
+  unsigned type = 0;
+  const std::string line = CFS_TRY(std::move(text));
+  auto [end, failure] = std::from_chars(line.data(), line.data() + line.size(), type);
+  if (failure != std::errc()) {
+    return make_error(ErrorCode::kCorrupt, "'" + path + "' is not a number");
+  }
+  return type >> 4 != kKexec;
+}
 
 /// The deployment that is running; nothing when it is not one of `inventory`. It has the image that
 /// the kernel was given; that is certain. Several deployments may have it: releases that differ in
@@ -46,7 +71,10 @@ Result<std::optional<Running>> running_system(const Environment& environment,
     return Error(std::move(digest).error())
         .with("while reading '" + environment.kernel_command_line + "'");
   }
-  return Running{.image = *digest, .entry = std::move(selected)};
+  Running running{.image = *digest, .entry = std::move(selected), .boot_id = {}};
+  running.boot_id = CFS_TRY(read_line(environment.kernel_settings + "/random/boot_id"));
+  running.is_cold = CFS_TRY(is_cold_boot(environment.kernel_settings + "/bootloader_type"));
+  return running;
 }
 
 References references_now(const Inventory& inventory, const std::optional<Running>& running) {
@@ -54,39 +82,208 @@ References references_now(const Inventory& inventory, const std::optional<Runnin
   if (!running) return references;
   std::optional<Deployment> now = running_deployment(inventory, *running);
   if (!now) return references;  // the running system is not from this sysroot
-  now->state = DeploymentState::kGood;
-  if (references.booted && references.booted->id != now->id) {
-    references.previous = references.booted;
+  if (now->state == DeploymentState::kStaged) now->state = DeploymentState::kTrial;
+  const std::optional<Deployment>& last = references.booted;
+  if (last && last->id != now->id && last->state == DeploymentState::kGood) {
+    references.previous = last;
+  }
+  if (references.previous && (references.previous->id == now->id ||
+                              references.previous->state != DeploymentState::kGood)) {
+    references.previous.reset();
+    for (const Deployment& one : inventory.deployments) {
+      if (one.state != DeploymentState::kGood || one.id == now->id) continue;
+      if (!references.previous || one.blessed > references.previous->blessed) {
+        references.previous = one;
+      }
+    }
+  }
+  // Somebody started another one in the middle of a trial.
+  if (last && last->id != now->id && last->state == DeploymentState::kTrial && !references.staged) {
+    references.staged = last;
   }
   references.booted = now;
   if (references.staged && references.staged->id == now->id) references.staged.reset();
   return references;
 }
 
-Result<Inventory> note_what_booted(Sysroot& sysroot, const Environment& environment,
-                                   const boot::BootLoader& loader) {
-  Inventory inventory = CFS_TRY(read_inventory(sysroot));
-  std::optional<std::string> selected = CFS_TRY(loader.selected());
-  std::optional<Running> running = CFS_TRY(running_system(environment, std::move(selected)));
-  const References& old = inventory.references;
-  References wanted = references_now(inventory, running);
+namespace {
+
+/// What there is to note, and where.
+struct Note {
+  Sysroot& sysroot;
+  const Environment& environment;
+  boot::BootLoader& loader;
+  Inventory inventory;
+
+  /// Saves the record of a deployment, wherever the inventory has a copy of it.
+  Result<> save(const Deployment& changed) {
+    CFS_TRY(save_deployment(sysroot, changed));
+    update_inventory(inventory, changed);
+    return {};
+  }
+};
+
+/// How the last boot in the history ended, unless that is written down.
+Result<> note_how_it_ended(Note& note, History& history, const std::string& boot_id) {
+  if (history.empty()) return {};
+  Boot& last = history.back();
+  if (last.boot_id == boot_id || last.outcome != BootOutcome::kRunning) return {};
+  const Inventory& inventory = note.inventory;
+  auto found = std::find_if(inventory.deployments.begin(), inventory.deployments.end(),
+                            [&](const Deployment& one) { return one.id == last.deployment; });
+  if (found == inventory.deployments.end() || found->state == DeploymentState::kGood) {
+    last.outcome = BootOutcome::kEnded;
+    return {};
+  }
+  last.outcome = BootOutcome::kFailed;
+  last.reason = CFS_TRY(evidence_of_failure(note.sysroot, note.environment, found->digest, true));
+  return {};
+}
+
+/// The staged deployment is not what runs. Has it used up its tries? Then it is bad, for the last
+/// reason that is known, or for what it left behind.
+Result<> note_failed_trial(Note& note, History& history) {
+  References& references = note.inventory.references;
+  if (!references.staged) return {};
+  Deployment staged = *references.staged;
+  bool is_used_up = false;
+  for (const boot::BootEntry& entry : CFS_TRY(note.loader.list())) {
+    if (boot::same_entry(entry.id, staged.entry)) {
+      is_used_up = entry.tries && entry.tries->left == 0 && entry.tries->done > 0;
+    }
+  }
+  if (!is_used_up || staged.state == DeploymentState::kGood) return {};
+  std::optional<Reason> reason;
+  for (const Boot& boot : history) {
+    if (boot.deployment == staged.id && boot.reason) reason = boot.reason;
+  }
+  if (!reason) {
+    reason = CFS_TRY(evidence_of_failure(note.sysroot, note.environment, staged.digest, false));
+    history.push_back({.boot_id = "",
+                       .deployment = staged.id,
+                       .version = staged.version,
+                       .started = 0,
+                       .outcome = BootOutcome::kFailed,
+                       .reason = reason});
+  }
+  staged.state = DeploymentState::kBad;
+  staged.held = std::move(reason);
+  return note.save(staged);
+}
+
+/// A bad deployment is neither staged nor chosen while there is another: what runs, or else the
+/// previous one.
+Result<> turn_away_from_bad(Note& note) {
+  References& references = note.inventory.references;
+  auto is_bad = [](const std::optional<Deployment>& one) {
+    return one && one->state == DeploymentState::kBad;
+  };
+  const std::optional<std::string> chosen = CFS_TRY(note.loader.chosen());
+  auto is_chosen = [&](const Deployment& one) {
+    return chosen && boot::same_entry(*chosen, one.entry);
+  };
+  if (is_bad(references.staged)) {
+    if (is_chosen(*references.staged) && references.booted) {
+      CFS_TRY(note.loader.set_next(references.booted->entry));
+    }
+    CFS_TRY(remove_reference(note.sysroot, Role::kStaged));
+    references.staged.reset();
+  }
+  if (is_bad(references.booted) && is_chosen(*references.booted) && references.previous) {
+    Result<> turned = note.loader.set_next(references.previous->entry);
+    // Without its entry the bad one is better than none.
+    if (!turned && turned.error().code != ErrorCode::kNotFound) return turned;
+  }
+  return {};
+}
+
+/// References and the running deployment's state.
+Result<> note_references(Note& note, const References& wanted) {
+  const References old = note.inventory.references;
   auto id = [](const std::optional<Deployment>& deployment) {
     return deployment ? deployment->id : std::string();
   };
   // A power cut between any two of these: the next run does the rest.
-  if (wanted.previous && id(wanted.previous) != id(old.previous)) {
-    CFS_TRY(set_reference(sysroot, Role::kPrevious, *wanted.previous));
+  if (id(wanted.previous) != id(old.previous)) {
+    CFS_TRY(wanted.previous ? set_reference(note.sysroot, Role::kPrevious, *wanted.previous)
+                            : remove_reference(note.sysroot, Role::kPrevious));
   }
   if (wanted.booted && *wanted.booted != old.booted) {
-    CFS_TRY(save_deployment(sysroot, *wanted.booted));
-    CFS_TRY(set_reference(sysroot, Role::kBooted, *wanted.booted));
-    for (Deployment& deployment : inventory.deployments) {
-      if (deployment.id == wanted.booted->id) deployment = *wanted.booted;
-    }
+    CFS_TRY(note.save(*wanted.booted));
+    CFS_TRY(set_reference(note.sysroot, Role::kBooted, *wanted.booted));
   }
-  if (!wanted.staged && old.staged) CFS_TRY(remove_reference(sysroot, Role::kStaged));
-  inventory.references = std::move(wanted);
-  return inventory;
+  if (!wanted.staged && old.staged) CFS_TRY(remove_reference(note.sysroot, Role::kStaged));
+  note.inventory.references = wanted;
+  return {};
+}
+
+/// The good deployment that runs has no counter: a power cut came between the record and the entry.
+Result<> end_trial_of_good(Note& note) {
+  const std::optional<Deployment>& booted = note.inventory.references.booted;
+  if (!booted || booted->state != DeploymentState::kGood) return {};
+  const std::optional<std::string> chosen = CFS_TRY(note.loader.chosen());
+  for (const boot::BootEntry& entry : CFS_TRY(note.loader.list())) {
+    bool is_counted =
+        boot::same_entry(entry.id, booted->entry) && entry.tries && entry.digest == booted->digest;
+    if (is_counted && chosen && boot::same_entry(*chosen, booted->entry))
+      CFS_TRY(note.loader.set_tries(booted->entry, std::nullopt));
+  }
+  return {};
+}
+
+Boot boot_of(const Running& running, const Deployment& booted, const Environment& environment) {
+  return {.boot_id = running.boot_id,
+          .deployment = booted.id,
+          .version = booted.version,
+          .started = time_of_record(environment),
+          .outcome = BootOutcome::kRunning,
+          .reason = {}};
+}
+
+}  // namespace
+
+Result<Inventory> note_what_booted(Sysroot& sysroot, const Environment& environment,
+                                   boot::BootLoader& loader) {
+  Note note{.sysroot = sysroot,
+            .environment = environment,
+            .loader = loader,
+            .inventory = CFS_TRY(read_inventory(sysroot))};
+  std::optional<Running> running = CFS_TRY(running_system(environment, CFS_TRY(loader.selected())));
+  if (!running || !running_deployment(note.inventory, *running)) return std::move(note.inventory);
+
+  const History known = CFS_TRY(read_history_to_go_on(sysroot));
+  History history = known;
+  bool is_new_boot = history.empty() || history.back().boot_id != running->boot_id;
+  if (is_new_boot) CFS_TRY(note_how_it_ended(note, history, running->boot_id));
+  CFS_TRY(note_references(note, references_now(note.inventory, running)));
+  if (is_new_boot) {
+    CFS_TRY(note_failed_trial(note, history));
+    history.push_back(boot_of(*running, *note.inventory.references.booted, environment));
+    CFS_TRY(save_history(sysroot, history));
+    CFS_TRY(forget_boot_failure(sysroot));
+  }
+  CFS_TRY(turn_away_from_bad(note));
+  CFS_TRY(end_trial_of_good(note));
+  return std::move(note.inventory);
+}
+
+Result<> record_outcome(Sysroot& sysroot, const Environment& environment, const Deployment& booted,
+                        BootOutcome outcome, std::optional<Reason> reason) {
+  std::optional<Running> running = CFS_TRY(running_system(environment, std::nullopt));
+  if (!running) {
+    return make_error(ErrorCode::kNotFound, "the running system is not one of this sysroot");
+  }
+  History history = CFS_TRY(read_history_to_go_on(sysroot));
+  if (history.empty() || history.back().boot_id != running->boot_id) {
+    history.push_back(boot_of(*running, booted, environment));
+  }
+  history.back().outcome = outcome;
+  history.back().reason = std::move(reason);
+  return save_history(sysroot, history);
+}
+
+uint64_t time_of_record(const Environment& environment) {
+  return static_cast<uint64_t>(std::max<UnixTime>(environment.now(), 0));
 }
 
 }  // namespace cfs::deployer

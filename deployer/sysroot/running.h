@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which of the installed deployments is running.
+// Which of the installed deployments is running, and how the boots before this one ended.
 #pragma once
 
 #include <optional>
 #include <string>
 
+#include "deployer/sysroot/history.h"
 #include "deployer/sysroot/references.h"
 #include "lib/boot/boot_loader.h"
 
@@ -14,6 +15,9 @@ namespace cfs::deployer {
 struct Running {
   verity::Digest image;
   std::optional<std::string> entry;  ///< where the boot loader says so
+  std::string boot_id;               ///< the kernel's
+  /// It came through firmware and boot loader: not by kexec. Only such a boot proves anything.
+  bool is_cold = true;
 };
 
 /// What the kernel and the boot loader say of the running system; nothing when it was not booted by
@@ -23,14 +27,28 @@ struct Running {
                                                             std::optional<std::string> selected);
 
 /// What `refs/` must say, seeing what is running: a staged deployment that is running is no longer
-/// staged but booted and good, and the one that ran before it is the previous one.
+/// staged but booted, on trial, and the good one that ran before it is the previous one.
 [[nodiscard]] References references_now(const Inventory& inventory,
                                         const std::optional<Running>& running);
 
-/// Reads the inventory and writes down what must be different, seeing what is running. Returns it
-/// as it is then. Every change to a sysroot begins with it.
-/// Errors: those of read_inventory(), running_system() and BootLoader::selected(); kNoSpace.
+/// Reads the inventory and writes down what must be different, seeing what is running. Every change
+/// to a sysroot begins with it. The first time after a boot it also writes down
+/// - how the boot before ended: Boot::outcome, with a reason when it was on trial;
+/// - that a staged deployment has used up its tries: it is bad, and the running one is chosen;
+/// and it finishes what a power cut has interrupted: a good deployment has no boot counter, a bad
+/// one is not chosen while there is another.
+/// Returns the inventory as it is then.
+/// Errors: those of read_inventory(), running_system() and the boot loader; kNoSpace.
 [[nodiscard]] Result<Inventory> note_what_booted(Sysroot& sysroot, const Environment& environment,
-                                                 const boot::BootLoader& loader);
+                                                 boot::BootLoader& loader);
+
+/// Writes down what became of this boot. A boot that is not in the history is added.
+/// Errors: kNotFound (what runs is not of this sysroot); as note_what_booted().
+[[nodiscard]] Result<> record_outcome(Sysroot& sysroot, const Environment& environment,
+                                      const Deployment& booted, BootOutcome outcome,
+                                      std::optional<Reason> reason);
+
+/// The clock, as records have it.
+[[nodiscard]] uint64_t time_of_record(const Environment& environment);
 
 }  // namespace cfs::deployer

@@ -21,6 +21,7 @@ enum class ErrorCode {
   kSourceChanged,    ///< a source file changed while it was read                  exit 1
   kSubprocess,       ///< a child program failed                                   exit 1
   kInterrupted,      ///< stopped by SIGINT, SIGTERM or SIGHUP                     exit 1
+  kNoWayBack,        ///< nothing verified would be left to fall back to           exit 1
   kUsage,            ///< the command line is wrong                                exit 2
   kLint,             ///< the finished tree breaks a lint rule                     exit 3
   kNotReproducible,  ///< two builds of one input differ                           exit 4

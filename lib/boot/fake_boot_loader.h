@@ -101,6 +101,8 @@ class FakeBootLoader : public BootLoader {
   }
   /// Cuts an entry's content short.
   void damage(const std::string& id) { stored_.at(key_of(id)).content.resize(1000); }
+  /// Takes an entry away, as a power cut while it was renamed may do.
+  void lose(const std::string& id) { stored_.erase(key_of(id)); }
   void set_free_bytes(uint64_t bytes) { free_bytes_ = bytes; }
 
  private:

@@ -46,8 +46,8 @@ std::string reference_path(std::string_view name) {
 std::string reference_target(std::string_view id) { return "../" + deployment_directory(id); }
 
 std::span<const char* const> directories() {
-  static constexpr const char* kAll[] = {kTrust,      kObjects, kImages, kReleases, kDeployments,
-                                         kReferences, kPinned,  kState,  kTemporary};
+  static constexpr const char* kAll[] = {kTrust,      kObjects, kImages, kReleases,  kDeployments,
+                                         kReferences, kPinned,  kState,  kBootState, kTemporary};
   return kAll;
 }
 

@@ -22,6 +22,7 @@ constexpr const char* kSysrootDirectory = "cfs";
 constexpr const char* kMeta = "meta.json";
 constexpr const char* kOrigin = "origin.json";
 constexpr const char* kLock = "lock";
+constexpr const char* kHistory = "history.json";
 constexpr const char* kTrust = "trust";
 constexpr const char* kObjects = "objects";
 constexpr const char* kImages = "images";
@@ -30,7 +31,10 @@ constexpr const char* kDeployments = "deployments";
 constexpr const char* kReferences = "refs";
 constexpr const char* kPinned = "refs/pinned";
 constexpr const char* kState = "state";
+constexpr const char* kBootState = "state/boot";
 constexpr const char* kVar = "state/var";
+/// What cfs-mount-root leaves behind when it stops a boot.
+constexpr const char* kBootFailure = "state/boot/failure.json";
 constexpr const char* kTemporary = "tmp";
 
 /// "objects/ab/<62 hex>"

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The order of writes in bless(): the record first, then the entry. A power cut between them leaves
+// a good deployment with a boot counter, which note_what_booted() takes away; the other way round
+// it would leave one that nobody counts and of which nobody knows that it is good.
+//
+// In mark_bad() too the record comes first: a bad deployment that is still chosen is turned away
+// from by the next note_what_booted(); a good one that is no longer chosen would be taken again by
+// the next update.
+#include "deployer/bless.h"
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "deployer/mounted_esp.h"
+#include "deployer/options.h"
+#include "deployer/sysroot/running.h"
+
+namespace cfs::deployer {
+namespace {
+
+Result<Deployment> running_or_error(const Inventory& inventory,
+                                    const std::optional<Running>& running) {
+  const std::optional<Deployment>& booted = inventory.references.booted;
+  if (running && booted && booted->digest == running->image) return *booted;
+  return make_error(ErrorCode::kNotFound, "the running system is not a deployment of this sysroot")
+      .with_hint("'cfs-deploy status' shows what is installed");
+}
+
+struct Arguments {
+  std::string sysroot = kDefaultSysroot;
+  std::string esp;
+  std::string reason;
+  bool late = false;
+};
+
+std::shared_ptr<Arguments> declare(CLI::App& command) {
+  auto arguments = std::make_shared<Arguments>();
+  add_sysroot_option(command, arguments->sysroot);
+  add_esp_option(command, arguments->esp);
+  return arguments;
+}
+
+}  // namespace
+
+Result<bool> bless(Sysroot& sysroot, boot::BootLoader& loader, const Environment& environment,
+                   Inventory& inventory) {
+  std::optional<std::string> selected = CFS_TRY(loader.selected());
+  std::optional<Running> running = CFS_TRY(running_system(environment, selected));
+  Deployment booted = CFS_TRY(running_or_error(inventory, running));
+  bool is_started_by_loader = !selected || boot::same_entry(*selected, booted.entry);
+  if (!running->is_cold || !is_started_by_loader) {
+    return make_error(ErrorCode::kUnsupported,
+                      booted.version +
+                          " was started by kexec, which proves nothing: it stays on "
+                          "trial until it was started by firmware and boot loader");
+  }
+  bool was_good = booted.state == DeploymentState::kGood;
+  if (!was_good) {
+    booted.state = DeploymentState::kGood;
+    booted.held.reset();
+    booted.blessed = time_of_record(environment);
+    CFS_TRY(save_deployment(sysroot, booted));
+    update_inventory(inventory, booted);
+  }
+  CFS_TRY(record_outcome(sysroot, environment, booted, BootOutcome::kHealthy, std::nullopt));
+  for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
+    if (!boot::same_entry(entry.id, booted.entry) || !entry.tries) continue;
+    CFS_TRY_WITH("while ending the trial of " + booted.version,
+                 loader.set_tries(booted.entry, std::nullopt));
+  }
+  return !was_good;
+}
+
+Result<Deployment> mark_bad(Sysroot& sysroot, boot::BootLoader& loader,
+                            const Environment& environment, Inventory& inventory,
+                            const std::string& reason, LateFailure late) {
+  std::optional<Running> running = CFS_TRY(running_system(environment, CFS_TRY(loader.selected())));
+  Deployment bad = CFS_TRY(running_or_error(inventory, running));
+  const uint64_t now = time_of_record(environment);
+  bool is_late = bad.state == DeploymentState::kGood && now > bad.blessed &&
+                 now - bad.blessed > kLateFailureSeconds;
+  if (is_late && late == LateFailure::kRefuse) {
+    return make_error(ErrorCode::kInvalidInput, bad.version + " was proven good long ago, at " +
+                                                    format_time(static_cast<UnixTime>(bad.blessed)))
+        .with_hint("'--late' marks it bad all the same; 'cfs-deploy rollback' only goes back");
+  }
+  std::optional<Deployment> target;
+  std::string problems;
+  for (Deployment& way : ways_back(inventory, bad)) {
+    Result<> complete = check_image_is_complete(sysroot, way.digest);
+    if (!complete && complete.error().code == ErrorCode::kInterrupted) {
+      return Error(std::move(complete).error());
+    }
+    if (complete && !target) target = std::move(way);
+    if (!complete) problems += "; " + way.version + ": " + complete.error().describe();
+  }
+  if (!target) {
+    return make_error(ErrorCode::kNoWayBack, "nothing whole is left to boot instead" + problems)
+        .with_hint("'cfs-deploy fsck --repair' mends what is damaged");
+  }
+  bad.state = DeploymentState::kBad;
+  bad.held = Reason{.kind = ReasonKind::kMarkedBad,
+                    .what = {},
+                    .detail = detail_of(reason),
+                    .exit_status = {},
+                    .when = now};
+  CFS_TRY(save_deployment(sysroot, bad));
+  update_inventory(inventory, bad);
+  CFS_TRY(record_outcome(sysroot, environment, bad, BootOutcome::kFailed, bad.held));
+  CFS_TRY(boot_next(sysroot, loader, inventory, *target, {.way_back = WayBack::kNotRequired}));
+  return *target;
+}
+
+RunCommand declare_bless(CLI::App& command) {
+  auto arguments = declare(command);
+  return [arguments](const Environment& environment) -> Result<int> {
+    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
+    MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
+    Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
+    bool is_new = CFS_TRY(bless(sysroot, esp.loader(), environment, inventory));
+    environment.print(inventory.references.booted->version +
+                      (is_new ? " is good\n" : " was good already\n"));
+    return 0;
+  };
+}
+
+RunCommand declare_mark_bad(CLI::App& command) {
+  auto arguments = declare(command);
+  command.add_option("--reason", arguments->reason, "Why; kept in the history");
+  command.add_flag("--late", arguments->late, "Even if it was proven good long ago");
+  return [arguments](const Environment& environment) -> Result<int> {
+    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
+    MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
+    Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
+    Deployment next =
+        CFS_TRY(mark_bad(sysroot, esp.loader(), environment, inventory, arguments->reason,
+                         arguments->late ? LateFailure::kAllow : LateFailure::kRefuse));
+    environment.print(next.name + " " + next.version + " (epoch " + std::to_string(next.epoch) +
+                      ") boots next\n");
+    return 0;
+  };
+}
+
+RunCommand declare_note_boot(CLI::App& command) {
+  auto arguments = declare(command);
+  return [arguments](const Environment& environment) -> Result<int> {
+    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
+    MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
+    CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
+    return 0;
+  };
+}
+
+}  // namespace cfs::deployer

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "deployer/boot_order.h"
+#include "deployer/command.h"
+
+namespace cfs::deployer {
+
+/// Writes down that the running deployment is good, and ends its trial. `inventory`: of
+/// note_what_booted(). Returns false if it was good already.
+/// Errors: kNotFound (what runs is not of this sysroot); kUnsupported (it was not started by
+/// firmware and boot loader, but by kexec: that proves nothing); those of the boot loader.
+[[nodiscard]] Result<bool> bless(Sysroot& sysroot, boot::BootLoader& loader,
+                                 const Environment& environment, Inventory& inventory);
+
+/// How long after it was proven good `mark-bad` takes a deployment for the cause of a failure.
+constexpr uint64_t kLateFailureSeconds = uint64_t{24} * 60 * 60;
+
+enum class LateFailure { kRefuse, kAllow };
+
+/// Writes down that the running deployment is bad and makes the best other one boot next. Words of
+/// `reason` are kept. Returns what boots next.
+/// Errors: kNotFound (nothing of this sysroot runs); kNoWayBack (there is no other whole one);
+/// kInvalidInput (it was proven good longer ago than kLateFailureSeconds, LateFailure::kRefuse);
+/// those of boot_next().
+[[nodiscard]] Result<Deployment> mark_bad(Sysroot& sysroot, boot::BootLoader& loader,
+                                          const Environment& environment, Inventory& inventory,
+                                          const std::string& reason, LateFailure late);
+
+/// `cfs-deploy bless`
+[[nodiscard]] RunCommand declare_bless(CLI::App& command);
+/// `cfs-deploy mark-bad`
+[[nodiscard]] RunCommand declare_mark_bad(CLI::App& command);
+/// `cfs-deploy note-boot`
+[[nodiscard]] RunCommand declare_note_boot(CLI::App& command);
+
+}  // namespace cfs::deployer

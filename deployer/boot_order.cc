@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The order of writes. A device must boot the old deployment or the new one, whatever instant the
+// power goes, and fall back by itself when the new one fails. The boot loader looks at two things:
+// which entry is chosen (systemd-boot: the `default` line of loader.conf), and, when that one has
+// used up its tries, which is the first of the others that have some. So everything that the new
+// deployment needs, and the way back, is durable and verified before the choice changes, and the
+// choice changes atomically.
+//
+//     1  both verified        the new one and the way back: image and objects measured by the
+//                             kernel, UKI hashed
+//     2  the record           of the new one
+//     3  refs/staged          from now on garbage collection keeps all of it
+//     4  the way back         its entry whole and without a counter, so that it starts whenever
+//                             nothing else is asked for
+//     5  entries nobody needs removed: they can be put back from the copies of their UKIs. Those
+//                             that cannot are parked, so that none is taken for the way back
+//     6  the new entry        with its tries; nobody asks for it yet
+//     7  the choice           one sector of loader.conf; then wishes in the firmware's variables
+//                             are withdrawn
+//     8  the running one      is parked, if it is neither of the two
+//
+// On FAT a renamed file may be lost by a power cut. So the entry that must boot if all else fails
+// is never renamed: in step 4 only when another one is chosen at that time, and never when it is
+// the running one of which nobody knows yet whether it is good.
+//
+// A cut between 3 and 7 leaves refs/staged pointing to something that does not boot next. That is
+// why nobody believes refs/staged alone: `update` asks the boot loader too and does the rest of the
+// steps again, each of which finds its work done or does it.
+#include "deployer/boot_order.h"
+
+#include <algorithm>
+
+#include "deployer/fetch/repository.h"
+#include "lib/base/interrupt.h"
+#include "lib/base/progress.h"
+#include "lib/boot/uki.h"
+#include "lib/erofs/reader.h"
+#include "lib/sysroot/layout.h"
+#include "lib/tree/objects.h"
+
+namespace cfs::deployer {
+namespace {
+
+bool is_same(const std::optional<Deployment>& a, const Deployment& b) { return a && a->id == b.id; }
+
+std::optional<boot::BootEntry> find_entry(const std::vector<boot::BootEntry>& entries,
+                                          const Deployment& deployment) {
+  for (const boot::BootEntry& entry : entries) {
+    if (boot::same_entry(entry.id, deployment.entry)) return entry;
+  }
+  return std::nullopt;
+}
+
+/// Everything that a deployment needs to boot is there and right, or can be put in place.
+Result<> check_can_boot(Sysroot& sysroot, const boot::BootLoader& loader,
+                        const Deployment& deployment) {
+  CFS_TRY(check_image_is_complete(sysroot, deployment.digest));
+  if (deployment.uki) {
+    CFS_TRY(open_uki(sysroot, deployment));
+  } else if (!CFS_TRY(has_whole_entry(loader, deployment))) {
+    return make_error(ErrorCode::kNotFound, "there is neither a boot entry of " +
+                                                deployment.version + " nor a copy of its UKI");
+  }
+  return {};
+}
+
+/// The best way back that is whole. None: there is none, and none is needed.
+Result<std::optional<Deployment>> find_way_back(Sysroot& sysroot, const boot::BootLoader& loader,
+                                                const Inventory& inventory, const Deployment& next,
+                                                WayBack way_back) {
+  std::optional<Deployment> none;
+  std::string problems;
+  for (Deployment& candidate : ways_back(inventory, next)) {
+    Result<> whole = check_can_boot(sysroot, loader, candidate);
+    CFS_TRY(check_interrupted());
+    if (whole) return std::optional(std::move(candidate));
+    problems += "; " + candidate.version + ": " + whole.error().describe();
+  }
+  const std::optional<Deployment>& booted = inventory.references.booted;
+  bool is_switch = booted && booted->id != next.id;
+  bool is_proven = next.state == DeploymentState::kGood;
+  if (!is_switch || is_proven || way_back == WayBack::kNotRequired) return none;
+  return make_error(ErrorCode::kNoWayBack, "nothing whole would be left to fall back to if " +
+                                               next.version + " fails" + problems)
+      .with_hint(
+          "'cfs-deploy fsck --repair' mends what is damaged; '--no-way-back' goes on "
+          "without");
+}
+
+/// Puts the entry of the way back in place, where it starts whenever nothing else is asked for.
+Result<> prepare_way_back(Sysroot& sysroot, boot::BootLoader& loader, const Deployment& way_back) {
+  if (way_back.uki) {
+    UniqueFd uki = CFS_TRY(open_uki(sysroot, way_back));
+    CFS_TRY(loader.install(way_back.entry, uki.get(), std::nullopt));
+  }
+  if (way_back.state != DeploymentState::kGood) return {};
+  std::optional<boot::BootEntry> entry = find_entry(CFS_TRY(loader.list()), way_back);
+  if (entry && entry->tries) CFS_TRY(loader.set_tries(way_back.entry, std::nullopt));
+  return {};
+}
+
+/// Nobody needs the entry now, and it can be put back.
+bool can_be_removed(const Sysroot& sysroot, const Inventory& inventory,
+                    const boot::BootEntry& entry) {
+  for (const Deployment& one : inventory.deployments) {
+    if (!boot::same_entry(one.entry, entry.id) || is_same(inventory.references.recovery, one)) {
+      continue;
+    }
+    if (one.state == DeploymentState::kBad) return true;
+    return one.uki &&
+           sysroot.directory().exists(sysroot::uki_path(one.digest, *one.uki)).value_or(false);
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<> check_image_is_complete(Sysroot& sysroot, const verity::Digest& image_digest) {
+  UniqueFd file =
+      CFS_TRY_WITH("while opening the image", sysroot.objects().open_object(image_digest));
+  erofs::Image image = CFS_TRY_WITH("while reading the image", erofs::read_image_file(file.get()));
+  Result<std::vector<tree::ObjectReference>> needed = tree::objects_of(image.tree);
+  if (!needed) {
+    Error error = std::move(needed).error().with("while reading the image");
+    error.code = ErrorCode::kCorrupt;
+    return error;
+  }
+  Progress progress("checking every object", needed->size(), Progress::Unit::kItems);
+  for (const tree::ObjectReference& object : *needed) {
+    CFS_TRY(check_interrupted());
+    progress.add(1);
+    CFS_TRY_WITH("while checking the objects of image " + image_digest.hex(),
+                 sysroot.objects().open_object(object.digest));
+  }
+  return {};
+}
+
+Result<UniqueFd> open_uki(const Sysroot& sysroot, const Deployment& deployment) {
+  if (!deployment.uki) {
+    return make_error(ErrorCode::kNotFound, "there is no copy of the UKI of " + deployment.version);
+  }
+  const std::string path = sysroot::uki_path(deployment.digest, *deployment.uki);
+  auto open = [&]() -> Result<UniqueFd> {
+    UniqueFd uki = CFS_TRY(sysroot.directory().open_file(path));
+    if (CFS_TRY(sha256_of_file(uki.get())) != *deployment.uki) {
+      return make_error(ErrorCode::kDigestMismatch, "'" + path + "' is damaged");
+    }
+    boot::UkiInfo info = CFS_TRY(boot::read_uki(uki.get()));
+    CFS_TRY(boot::check_boots_image(info, deployment.digest));
+    return uki;
+  };
+  return CFS_TRY_WITH("while checking the UKI of " + deployment.version, open());
+}
+
+std::vector<Deployment> ways_back(const Inventory& inventory, const Deployment& next) {
+  const References& references = inventory.references;
+  std::vector<Deployment> ways;
+  auto add = [&](const std::optional<Deployment>& one) {
+    if (!one || one->id == next.id) return;
+    bool is_known = std::any_of(ways.begin(), ways.end(),
+                                [&](const Deployment& way) { return way.id == one->id; });
+    if (!is_known) ways.push_back(*one);
+  };
+  auto add_if_good = [&](const std::optional<Deployment>& one) {
+    if (one && one->state == DeploymentState::kGood) add(one);
+  };
+  add_if_good(references.booted);
+  add_if_good(references.previous);
+  std::vector<Deployment> others = inventory.deployments;
+  std::stable_sort(others.begin(), others.end(),
+                   [](const Deployment& a, const Deployment& b) { return a.blessed > b.blessed; });
+  for (const Deployment& one : others) add_if_good(one);
+  if (references.booted && references.booted->state != DeploymentState::kBad) {
+    add(references.booted);
+  }
+  add(references.recovery);
+  return ways;
+}
+
+Result<> remove_unneeded_entries(const Sysroot& sysroot, boot::BootLoader& loader,
+                                 const Inventory& inventory,
+                                 const std::vector<std::string>& needed) {
+  const std::optional<std::string> chosen = CFS_TRY(loader.chosen());
+  for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
+    auto is_it = [&](const std::string& id) { return boot::same_entry(id, entry.id); };
+    bool is_ours = entry.digest.has_value() ||
+                   std::any_of(inventory.deployments.begin(), inventory.deployments.end(),
+                               [&](const Deployment& one) { return is_it(one.entry); });
+    bool is_needed = std::any_of(needed.begin(), needed.end(), is_it) ||
+                     (chosen && is_it(*chosen)) ||
+                     (inventory.references.booted && is_it(inventory.references.booted->entry));
+    if (!is_ours || is_needed) continue;
+    if (can_be_removed(sysroot, inventory, entry)) {
+      CFS_TRY(loader.remove(entry.id));
+    } else if (!entry.tries || entry.tries->left != boot::kParked) {
+      CFS_TRY(loader.set_tries(entry.id, boot::kParked));
+    }
+  }
+  return {};
+}
+
+Result<> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Inventory& inventory,
+                   Deployment deployment, const SwitchOptions& options) {
+  References& references = inventory.references;
+  const bool is_running = is_same(references.booted, deployment);
+  CFS_TRY(check_can_boot(sysroot, loader, deployment));
+  std::optional<Deployment> way_back =
+      CFS_TRY(find_way_back(sysroot, loader, inventory, deployment, options.way_back));
+
+  deployment.held.reset();
+  if (deployment.state == DeploymentState::kBad) {
+    deployment.state = is_running ? DeploymentState::kTrial : DeploymentState::kStaged;
+  }
+  CFS_TRY(save_deployment(sysroot, deployment));
+  update_inventory(inventory, deployment);
+  if (!is_running) {
+    CFS_TRY(set_reference(sysroot, Role::kStaged, deployment));
+    references.staged = deployment;
+  }
+
+  std::vector<std::string> needed = {deployment.entry};
+  if (way_back) {
+    CFS_TRY_WITH("while preparing the way back to " + way_back->version,
+                 prepare_way_back(sysroot, loader, *way_back));
+    needed.push_back(way_back->entry);
+  }
+  CFS_TRY_WITH("while tidying up the boot entries",
+               remove_unneeded_entries(sysroot, loader, inventory, needed));
+
+  const bool is_good = deployment.state == DeploymentState::kGood;
+  // With nothing to fall back to it is better tried for ever than given up.
+  std::optional<unsigned> tries;
+  if (!is_good && way_back) tries = options.tries;
+  if (deployment.uki) {
+    UniqueFd uki = CFS_TRY(open_uki(sysroot, deployment));
+    CFS_TRY_WITH("while writing the boot entry",
+                 loader.install(deployment.entry, uki.get(), tries));
+  }
+  std::optional<boot::BootEntry> entry = find_entry(CFS_TRY(loader.list()), deployment);
+  bool has_tries = entry && (!entry->tries || entry->tries->left > 0);
+  bool is_counted = entry && entry->tries.has_value();
+  // The running one keeps the counter that it has: see above.
+  if (!is_running && (!has_tries || is_counted != tries.has_value())) {
+    CFS_TRY_WITH("while counting the boots", loader.set_tries(deployment.entry, tries));
+  }
+  CFS_TRY_WITH("while choosing the boot entry", loader.set_next(deployment.entry));
+  if (is_running) {
+    CFS_TRY(remove_reference(sysroot, Role::kStaged));
+    references.staged.reset();
+  } else if (references.booted && !(way_back && is_same(references.booted, *way_back))) {
+    std::optional<boot::BootEntry> running = find_entry(CFS_TRY(loader.list()), *references.booted);
+    bool is_parked = running && running->tries && running->tries->left == boot::kParked;
+    if (running && !is_parked) CFS_TRY(loader.set_tries(running->id, boot::kParked));
+  }
+  return {};
+}
+
+Result<std::optional<Deployment>> next_deployment(const boot::BootLoader& loader,
+                                                  const Inventory& inventory) {
+  std::optional<boot::NextBoot> next = CFS_TRY(loader.next());
+  std::optional<Deployment> found;
+  for (const Deployment& one : inventory.deployments) {
+    if (next && boot::same_entry(one.entry, next->id)) found = one;
+  }
+  return found;
+}
+
+Result<bool> has_whole_entry(const boot::BootLoader& loader, const Deployment& deployment) {
+  std::optional<boot::BootEntry> entry = find_entry(CFS_TRY(loader.list()), deployment);
+  return entry && entry->digest == deployment.digest;
+}
+
+Result<bool> boots_next(const boot::BootLoader& loader, const Deployment& deployment) {
+  std::optional<boot::NextBoot> next = CFS_TRY(loader.next());
+  if (!next || !boot::same_entry(next->id, deployment.entry)) return false;
+  return has_whole_entry(loader, deployment);
+}
+
+}  // namespace cfs::deployer

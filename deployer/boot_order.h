@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which deployment boots next, and which one if that fails.
+#pragma once
+
+#include "deployer/sysroot/references.h"
+#include "lib/boot/boot_loader.h"
+
+namespace cfs::deployer {
+
+/// What a switch may do when nothing verified is left to fall back to.
+enum class WayBack { kRequired, kNotRequired };
+
+struct SwitchOptions {
+  WayBack way_back = WayBack::kRequired;
+  unsigned tries = 3;  ///< boots that a deployment has that was not proven good yet
+};
+
+/// Succeeds if the image of that digest and every object it refers to are in the store, each proven
+/// by its digest. Errors: kNotFound, kDigestMismatch, kNoVerity, kCorrupt; kInterrupted.
+[[nodiscard]] Result<> check_image_is_complete(Sysroot& sysroot, const verity::Digest& image);
+
+/// The copy of the deployment's UKI in the sysroot, proven to be what the record says and to boot
+/// the image. Errors: kNotFound (no copy); kDigestMismatch, kCorrupt.
+[[nodiscard]] Result<UniqueFd> open_uki(const Sysroot& sysroot, const Deployment& deployment);
+
+/// The deployments that could boot in place of `next`, the best first: good ones (the running one,
+/// the previous one, the last one that was proven good), then the running one whatever its state.
+[[nodiscard]] std::vector<Deployment> ways_back(const Inventory& inventory, const Deployment& next);
+
+/// Makes a deployment boot next, with its tries if it was not proven good yet, and another one boot
+/// when it has used them up. Before anything changes both are verified: image and objects measured,
+/// UKI hashed. Their boot entries are put in place, or back, from the copies of their UKIs; all
+/// other entries are parked behind them. `deployment` is saved and `inventory` brought up to date.
+///
+/// Can be repeated: after a power cut at any instant the device boots what it booted before or
+/// `deployment`, and calling it again does the rest.
+/// Errors: kNoWayBack (WayBack::kRequired, another deployment runs, this one was not proven good,
+/// and nothing of ways_back() is whole);
+/// kNotFound, kDigestMismatch, kNoVerity, kCorrupt (`deployment` is not whole); kNoSpace (the ESP);
+/// kInterrupted; those of the boot loader.
+[[nodiscard]] Result<> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Inventory& inventory,
+                                 Deployment deployment, const SwitchOptions& options);
+
+/// Removes from the boot loader what neither `needed` nor the choice, the running deployment or the
+/// recovery need and what can be put back; parks what cannot. `needed`: entry ids.
+[[nodiscard]] Result<> remove_unneeded_entries(const Sysroot& sysroot, boot::BootLoader& loader,
+                                               const Inventory& inventory,
+                                               const std::vector<std::string>& needed);
+
+/// The deployment that boots next, as the boot loader will decide; nothing when that is none of
+/// the inventory. It may be a damaged one.
+[[nodiscard]] Result<std::optional<Deployment>> next_deployment(const boot::BootLoader& loader,
+                                                                const Inventory& inventory);
+
+/// True if the deployment boots next and its boot entry pins its image.
+[[nodiscard]] Result<bool> boots_next(const boot::BootLoader& loader, const Deployment& deployment);
+/// True if there is a boot entry of the deployment that pins its image.
+[[nodiscard]] Result<bool> has_whole_entry(const boot::BootLoader& loader,
+                                           const Deployment& deployment);
+
+}  // namespace cfs::deployer

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "deployer/history.h"
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "deployer/options.h"
+#include "lib/base/time.h"
+#include "lib/json/canonical.h"
+
+namespace cfs::deployer {
+
+std::string to_text(const History& history) {
+  std::string text;
+  for (auto boot = history.rbegin(); boot != history.rend(); ++boot) {
+    std::string line =
+        boot->boot_id.empty() ? "-" : format_time(static_cast<UnixTime>(boot->started));
+    line.resize(22, ' ');
+    text += line + boot->version + "  " + boot->deployment + "  " +
+            std::string(outcome_name(boot->outcome));
+    if (boot->reason) text += ": " + describe(*boot->reason);
+    text += "\n";
+  }
+  return text.empty() ? "no boots yet\n" : text;
+}
+
+RunCommand declare_history(CLI::App& command) {
+  struct Arguments {
+    std::string sysroot = kDefaultSysroot;
+    bool json = false;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  add_sysroot_option(command, arguments->sysroot);
+  command.add_flag("--json", arguments->json, "As JSON");
+  return [arguments](const Environment& environment) -> Result<int> {
+    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kRead));
+    const History history = CFS_TRY(read_history(sysroot));
+    if (!arguments->json) {
+      environment.print(to_text(history));
+      return 0;
+    }
+    json::Value::Array boots;
+    for (const Boot& boot : history) boots.push_back(to_json(boot));
+    environment.print(
+        json::to_canonical(json::Value::Object{{"schema", 1}, {"boots", std::move(boots)}}) + "\n");
+    return 0;
+  };
+}
+
+}  // namespace cfs::deployer

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+// A device lives through random operations: updates, boots that go well or badly, rollbacks, marks,
+// foreign wishes in the firmware's variables, and a power cut at any call of the boot loader. After
+// each it is checked that a deployment that has proven good boots in the end, however often every
+// other one fails (design invariant 4), and that records say what happened.
+#include <random>
+
+#include "deployer/bless.h"
+#include "deployer/rollback.h"
+#include "deployer/sysroot/running.h"
+#include "deployer/test_support.h"
+#include "deployer/update.h"
+#include "lib/boot/fake_boot_loader.h"
+
+namespace cfs::deployer {
+namespace {
+
+/// A boot loader on which the power goes at the n-th change: before it or after it, and for a
+/// counter also so that the entry is lost (lib/boot/fat_publish.h).
+class CutLoader : public boot::BootLoader {
+ public:
+  explicit CutLoader(boot::FakeBootLoader& loader) : loader_(loader) {}
+
+  /// 0: never.
+  void cut_at(unsigned change, bool is_done, bool loses_entry) {
+    left_ = change;
+    is_done_ = is_done;
+    loses_entry_ = loses_entry;
+    is_off_ = false;
+  }
+  [[nodiscard]] bool is_off() const { return is_off_; }
+
+  Result<std::vector<boot::BootEntry>> list() const override { return loader_.list(); }
+  Result<uint64_t> free_bytes() const override { return loader_.free_bytes(); }
+  Result<std::optional<std::string>> chosen() const override { return loader_.chosen(); }
+  Result<std::optional<boot::NextBoot>> next() const override { return loader_.next(); }
+  Result<std::optional<std::string>> selected() const override { return loader_.selected(); }
+  Result<> install(const std::string& id, int uki_fd, std::optional<unsigned> tries) override {
+    return change([&] { return loader_.install(id, uki_fd, tries); });
+  }
+  Result<> set_next(const std::string& id) override {
+    return change([&] { return loader_.set_next(id); });
+  }
+  Result<> set_tries(const std::string& id, std::optional<unsigned> tries) override {
+    bool is_cut_here = left_ == 1;
+    Result<> result = change([&] { return loader_.set_tries(id, tries); });
+    if (is_cut_here && loses_entry_) loader_.lose(id);
+    return result;
+  }
+  Result<> remove(const std::string& id) override {
+    return change([&] { return loader_.remove(id); });
+  }
+
+ private:
+  template <typename Change>
+  Result<> change(Change make) {
+    if (is_off_) return off();
+    if (left_ == 0 || --left_ > 0) return make();
+    is_off_ = true;
+    if (is_done_) CFS_TRY(make());
+    return off();
+  }
+  static Error off() { return make_error(ErrorCode::kIo, "the power is off"); }
+
+  boot::FakeBootLoader& loader_;
+  unsigned left_ = 0;
+  bool is_done_ = false;
+  bool loses_entry_ = false;
+  bool is_off_ = false;
+};
+
+class LifecycleTest : public DeviceTest {
+ protected:
+  void live(unsigned seed, unsigned steps);
+
+  FakeRelease release(uint64_t number) {
+    FakeRelease one = first_release();
+    one.version = std::to_string(number);
+    one.epoch = number;
+    one.files["/usr/bin/new"] = random_text(300, number);
+    return one;
+  }
+  /// The machine starts what boots next; nothing of ours runs yet. By kexec: what `other` says.
+  std::optional<Deployment> start(const Inventory& inventory) {
+    std::optional<boot::NextBoot> next = fake_.next().value();
+    if (!next) return std::nullopt;
+    fake_.start(next->id);
+    start_kernel();
+    for (const Deployment& one : inventory.deployments) {
+      if (!boot::same_entry(one.entry, next->id)) continue;
+      set_booted(one.digest.hex());
+      return one;
+    }
+    return std::nullopt;
+  }
+  /// Starts the machine until a good deployment runs; every other one fails before user space.
+  /// Works on a copy.
+  void expect_a_good_one_boots(const Inventory& inventory) {
+    boot::FakeBootLoader copy = fake_;
+    auto is_good = [](const Deployment& one) { return one.state == DeploymentState::kGood; };
+    const auto& all = inventory.deployments;
+    if (std::none_of(all.begin(), all.end(), is_good)) return;
+    std::string order;
+    for (unsigned boots = 0; boots < 20; ++boots) {
+      std::optional<boot::NextBoot> next = copy.next().value();
+      ASSERT_TRUE(next) << "nothing boots after" << order;
+      order += " " + next->id;
+      for (const Deployment& one : all) {
+        if (boot::same_entry(one.entry, next->id) && is_good(one)) return;
+      }
+      copy.start(next->id);
+    }
+    FAIL() << "only these boot:" << order;
+  }
+
+  boot::FakeBootLoader fake_;
+};
+
+void LifecycleTest::live(unsigned seed, unsigned steps) {
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  auto below = [&](unsigned limit) { return static_cast<unsigned>(random() % limit); };
+  CutLoader loader(fake_);
+  uint64_t newest = 1;
+  offer(release(newest));
+  ASSERT_DONE(init());
+  Environment quiet = environment_;
+  quiet.print = [](std::string_view) {};
+  Sysroot sysroot = Sysroot::open(quiet, path("sysroot"), Access::kWrite).value();
+  ASSERT_TRUE(deployer::update(sysroot, loader, quiet, {}));
+  bool is_up = false;  // user space was reached in this boot
+  bool wishes_are_open = false;
+  std::string log;
+
+  for (unsigned step = 0; step < steps; ++step) {
+    if (below(4) == 0) loader.cut_at(1 + below(6), below(2) == 0, below(3) == 0);
+    Inventory inventory = read_inventory(sysroot).value();
+    auto noted = [&]() -> Result<Inventory> { return note_what_booted(sysroot, quiet, loader); };
+    std::string what;
+    Result<> result;
+    auto attempt = [&](const std::string& name, const std::function<Result<>()>& operation) {
+      what = name;
+      result = operation();
+    };
+    switch (below(10)) {
+      case 0:
+      case 1:
+        attempt("update", [&]() -> Result<> {
+          if (newest < 9 && below(2) == 0) offer(release(++newest));
+          CFS_TRY(deployer::update(sysroot, loader, quiet, {.retry = below(8) == 0}));
+          return {};
+        });
+        break;
+      case 2:
+      case 3:
+        attempt("reboot, good", [&]() -> Result<> {
+          is_up = start(inventory).has_value();
+          inventory = CFS_TRY(noted());
+          // A second boot without a proof in between is no new one.
+          CFS_TRY(bless(sysroot, loader, quiet, inventory));
+          return {};
+        });
+        break;
+      case 4:
+        attempt("reboot, not proven", [&]() -> Result<> {
+          is_up = start(inventory).has_value();
+          CFS_TRY(noted());
+          return {};
+        });
+        break;
+      case 5:
+        attempt("reboots that end early", [&]() -> Result<> {
+          for (unsigned boots = 1 + below(4); boots > 0; --boots) {
+            std::optional<Deployment> started = start(inventory);
+            is_up = false;
+            if (!started || started->state == DeploymentState::kGood) break;
+          }
+          is_up = start(inventory).has_value();
+          CFS_TRY(noted());
+          return {};
+        });
+        break;
+      case 6:
+        attempt("rollback", [&]() -> Result<> {
+          inventory = CFS_TRY(noted());
+          Deployment target = CFS_TRY(rollback_target(inventory));
+          return switch_to(sysroot, loader, quiet, inventory, target, ReasonKind::kRolledBack, {});
+        });
+        break;
+      case 7:
+        attempt("boot", [&]() -> Result<> {
+          inventory = CFS_TRY(noted());
+          Deployment target =
+              inventory.deployments[below(static_cast<unsigned>(inventory.deployments.size()))];
+          return switch_to(sysroot, loader, quiet, inventory, target, ReasonKind::kRolledBack, {});
+        });
+        break;
+      case 8:
+        attempt("mark-bad", [&]() -> Result<> {
+          inventory = CFS_TRY(noted());
+          CFS_TRY(mark_bad(sysroot, loader, quiet, inventory, "it smells", LateFailure::kAllow));
+          return {};
+        });
+        break;
+      default:
+        attempt("wishes", [&]() -> Result<> {
+          const auto count = static_cast<unsigned>(inventory.deployments.size());
+          auto some = [&] { return inventory.deployments[below(count)].entry; };
+          fake_.wish({.one_shot = below(2) == 0 ? some() + ".efi" : "",
+                      .default_pattern = below(2) == 0 ? some() + "*" : "gone*"});
+          wishes_are_open = true;
+          return {};
+        });
+    }
+    bool was_cut = loader.is_off();
+    loader.cut_at(0, false, false);
+    log += "\n" + std::to_string(step) + " " + what + (was_cut ? ", cut" : "") + ": " +
+           (result ? "done" : result.error().describe());
+    SCOPED_TRACE(log);
+    if (!was_cut && !result) {
+      // No error but those that say that it cannot be.
+      const ErrorCode code = result.error().code;
+      ASSERT_TRUE(code == ErrorCode::kNotFound || code == ErrorCode::kNoWayBack ||
+                  code == ErrorCode::kUnsupported)
+          << result.error().describe();
+    }
+    bool has_switched = result && (what == "rollback" || what == "boot" || what == "mark-bad");
+    if (has_switched) wishes_are_open = false;
+    if (was_cut) is_up = start(read_inventory(sysroot).value()).has_value();
+    inventory = read_inventory(sysroot).value();
+    ASSERT_THAT(inventory.damaged, IsEmpty());
+    if (wishes_are_open) {
+      // Somebody else's wish may start a bad one for ever; a switch withdraws it.
+      boot::FakeBootLoader without = fake_;
+      without.wish({});
+      std::swap(fake_, without);
+      expect_a_good_one_boots(inventory);
+      std::swap(fake_, without);
+    } else {
+      expect_a_good_one_boots(inventory);
+    }
+    if (HasFatalFailure() || HasNonfatalFailure()) return;
+    for (const Deployment& one : inventory.deployments) {
+      ASSERT_TRUE(one.held || one.state != DeploymentState::kBad) << one.id;
+      ASSERT_TRUE(one.blessed > 0 || one.state != DeploymentState::kGood) << one.id;
+    }
+  }
+  (void)is_up;
+}
+
+TEST_F(LifecycleTest, AGoodDeploymentAlwaysBoots) { live(20261127, 150); }
+
+}  // namespace
+}  // namespace cfs::deployer

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "deployer/sysroot/boot_evidence.h"
+
+#include <charconv>
+
+#include "lib/base/interrupt.h"
+#include "lib/base/io.h"
+#include "lib/sysroot/layout.h"
+
+namespace cfs::deployer {
+namespace {
+
+constexpr int kSchema = 1;
+constexpr size_t kMaxFailureBytes = 16 << 10;
+constexpr size_t kMaxCodeBytes = 32;
+constexpr size_t kMaxNumberBytes = 32;
+constexpr size_t kMaxLogBytes = 1 << 20;
+/// WDIOF_CARDRESET of linux/watchdog.h.
+constexpr unsigned kWatchdogReset = 0x20;
+
+/// What cfs-mount-root wrote down, if it is of that image.
+Result<Reason> read_boot_failure(const Sysroot& sysroot, const verity::Digest& image) {
+  std::string text =
+      CFS_TRY(sysroot.directory().read_file(sysroot::kBootFailure, kMaxFailureBytes));
+  json::Value json = CFS_TRY(json::parse(text, {}, sysroot::kBootFailure));
+  json::Reader reader(json, sysroot::kBootFailure);
+  json::Reader schema = CFS_TRY(reader.member("schema"));
+  if (CFS_TRY(schema.integer()) != kSchema) return schema.refuse("is not known");
+  json::Reader digest = CFS_TRY(reader.member("digest"));
+  if (CFS_TRY(digest.sha256()).hex() != image.hex()) return digest.refuse("is another image's");
+  Reason reason{.kind = ReasonKind::kFatal};
+  json::Reader code = CFS_TRY(reader.member("code"));
+  reason.what = CFS_TRY(code.text(kMaxCodeBytes));
+  if (reason.what.find_first_not_of("abcdefghijklmnopqrstuvwxyz-") != std::string::npos) {
+    return code.refuse("is not a code");
+  }
+  reason.detail = detail_of(CFS_TRY(CFS_TRY(reader.member("text")).text(kMaxFailureBytes)));
+  return reason;
+}
+
+bool watchdog_has_reset(const std::string& kernel_objects) {
+  Result<std::string> text =
+      read_file(AT_FDCWD, kernel_objects + "/class/watchdog/watchdog0/bootstatus", kMaxNumberBytes);
+  unsigned status = 0;
+  if (text) std::from_chars(text->data(), text->data() + text->size(), status);
+  return (status & kWatchdogReset) != 0;
+}
+
+/// The line of a kernel's panic in pstore; nothing when there is none.
+std::optional<std::string> panic_line(const std::string& kernel_objects) {
+  const std::string pstore = kernel_objects + "/fs/pstore";
+  Result<std::vector<std::string>> names = list_directory(AT_FDCWD, pstore);
+  if (!names) return std::nullopt;
+  for (const std::string& name : *names) {
+    if (!name.starts_with("dmesg-")) continue;
+    Result<std::string> text = read_file(AT_FDCWD, pstore + "/" + name, kMaxLogBytes);
+    if (!text) continue;
+    size_t begin = text->find("Kernel panic");
+    if (begin == std::string::npos) continue;
+    return text->substr(begin, text->find('\n', begin) - begin);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<Reason> evidence_of_failure(const Sysroot& sysroot, const Environment& environment,
+                                   const verity::Digest& image, bool reached_user_space) {
+  Result<Reason> failure = read_boot_failure(sysroot, image);
+  CFS_TRY(check_interrupted());
+  Reason reason;
+  if (failure) {
+    reason = std::move(*failure);
+  } else if (std::optional<std::string> line = panic_line(environment.kernel_objects)) {
+    reason = {.kind = ReasonKind::kPanicked, .what = {}, .detail = detail_of(*line)};
+  } else if (watchdog_has_reset(environment.kernel_objects)) {
+    reason.kind = ReasonKind::kHung;
+  } else {
+    reason = {.kind = ReasonKind::kNoHealth,
+              .what = {},
+              .detail = reached_user_space ? "it reached user space, and ended before it was proven"
+                                           : "it never reached user space"};
+  }
+  reason.when = static_cast<uint64_t>(std::max<UnixTime>(environment.now(), 0));
+  return reason;
+}
+
+Result<> forget_boot_failure(Sysroot& sysroot) {
+  return sysroot.directory().remove_file(sysroot::kBootFailure);
+}
+
+}  // namespace cfs::deployer

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "deployer/environment.h"
+#include "deployer/sysroot/reason.h"
+#include "deployer/sysroot/sysroot.h"
+
+namespace cfs::deployer {
+
+/// Why the last boot of `image` may have ended before it was proven healthy, by what it left
+/// behind: the failure that cfs-mount-root wrote down, the hardware watchdog's word, the kernel's
+/// last words in pstore. `reached_user_space`: what is said when there is nothing of these.
+/// Errors: kInterrupted. What cannot be read is no evidence.
+[[nodiscard]] Result<Reason> evidence_of_failure(const Sysroot& sysroot,
+                                                 const Environment& environment,
+                                                 const verity::Digest& image,
+                                                 bool reached_user_space);
+
+/// Removes what cfs-mount-root wrote down, once it has been taken over. A missing one is fine.
+[[nodiscard]] Result<> forget_boot_failure(Sysroot& sysroot);
+
+}  // namespace cfs::deployer
