@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import pathlib
+import re
 import shutil
 import threading
 import uuid
@@ -188,7 +189,8 @@ def check_release(guest, number, digest):
     entry = guest.command(f"cat /sys/firmware/efi/efivars/{variable} | tail -c +5 | tr -d '\\0'")
     names = (pathlib.Path(__file__).resolve().parents[2] / "lib/boot/efi_variables.cc").read_text()
     vm.check(f'"{variable}"' in names, f"the boot loader calls the variable {variable}")
-    vm.check(entry == f"cfs_{number}_{digest[:12]}.0.efi", f"the boot loader started '{entry}'")
+    vm.check(re.fullmatch(rf"cfs_{number}_{digest[:12]}\.0(\+\d+(-\d+)?)?\.efi", entry),
+             f"the boot loader started '{entry}'")
     state = guest.command("systemctl is-system-running --wait || systemctl --failed --no-legend")
     vm.check(state == "running", f"the system is {state}")
     vm.check(guest.command(f"cat {MARKER}").startswith(f"{number} "), "the root is another release's")
@@ -250,6 +252,7 @@ def scenario():
         print(f"objects fetched: {len(fetched)}, new in release 2: {len(new)}, requests: {len(server.requests)}")
         vm.check(fetched == new, f"fetched {fetched}, new are {new}")
         guest.command("rm -r /var/lib/everybodys")
+        print(guest.command("cfs-deploy bless"))
         guest.reboot()
     listing = vm.run("mdir", "-b", "-i", f"{other}@@1M", "::")
     vm.check(listing.split() == ["::/empty/"], f"the wrong ESP was written to:\n{listing}")
@@ -258,6 +261,7 @@ def scenario():
         check_release(guest, 2, second["image"]["digest"])
         vm.check(guest.command("cat /var/lib/kept") == "kept", "/var was lost")
         vm.check(guest.command("test -e /etc/lost; echo $?") == "1", "/etc is not transient")
+        print(guest.command("cfs-deploy bless; cfs-deploy status; cfs-deploy history"))
         guest.command("mkdir /run/esp && mount /dev/disk/by-partlabel/cfs-esp /run/esp && rm /run/esp/EFI/Linux/cfs_1_* && umount /run/esp")
         print(guest.command("cfs-deploy rollback"))
         guest.reboot()
