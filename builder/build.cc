@@ -11,7 +11,6 @@
 
 #include "builder/boot/kernel.h"
 #include "builder/boot_files.h"
-#include "builder/manifest/error_list.h"
 #include "builder/output.h"
 #include "builder/passes/extensions.h"
 #include "builder/passes/normalize.h"
@@ -20,6 +19,7 @@
 #include "builder/rootfs.h"
 #include "builder/sources/source.h"
 #include "lib/base/check.h"
+#include "lib/base/error_list.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/base/progress.h"

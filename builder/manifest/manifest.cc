@@ -53,51 +53,51 @@ std::vector<std::string_view> names_of(const Table& table) {
 }
 
 /// The words of the list at `key`, each one of `choices` and none twice; nothing when absent.
-std::optional<std::set<std::string>> read_words(const YamlMap& map, std::string_view key,
+std::optional<std::set<std::string>> read_words(const yaml::Map& map, std::string_view key,
                                                 std::span<const std::string_view> choices) {
-  std::optional<YamlValue> list = map.find(key);
+  std::optional<yaml::Value> list = map.find(key);
   if (!list) return std::nullopt;
   std::set<std::string> words;
-  for (const YamlValue& item : list->items()) {
+  for (const yaml::Value& item : list->items()) {
     std::string word;
-    if (item.read(word, ChoiceReader{choices}) && !words.insert(word).second) {
+    if (item.read(word, yaml::ChoiceReader{choices}) && !words.insert(word).second) {
       item.report(item.error("'" + word + "' is listed twice"));
     }
   }
   return words;
 }
 
-void read_image(const YamlValue& value, Manifest& manifest) {
-  YamlMap map = value.map({"name", "version", "epoch", "arch", "channel", "compatible"});
+void read_image(const yaml::Value& value, Manifest& manifest) {
+  yaml::Map map = value.map({"name", "version", "epoch", "arch", "channel", "compatible"});
   bool has_name = map.require("name", manifest.name, WordReader{kLowerAndDigits, ".-", 64});
   bool has_version =
       map.require("version", manifest.version, WordReader{kLettersAndDigits, ".+~-", 64});
   size_t name_size = boot_file_name(manifest).size();
   if (has_name && has_version && name_size > release::kMaxFileNameBytes) {
-    YamlValue version = *map.find("version");
+    yaml::Value version = *map.find("version");
     version.report(
         version
             .error(fmt::format("'{}' has {} characters, {} are allowed", boot_file_name(manifest),
                                name_size, release::kMaxFileNameBytes))
             .with_hint("shorten image.name or image.version"));
   }
-  map.require("epoch", manifest.epoch, IntegerReader{0, kMaxEpoch});
+  map.require("epoch", manifest.epoch, yaml::IntegerReader{0, kMaxEpoch});
   manifest.arch = "amd64";
-  map.read("arch", manifest.arch, ChoiceReader{kArchitectures});
+  map.read("arch", manifest.arch, yaml::ChoiceReader{kArchitectures});
   manifest.channel = "stable";
   map.read("channel", manifest.channel, WordReader{kLowerAndDigits, "-", 32});
   map.read_list("compatible", manifest.compatible, WordReader{kLettersAndDigits, ".,_-", 128});
   if (manifest.compatible.size() > release::kMaxBoards) {
-    YamlValue compatible = *map.find("compatible");
+    yaml::Value compatible = *map.find("compatible");
     compatible.report(compatible.error(fmt::format("more than {} boards", release::kMaxBoards)));
   }
 }
 
-void read_source(const YamlValue& value, const std::string& folder,
+void read_source(const yaml::Value& value, const std::string& folder,
                  std::span<const SourceKind> kinds, std::vector<SourceEntry>& sources) {
   std::vector<std::string_view> keys = {"id"};
   for (const SourceKind& kind : kinds) keys.push_back(kind.key);
-  YamlMap map = value.map(keys);
+  yaml::Map map = value.map(keys);
   SourceEntry entry;
   bool has_id = map.require("id", entry.id, WordReader{kLowerAndDigits, "-", 64});
   bool is_known = std::any_of(sources.begin(), sources.end(),
@@ -105,7 +105,7 @@ void read_source(const YamlValue& value, const std::string& folder,
   if (has_id && is_known) value.report(value.error("two sources have the id '" + entry.id + "'"));
   size_t kind_count = 0;
   for (const SourceKind& kind : kinds) {
-    std::optional<YamlValue> found = map.find(kind.key);
+    std::optional<yaml::Value> found = map.find(kind.key);
     if (!found) continue;
     ++kind_count;
     entry.kind = &kind;
@@ -119,8 +119,8 @@ void read_source(const YamlValue& value, const std::string& folder,
   sources.push_back(std::move(entry));
 }
 
-void read_rule(const YamlValue& value, std::vector<FileRule>& rules) {
-  YamlMap map = value.map(
+void read_rule(const yaml::Value& value, std::vector<FileRule>& rules) {
+  yaml::Map map = value.map(
       {"path", "content", "symlink", "directory", "mode", "owner", "match", "exclude", "optional"});
   FileRule rule;
   rule.place = value.place();
@@ -138,7 +138,7 @@ void read_rule(const YamlValue& value, std::vector<FileRule>& rules) {
     rule.kind = FileRule::Kind::kExclude;
     map.read("match", rule.path, ImagePathReader{Root::kRefused});
     map.require("exclude", is_true, read_true);
-    map.read("optional", rule.optional, read_boolean);
+    map.read("optional", rule.optional, yaml::read_boolean);
     rules.push_back(std::move(rule));
     return;
   }
@@ -150,12 +150,12 @@ void read_rule(const YamlValue& value, std::vector<FileRule>& rules) {
   }
   if (map.has("content")) {
     rule.kind = FileRule::Kind::kContent;
-    map.read("content", rule.text, read_string);
+    map.read("content", rule.text, yaml::read_string);
     rule.mode = 0644;
   } else if (auto symlink = map.find("symlink")) {
     refuse({"mode"}, "does not go with 'symlink'");
     rule.kind = FileRule::Kind::kSymlink;
-    bool is_text = symlink->read(rule.text, read_string);
+    bool is_text = symlink->read(rule.text, yaml::read_string);
     if (is_text && rule.text.empty()) symlink->report(symlink->error("the target is empty"));
     if (rule.text.size() > kMaxPathBytes || rule.text.find('\0') != std::string::npos) {
       symlink->report(symlink->error(
@@ -172,7 +172,7 @@ void read_rule(const YamlValue& value, std::vector<FileRule>& rules) {
   rules.push_back(std::move(rule));
 }
 
-Result<std::string> read_kernel_option(const YamlValue& value) {
+Result<std::string> read_kernel_option(const yaml::Value& value) {
   std::string option = CFS_TRY(value.string());
   Result<> one = kernel_cmdline::check_one_option(option);
   if (!one) return value.error(one.error().message).with_hint(one.error().hint);
@@ -185,11 +185,11 @@ Result<std::string> read_kernel_option(const YamlValue& value) {
   return option;
 }
 
-void read_kernel(const YamlValue& value, std::span<const SourceKind> kinds, Manifest& manifest) {
-  YamlMap map = value.map({"package", "initramfs", "cmdline"});
+void read_kernel(const yaml::Value& value, std::span<const SourceKind> kinds, Manifest& manifest) {
+  yaml::Map map = value.map({"package", "initramfs", "cmdline"});
   Kernel& kernel = manifest.kernel.emplace();
   std::string package;
-  auto read_package = [](const YamlValue& name) -> Result<std::string> {
+  auto read_package = [](const yaml::Value& name) -> Result<std::string> {
     std::string text = CFS_TRY((WordReader{kLowerAndDigits, "+-.=~", 200}(name)));
     CFS_TRY(check_package(name, text));
     return text;
@@ -210,17 +210,17 @@ void read_kernel(const YamlValue& value, std::span<const SourceKind> kinds, Mani
                                          fmt::join(installers, " or "))));
   }
   if (auto found = map.find("initramfs")) {
-    YamlMap initramfs = found->map({"modules", "drivers"});
+    yaml::Map initramfs = found->map({"modules", "drivers"});
     initramfs.read_list("modules", kernel.initramfs_modules,
                         WordReader{kLettersAndDigits, "_-", 100});
     if (initramfs.has("drivers")) {
       initramfs.read_list("drivers", kernel.initramfs_drivers.emplace(),
-                          ChoiceReader{kDriverGroups});
+                          yaml::ChoiceReader{kDriverGroups});
     }
   }
-  std::optional<YamlValue> options = map.find("cmdline");
+  std::optional<yaml::Value> options = map.find("cmdline");
   if (!options) return;
-  for (const YamlValue& item : options->items()) {
+  for (const yaml::Value& item : options->items()) {
     std::string option;
     if (!item.read(option, read_kernel_option)) return;  // the whole line means nothing
     kernel.command_line.push_back(std::move(option));
@@ -233,9 +233,10 @@ void read_kernel(const YamlValue& value, std::span<const SourceKind> kinds, Mani
   }
 }
 
-void read_reproducible(const YamlValue& value, Manifest& manifest) {
-  YamlMap map = value.map({"source_date_epoch", "normalize"});
-  map.read("source_date_epoch", manifest.source_date_epoch, IntegerReader{0, kMaxSourceDateEpoch});
+void read_reproducible(const yaml::Value& value, Manifest& manifest) {
+  yaml::Map map = value.map({"source_date_epoch", "normalize"});
+  map.read("source_date_epoch", manifest.source_date_epoch,
+           yaml::IntegerReader{0, kMaxSourceDateEpoch});
   auto wanted = read_words(map, "normalize", names_of(kPasses));
   if (!wanted) return;
   std::erase_if(manifest.normalize, [&](NormalizePass pass) {
@@ -245,25 +246,25 @@ void read_reproducible(const YamlValue& value, Manifest& manifest) {
   });
 }
 
-void read_manifest(const YamlValue& root, const std::string& folder,
+void read_manifest(const yaml::Value& root, const std::string& folder,
                    std::span<const SourceKind> kinds, Manifest& manifest) {
-  YamlMap map = root.map({"cfs", "image", "sources", "files", "kernel", "reproducible", "allow"});
+  yaml::Map map = root.map({"cfs", "image", "sources", "files", "kernel", "reproducible", "allow"});
   int64_t version = 0;
-  bool has_version = map.require("cfs", version, IntegerReader{0, kMaxEpoch});
+  bool has_version = map.require("cfs", version, yaml::IntegerReader{0, kMaxEpoch});
   if (has_version && version != 1) {
-    YamlValue value = *map.find("cfs");
+    yaml::Value value = *map.find("cfs");
     value.report(value.error("this version of cfs-build understands manifests of version 1 only"));
     return;  // what else there is may be right in that version
   }
   if (auto image = map.require("image")) read_image(*image, manifest);
   if (auto sources = map.require("sources")) {
     sources->refuse_empty_list();
-    for (const YamlValue& item : sources->items()) {
+    for (const yaml::Value& item : sources->items()) {
       read_source(item, folder, kinds, manifest.sources);
     }
   }
   if (auto files = map.find("files")) {
-    for (const YamlValue& item : files->items()) read_rule(item, manifest.files);
+    for (const yaml::Value& item : files->items()) read_rule(item, manifest.files);
   }
   if (auto kernel = map.find("kernel")) read_kernel(*kernel, kinds, manifest);
   manifest.source_date_epoch = kDefaultSourceDateEpoch;
@@ -291,7 +292,7 @@ std::string boot_file_name(const Manifest& manifest) {
 
 Result<Manifest> parse_manifest(const std::string& text, const std::string& file_name,
                                 const std::string& folder, std::span<const SourceKind> kinds) {
-  YamlValue root = CFS_TRY(YamlValue::parse(text, file_name));
+  yaml::Value root = CFS_TRY(yaml::Value::parse(text, file_name));
   Manifest manifest;
   read_manifest(root, folder, kinds, manifest);
   CFS_TRY(root.reported());

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "builder/manifest/values.h"
-#include "builder/manifest/yaml.h"
 #include "lib/base/result.h"
+#include "lib/yaml/value.h"
 
 namespace cfs::builder {
 
@@ -28,7 +28,7 @@ struct SourceKind {
   bool installs_packages = false;
   /// Makes a source of the map at `key`; what is wrong is reported there. `folder` (absolute) is
   /// what relative paths are relative to.
-  std::shared_ptr<Source> (*read)(const YamlMap& map, const std::string& folder) = nullptr;
+  std::shared_ptr<Source> (*read)(const yaml::Map& map, const std::string& folder) = nullptr;
 };
 
 /// One item of `sources`.
@@ -48,13 +48,13 @@ struct FileRule {
   uint32_t mode = 0;  ///< permission bits
   Owner owner;
   bool optional = false;  ///< kExclude: matching nothing is fine
-  std::string place;      ///< YamlValue::place(), for errors found later
+  std::string place;      ///< yaml::Value::place(), for errors found later
 };
 
 /// A package of a distribution that somebody asks for.
 struct WantedPackage {
   std::string name;   ///< as apt takes it: "dbus", "dbus=1.14.10-1~deb12u1", "dbus/bookworm"
-  std::string place;  ///< YamlValue::place(), for errors found later
+  std::string place;  ///< yaml::Value::place(), for errors found later
 };
 
 /// Disk drivers of the initramfs, by the machines that need them.
@@ -125,7 +125,7 @@ constexpr int64_t kDefaultSourceDateEpoch = 1700000000;
 
 /// Parses a manifest. `file_name` is for messages; `folder` (absolute) is what relative paths are
 /// relative to; `kinds`, which must outlive the manifest, are the kinds of sources there are.
-/// Errors: kInvalidInput with all that is wrong (YamlValue::reported), each "FILE:LINE:COLUMN:
+/// Errors: kInvalidInput with all that is wrong (yaml::Value::reported), each "FILE:LINE:COLUMN:
 /// KEY.PATH: what", often with a hint.
 [[nodiscard]] Result<Manifest> parse_manifest(const std::string& text, const std::string& file_name,
                                               const std::string& folder,

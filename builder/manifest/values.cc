@@ -8,7 +8,6 @@
 #include <filesystem>
 
 #include "builder/manifest/image_path.h"
-#include "lib/base/nearest_word.h"
 #include "lib/base/relative_path.h"
 
 namespace cfs::builder {
@@ -27,20 +26,12 @@ bool parse_number(std::string_view text, T& number, int base = 10) {
 
 }  // namespace
 
-Result<std::string> read_string(const YamlValue& value) { return value.string(); }
-
-Result<bool> read_boolean(const YamlValue& value) { return value.boolean(); }
-
-Result<bool> read_true(const YamlValue& value) {
+Result<bool> read_true(const yaml::Value& value) {
   if (!CFS_TRY(value.boolean())) return value.error("can only be true");
   return true;
 }
 
-Result<int64_t> IntegerReader::operator()(const YamlValue& value) const {
-  return value.integer(min, max);
-}
-
-Result<std::string> WordReader::operator()(const YamlValue& value) const {
+Result<std::string> WordReader::operator()(const yaml::Value& value) const {
   std::string text = CFS_TRY(value.string());
   bool is_good =
       !text.empty() && text.size() <= max_size && first.find(text[0]) != std::string_view::npos &&
@@ -54,16 +45,7 @@ Result<std::string> WordReader::operator()(const YamlValue& value) const {
                              more, more));
 }
 
-Result<std::string> ChoiceReader::operator()(const YamlValue& value) const {
-  std::string text = CFS_TRY(value.string());
-  if (std::find(choices.begin(), choices.end(), text) != choices.end()) return text;
-  std::string meant = nearest_word(text, choices);
-  return value.error(fmt::format("bad value '{}'", text))
-      .with_hint(meant.empty() ? fmt::format("one of: {}", fmt::join(choices, ", "))
-                               : "did you mean '" + meant + "'?");
-}
-
-Result<std::string> ImagePathReader::operator()(const YamlValue& value) const {
+Result<std::string> ImagePathReader::operator()(const yaml::Value& value) const {
   std::string text = CFS_TRY(value.string());
   if (text.empty() || text[0] != '/') {
     return value.error(fmt::format("'{}' must be an absolute path in the image", text));
@@ -82,14 +64,14 @@ Result<std::string> ImagePathReader::operator()(const YamlValue& value) const {
   return "/" + *normal;
 }
 
-Result<std::string> HostPathReader::operator()(const YamlValue& value) const {
+Result<std::string> HostPathReader::operator()(const yaml::Value& value) const {
   std::string text = CFS_TRY(value.string());
   if (text.empty()) return value.error("the path is empty");
   if (text.find('\0') != std::string::npos) return value.error("a path with a NUL byte");
   return (std::filesystem::path(folder) / text).lexically_normal().string();
 }
 
-Result<uint32_t> read_mode(const YamlValue& value) {
+Result<uint32_t> read_mode(const yaml::Value& value) {
   std::string text = CFS_TRY(value.string());
   uint32_t bits = 0;
   bool is_octal = parse_number(text, bits, 8) && bits <= kMaxMode && text.size() >= kMinModeDigits;
@@ -106,7 +88,7 @@ Result<uint32_t> read_mode(const YamlValue& value) {
   return std::move(error).with_hint("octal digits, as in '0644'");
 }
 
-Result<Owner> read_owner(const YamlValue& value) {
+Result<Owner> read_owner(const yaml::Value& value) {
   std::string text = CFS_TRY(value.string());
   if (text == "root:root") return Owner{};
   Owner owner;
@@ -120,7 +102,7 @@ Result<Owner> read_owner(const YamlValue& value) {
       .with_hint("'root:root' or numbers, as in '0:42'");
 }
 
-Result<> check_package(const YamlValue& value, std::string_view text) {
+Result<> check_package(const yaml::Value& value, std::string_view text) {
   const std::string_view name = text.substr(0, text.find_first_of(":=/"));
   if (text.ends_with('-') || name.ends_with('-')) {
     return value

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What values of a manifest may look like: readers for YamlValue::read(). Each fails with
-// kInvalidInput, the place of the value, what is wrong, and where it helps a hint.
+// What values of a manifest may look like: readers for yaml::Value::read(), besides those of
+// lib/yaml/readers.h. Each fails with kInvalidInput, the place of the value, what is wrong, and
+// where it helps a hint.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +10,8 @@
 #include <string>
 #include <string_view>
 
-#include "builder/manifest/yaml.h"
 #include "lib/base/result.h"
+#include "lib/yaml/readers.h"
 
 namespace cfs::builder {
 
@@ -24,18 +25,8 @@ struct Owner {
   uint32_t gid = 0;
 };
 
-[[nodiscard]] Result<std::string> read_string(const YamlValue& value);
-[[nodiscard]] Result<bool> read_boolean(const YamlValue& value);
-
 /// `true`: a key that says what an entry is, and cannot be turned off.
-[[nodiscard]] Result<bool> read_true(const YamlValue& value);
-
-/// An integer in [min, max].
-struct IntegerReader {
-  int64_t min = 0;
-  int64_t max = 0;
-  Result<int64_t> operator()(const YamlValue& value) const;
-};
+[[nodiscard]] Result<bool> read_true(const yaml::Value& value);
 
 /// 1 to `max_size` characters: the first is one of `first`, the others are one of those or of
 /// `more`. Fit for one word of a child program's argument: no spaces, commas or leading dashes.
@@ -43,13 +34,7 @@ struct WordReader {
   std::string_view first;
   std::string_view more;
   size_t max_size;
-  Result<std::string> operator()(const YamlValue& value) const;
-};
-
-/// One of `choices`.
-struct ChoiceReader {
-  std::span<const std::string_view> choices;
-  Result<std::string> operator()(const YamlValue& value) const;
+  Result<std::string> operator()(const yaml::Value& value) const;
 };
 
 /// An absolute path in the image, made normal: without ".", "..", empty names. "/" itself only
@@ -57,25 +42,25 @@ struct ChoiceReader {
 struct ImagePathReader {
   enum class Root { kAllowed, kRefused };
   Root root;
-  Result<std::string> operator()(const YamlValue& value) const;
+  Result<std::string> operator()(const yaml::Value& value) const;
 };
 
 /// A path on the build host, made absolute: relative ones start at `folder`.
 struct HostPathReader {
   const std::string& folder;
-  Result<std::string> operator()(const YamlValue& value) const;
+  Result<std::string> operator()(const yaml::Value& value) const;
 };
 
 /// Permission bits in octal. An unquoted number needs its leading zero, since YAML's numbers are
 /// decimal: other programs write 0644 as 420.
-[[nodiscard]] Result<uint32_t> read_mode(const YamlValue& value);
+[[nodiscard]] Result<uint32_t> read_mode(const yaml::Value& value);
 
 /// "UID:GID" in numbers, or root:root.
-[[nodiscard]] Result<Owner> read_owner(const YamlValue& value);
+[[nodiscard]] Result<Owner> read_owner(const yaml::Value& value);
 
 /// For a package as apt-get(8) takes it, NAME, NAME=VERSION or NAME/SUITE: it neither asks for the
 /// removal of one nor names an architecture. Errors: kInvalidInput.
-[[nodiscard]] Result<> check_package(const YamlValue& value, std::string_view text);
+[[nodiscard]] Result<> check_package(const yaml::Value& value, std::string_view text);
 
 /// The longest path that Linux takes: path_resolution(7), less the NUL; symlink targets too.
 inline constexpr size_t kMaxPathBytes = 4095;

@@ -10,7 +10,7 @@ namespace {
 /// What `reader` makes of the YAML scalar `text`: the value, or the error and its hint.
 template <typename Reader>
 auto read(const Reader& reader, const std::string& text) {
-  return reader(YamlValue::parse(text, "f").value());
+  return reader(yaml::Value::parse(text, "f").value());
 }
 
 TEST(ReadMode, IsOctalAndSaysSo) {

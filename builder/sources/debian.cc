@@ -10,9 +10,9 @@
 #include <cstdio>
 #include <thread>
 
-#include "builder/manifest/error_list.h"
 #include "builder/sources/install_log.h"
 #include "builder/sources/tar.h"
+#include "lib/base/error_list.h"
 #include "lib/base/nearest_word.h"
 
 namespace cfs::builder {
@@ -26,7 +26,7 @@ constexpr const char* kMergedUsrHooks = "/usr/share/mmdebstrap/hooks/maybe-merge
 constexpr std::array<std::string_view, 6> kVariants = {"custom",  "essential", "apt",
                                                        "minbase", "important", "standard"};
 
-Result<std::string> read_mirror(const YamlValue& value) {
+Result<std::string> read_mirror(const yaml::Value& value) {
   std::string mirror = CFS_TRY(value.string());
   Result<std::vector<AptSource>> parsed = parse_one_line_sources(mirror, "");
   if (parsed && parsed->size() == 1 && !has_control_characters(mirror)) return mirror;
@@ -34,13 +34,13 @@ Result<std::string> read_mirror(const YamlValue& value) {
       .with_hint("one line of sources.list(5): deb [options] URI SUITE COMPONENT...");
 }
 
-Result<std::string> read_exclude_pattern(const YamlValue& value) {
+Result<std::string> read_exclude_pattern(const yaml::Value& value) {
   std::string pattern = CFS_TRY(ImagePathReader{ImagePathReader::Root::kRefused}(value));
   if (has_control_characters(pattern)) return value.error("a pattern is one line of text");
   return pattern;
 }
 
-Result<WantedPackage> read_package(const YamlValue& value) {
+Result<WantedPackage> read_package(const yaml::Value& value) {
   WantedPackage package;
   package.name = CFS_TRY((WordReader{kLettersAndDigits, "+-.:_~=/", 200}(value)));
   CFS_TRY(check_package(value, package.name));
@@ -48,7 +48,7 @@ Result<WantedPackage> read_package(const YamlValue& value) {
   return package;
 }
 
-DebianSource read_debian(const YamlMap& map) {
+DebianSource read_debian(const yaml::Map& map) {
   DebianSource source;
   if (map.require("suite", source.suite, WordReader{kLowerAndDigits, "-.", 64})) {
     source.suite_place = map.find("suite")->place();
@@ -58,9 +58,9 @@ DebianSource read_debian(const YamlMap& map) {
   if (auto components = map.find("components")) components->refuse_empty_list();
   map.read_list("mirrors", source.mirrors, read_mirror);
   source.variant = "essential";
-  map.read("variant", source.variant, ChoiceReader{kVariants});
+  map.read("variant", source.variant, yaml::ChoiceReader{kVariants});
   map.read_list("packages", source.packages, read_package);
-  map.read("recommends", source.recommends, read_boolean);
+  map.read("recommends", source.recommends, yaml::read_boolean);
   map.read_list("dpkg_exclude", source.dpkg_exclude, read_exclude_pattern);
   return source;
 }
@@ -119,7 +119,7 @@ class Follower {
 
 class Debian : public Source {
  public:
-  explicit Debian(const YamlMap& map) : settings_(read_debian(map)) {}
+  explicit Debian(const yaml::Map& map) : settings_(read_debian(map)) {}
 
   void add_package(const WantedPackage& package) override { settings_.packages.push_back(package); }
 
@@ -226,7 +226,7 @@ SourceKind debian_kind() {
           .keys = {"suite", "components", "mirrors", "variant", "packages", "recommends",
                    "dpkg_exclude"},
           .installs_packages = true,
-          .read = [](const YamlMap& map, const std::string&) -> std::shared_ptr<Source> {
+          .read = [](const yaml::Map& map, const std::string&) -> std::shared_ptr<Source> {
             return std::make_shared<Debian>(map);
           }};
 }

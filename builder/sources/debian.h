@@ -25,7 +25,7 @@ struct DebianSource {
   std::vector<WantedPackage> packages;
   bool recommends = false;
   std::vector<std::string> dpkg_exclude;  ///< dpkg path-exclude patterns
-  std::string suite_place;                ///< YamlValue::place(), for errors found later
+  std::string suite_place;                ///< yaml::Value::place(), for errors found later
 };
 
 /// The mmdebstrap command that writes the root file system of `source` as a tar to its standard

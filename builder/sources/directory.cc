@@ -70,14 +70,14 @@ class Graft {
 };
 
 /// root:root, UID:GID, or keep.
-Result<std::optional<Owner>> read_owner_or_keep(const YamlValue& value) {
+Result<std::optional<Owner>> read_owner_or_keep(const yaml::Value& value) {
   if (CFS_TRY(value.string()) == "keep") return std::optional<Owner>();
   return std::optional<Owner>(CFS_TRY(read_owner(value)));
 }
 
 class Directory : public Source {
  public:
-  Directory(const YamlMap& map, const std::string& folder) {
+  Directory(const yaml::Map& map, const std::string& folder) {
     if (map.require("path", path_.path, HostPathReader{folder})) {
       path_.place = map.find("path")->place();
     }
@@ -125,7 +125,7 @@ Result<> import_directory(const DirectorySource& source, Rootfs& rootfs) {
 SourceKind directory_kind() {
   return {.key = "dir",
           .keys = {"path", "into", "owner"},
-          .read = [](const YamlMap& map, const std::string& folder) -> std::shared_ptr<Source> {
+          .read = [](const yaml::Map& map, const std::string& folder) -> std::shared_ptr<Source> {
             return std::make_shared<Directory>(map, folder);
           }};
 }

@@ -13,7 +13,7 @@ namespace cfs::builder {
 /// A file or directory of the build host that a source reads.
 struct HostPath {
   std::string path;   ///< absolute
-  std::string place;  ///< YamlValue::place()
+  std::string place;  ///< yaml::Value::place()
 
   /// An error about the path, with its place in the manifest: "PLACE'PATH' what".
   [[nodiscard]] Error error(ErrorCode code, const std::string& what) const;

@@ -18,14 +18,14 @@ constexpr int64_t kMaxStrip = 100;
 
 class TarSource : public Source {
  public:
-  TarSource(const YamlMap& map, const std::string& folder) {
+  TarSource(const yaml::Map& map, const std::string& folder) {
     if (map.require("path", path_.path, HostPathReader{folder})) {
       path_.place = map.find("path")->place();
     }
     placement_.into = "/";
     map.read("into", placement_.into, ImagePathReader{ImagePathReader::Root::kAllowed});
     int64_t strip = 0;
-    map.read("strip", strip, IntegerReader{0, kMaxStrip});
+    map.read("strip", strip, yaml::IntegerReader{0, kMaxStrip});
     placement_.strip = static_cast<unsigned>(strip);
   }
 
@@ -62,7 +62,7 @@ class TarSource : public Source {
 SourceKind tar_kind() {
   return {.key = "tar",
           .keys = {"path", "into", "strip"},
-          .read = [](const YamlMap& map, const std::string& folder) -> std::shared_ptr<Source> {
+          .read = [](const yaml::Map& map, const std::string& folder) -> std::shared_ptr<Source> {
             return std::make_shared<TarSource>(map, folder);
           }};
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "builder/manifest/yaml.h"
+#include "lib/yaml/value.h"
 
 #include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
@@ -7,14 +7,14 @@
 #include <algorithm>
 #include <charconv>
 
-#include "builder/manifest/error_list.h"
-#include "builder/manifest/open_yaml.h"
+#include "lib/base/error_list.h"
 #include "lib/base/nearest_word.h"
+#include "lib/yaml/open_part.h"
 
-namespace cfs::builder {
+namespace cfs::yaml {
 
 /// What all values of one text share.
-struct YamlValue::Document {
+struct Value::Document {
   struct Problem {
     YAML::Mark mark;
     Error error;
@@ -23,7 +23,7 @@ struct YamlValue::Document {
   std::vector<Problem> problems;
 };
 
-struct YamlValue::Node {
+struct Value::Node {
   YAML::Node yaml;
   std::shared_ptr<Document> document;
 };
@@ -140,23 +140,23 @@ Result<> check_expanded_size(const YAML::Node& document, const std::string& file
 
 }  // namespace
 
-YamlValue::YamlValue(std::shared_ptr<const Node> node, std::string path)
+Value::Value(std::shared_ptr<const Node> node, std::string path)
     : node_(std::move(node)), path_(std::move(path)) {}
 
-std::string YamlValue::place() const {
+std::string Value::place() const {
   std::string where = mark_text(node_->document->file_name, node_->yaml.Mark());
   return path_.empty() ? where + ": " : where + ": " + path_ + ": ";
 }
 
-Error YamlValue::error(const std::string& message) const {
+Error Value::error(const std::string& message) const {
   return make_error(ErrorCode::kInvalidInput, place() + message);
 }
 
-void YamlValue::report(Error error) const {
+void Value::report(Error error) const {
   node_->document->problems.push_back({node_->yaml.Mark(), std::move(error)});
 }
 
-Result<> YamlValue::reported() const {
+Result<> Value::reported() const {
   std::vector<Document::Problem> problems = node_->document->problems;
   if (problems.empty()) return {};
   std::stable_sort(problems.begin(), problems.end(), [](const auto& a, const auto& b) {
@@ -167,7 +167,7 @@ Result<> YamlValue::reported() const {
   return combine_errors("'" + node_->document->file_name + "'", std::move(errors));
 }
 
-Result<YamlValue> YamlValue::parse(const std::string& text, const std::string& file_name) {
+Result<Value> Value::parse(const std::string& text, const std::string& file_name) {
   CFS_TRY(check_characters(text, file_name));
   try {
     std::vector<YAML::Node> documents = YAML::LoadAll(text);
@@ -178,12 +178,12 @@ Result<YamlValue> YamlValue::parse(const std::string& text, const std::string& f
     }
     CFS_TRY(check_expanded_size(documents[0], file_name));
     auto document = std::make_shared<Document>(Document{file_name, {}});
-    return YamlValue(std::make_shared<Node>(Node{documents[0], std::move(document)}), "");
+    return Value(std::make_shared<Node>(Node{documents[0], std::move(document)}), "");
   } catch (const YAML::Exception& exception) {
     const YAML::Mark& mark = exception.mark;
     std::string open;
     if (!mark.is_null()) {
-      open = describe_open_yaml(text, static_cast<size_t>(mark.line),
+      open = describe_open_part(text, static_cast<size_t>(mark.line),
                                 static_cast<size_t>(mark.column));
     }
     return make_error(ErrorCode::kInvalidInput,
@@ -195,7 +195,7 @@ Result<YamlValue> YamlValue::parse(const std::string& text, const std::string& f
   }
 }
 
-Result<std::string> YamlValue::scalar(std::string_view expected) const {
+Result<std::string> Value::scalar(std::string_view expected) const {
   if (has_tag(node_->yaml)) return error("YAML tags are not supported");
   if (!node_->yaml.IsScalar()) {
     return error(fmt::format("expected {}, found {}", expected, type_name(node_->yaml)));
@@ -203,13 +203,11 @@ Result<std::string> YamlValue::scalar(std::string_view expected) const {
   return node_->yaml.Scalar();
 }
 
-Result<std::string> YamlValue::string() const { return scalar("a string"); }
+Result<std::string> Value::string() const { return scalar("a string"); }
 
-bool YamlValue::is_quoted() const {
-  return node_->yaml.IsScalar() && node_->yaml.Tag() == kQuotedTag;
-}
+bool Value::is_quoted() const { return node_->yaml.IsScalar() && node_->yaml.Tag() == kQuotedTag; }
 
-Result<int64_t> YamlValue::integer(int64_t min, int64_t max) const {
+Result<int64_t> Value::integer(int64_t min, int64_t max) const {
   std::string text = CFS_TRY(scalar("an integer"));
   int64_t value = 0;
   auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -229,7 +227,7 @@ Result<int64_t> YamlValue::integer(int64_t min, int64_t max) const {
   return value;
 }
 
-Result<bool> YamlValue::boolean() const {
+Result<bool> Value::boolean() const {
   std::string text = CFS_TRY(scalar("true or false"));
   bool is_boolean = text == "true" || text == "false";
   if (is_boolean && !is_quoted()) return text == "true";
@@ -237,27 +235,27 @@ Result<bool> YamlValue::boolean() const {
       .with_hint(is_boolean ? "remove the quotes" : "");
 }
 
-std::vector<YamlValue> YamlValue::items() const {
-  std::vector<YamlValue> values;
+std::vector<Value> Value::items() const {
+  std::vector<Value> values;
   if (has_tag(node_->yaml)) {
     report(error("YAML tags are not supported"));
   } else if (!node_->yaml.IsSequence()) {
     report(error(fmt::format("expected a list, found {}", type_name(node_->yaml))));
   } else {
     for (const YAML::Node& item : node_->yaml) {
-      values.push_back(YamlValue(std::make_shared<Node>(Node{item, node_->document}),
-                                 fmt::format("{}[{}]", path_, values.size())));
+      values.push_back(Value(std::make_shared<Node>(Node{item, node_->document}),
+                             fmt::format("{}[{}]", path_, values.size())));
     }
   }
   return values;
 }
 
-void YamlValue::refuse_empty_list() const {
+void Value::refuse_empty_list() const {
   if (node_->yaml.IsSequence() && node_->yaml.size() == 0) report(error("the list is empty"));
 }
 
-YamlMap YamlValue::map(std::span<const std::string_view> known_keys) const {
-  YamlMap map(*this);
+Map Value::map(std::span<const std::string_view> known_keys) const {
+  Map map(*this);
   map.is_map_ = node_->yaml.IsMap() && !has_tag(node_->yaml);
   if (!map.is_map_) {
     report(error(has_tag(node_->yaml) ? "YAML tags are not supported"
@@ -266,9 +264,9 @@ YamlMap YamlValue::map(std::span<const std::string_view> known_keys) const {
     return map;
   }
   for (const auto& entry : node_->yaml) {
-    YamlValue key(std::make_shared<Node>(Node{entry.first, node_->document}), path_);
+    Value key(std::make_shared<Node>(Node{entry.first, node_->document}), path_);
     std::string name;
-    if (!key.read(name, [](const YamlValue& value) { return value.string(); })) continue;
+    if (!key.read(name, [](const Value& value) { return value.string(); })) continue;
     key.path_ = path_.empty() ? name : path_ + "." + name;
     if (std::find(known_keys.begin(), known_keys.end(), name) == known_keys.end()) {
       std::string meant = nearest_word(name, known_keys);
@@ -281,27 +279,27 @@ YamlMap YamlValue::map(std::span<const std::string_view> known_keys) const {
       key.report(key.error(fmt::format("duplicate key '{}'", name)));
       continue;
     }
-    YamlValue value(std::make_shared<Node>(Node{entry.second, node_->document}), key.path_);
+    Value value(std::make_shared<Node>(Node{entry.second, node_->document}), key.path_);
     map.entries_.emplace_back(std::move(name), std::move(value));
   }
   return map;
 }
 
-YamlMap YamlValue::map(std::initializer_list<std::string_view> known_keys) const {
+Map Value::map(std::initializer_list<std::string_view> known_keys) const {
   return map(std::span(known_keys.begin(), known_keys.size()));
 }
 
-std::optional<YamlValue> YamlMap::find(std::string_view key) const {
+std::optional<Value> Map::find(std::string_view key) const {
   for (const auto& [name, value] : entries_) {
     if (name == key) return value;
   }
   return std::nullopt;
 }
 
-std::optional<YamlValue> YamlMap::require(std::string_view key) const {
-  std::optional<YamlValue> value = find(key);
+std::optional<Value> Map::require(std::string_view key) const {
+  std::optional<Value> value = find(key);
   if (!value && is_map_) value_.report(value_.error(fmt::format("missing key '{}'", key)));
   return value;
 }
 
-}  // namespace cfs::builder
+}  // namespace cfs::yaml

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "builder/manifest/error_list.h"
+#include "lib/base/error_list.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace cfs::builder {
+namespace cfs {
 namespace {
 
 using testing::EndsWith;
@@ -36,4 +36,4 @@ TEST(ErrorList, TwentyAreEnough) {
 }
 
 }  // namespace
-}  // namespace cfs::builder
+}  // namespace cfs

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A strict reader over yaml-cpp, which by itself keeps duplicate keys silently, answers missing
-// keys with empty values and counts lines from 0. yaml.cc is the only file that includes yaml-cpp.
+// keys with empty values and counts lines from 0. value.cc is the only file that includes yaml-cpp.
 //
 // A document collects what is wrong with it: whoever reads goes on after a mistake, and asks for
 // all of them at the end.
@@ -18,19 +18,18 @@
 
 #include "lib/base/result.h"
 
-namespace cfs::builder {
+namespace cfs::yaml {
 
-class YamlMap;
+class Map;
 
 /// A value in a YAML document, with the place and the key path that errors name. A cheap handle;
 /// keeps its document alive. One thread a document.
-class YamlValue {
+class Value {
  public:
   /// Parses one document. `file_name` is for messages only.
   /// Errors: kInvalidInput "FILE:LINE:COLUMN: …" (1-based); also for tags and several documents.
   /// A syntax error says which bracket, quote or block is open there, and since which line.
-  [[nodiscard]] static Result<YamlValue> parse(const std::string& text,
-                                               const std::string& file_name);
+  [[nodiscard]] static Result<Value> parse(const std::string& text, const std::string& file_name);
 
   /// The text of a scalar, as written ("0644" stays four characters). A null is a wrong type.
   [[nodiscard]] Result<std::string> string() const;
@@ -42,16 +41,16 @@ class YamlValue {
   [[nodiscard]] Result<bool> boolean() const;
 
   /// The items of a list. Something else is reported and has no items.
-  [[nodiscard]] std::vector<YamlValue> items() const;
+  [[nodiscard]] std::vector<Value> items() const;
   /// Reports a list without items.
   void refuse_empty_list() const;
   /// The entries of a map whose key is one of `known_keys`. Other keys, a key that comes again, and
   /// something else than a map are reported.
-  [[nodiscard]] YamlMap map(std::span<const std::string_view> known_keys) const;
-  [[nodiscard]] YamlMap map(std::initializer_list<std::string_view> known_keys) const;
+  [[nodiscard]] Map map(std::span<const std::string_view> known_keys) const;
+  [[nodiscard]] Map map(std::initializer_list<std::string_view> known_keys) const;
 
   /// Puts what `reader` makes of this value into `target`, or reports its error and returns false.
-  /// `reader`: Result<T>(const YamlValue&).
+  /// `reader`: Result<T>(const Value&).
   template <typename T, typename Reader>
   bool read(T& target, const Reader& reader) const {
     auto result = reader(*this);
@@ -75,10 +74,10 @@ class YamlValue {
   [[nodiscard]] Result<> reported() const;
 
  private:
-  friend class YamlMap;
+  friend class Map;
   struct Document;
   struct Node;
-  YamlValue(std::shared_ptr<const Node> node, std::string path);
+  Value(std::shared_ptr<const Node> node, std::string path);
   /// As string(); the error says that `expected` is expected.
   [[nodiscard]] Result<std::string> scalar(std::string_view expected) const;
   std::shared_ptr<const Node> node_;
@@ -86,46 +85,46 @@ class YamlValue {
 };
 
 /// The entries of one map.
-class YamlMap {
+class Map {
  public:
   /// The map itself.
-  [[nodiscard]] const YamlValue& value() const { return value_; }
+  [[nodiscard]] const Value& value() const { return value_; }
   /// The value of `key`, or nothing when it is absent.
-  [[nodiscard]] std::optional<YamlValue> find(std::string_view key) const;
+  [[nodiscard]] std::optional<Value> find(std::string_view key) const;
   [[nodiscard]] bool has(std::string_view key) const { return find(key).has_value(); }
   /// As find(); absence is reported.
-  [[nodiscard]] std::optional<YamlValue> require(std::string_view key) const;
+  [[nodiscard]] std::optional<Value> require(std::string_view key) const;
 
-  /// Reads the value of `key` (YamlValue::read). Returns false if there is none, or a wrong one.
+  /// Reads the value of `key` (Value::read). Returns false if there is none, or a wrong one.
   template <typename T, typename Reader>
   bool read(std::string_view key, T& target, const Reader& reader) const {
-    std::optional<YamlValue> value = find(key);
+    std::optional<Value> value = find(key);
     return value && value->read(target, reader);
   }
   /// As read(); absence is reported.
   template <typename T, typename Reader>
   bool require(std::string_view key, T& target, const Reader& reader) const {
-    std::optional<YamlValue> value = require(key);
+    std::optional<Value> value = require(key);
     return value && value->read(target, reader);
   }
   /// Replaces `target` by the items of the list at `key`, if there is one.
   template <typename T, typename Reader>
   void read_list(std::string_view key, std::vector<T>& target, const Reader& reader) const {
-    std::optional<YamlValue> list = find(key);
+    std::optional<Value> list = find(key);
     if (!list) return;
     target.clear();
-    for (const YamlValue& item : list->items()) {
+    for (const Value& item : list->items()) {
       T read;
       if (item.read(read, reader)) target.push_back(std::move(read));
     }
   }
 
  private:
-  friend class YamlValue;
-  explicit YamlMap(YamlValue value) : value_(std::move(value)) {}
-  YamlValue value_;
+  friend class Value;
+  explicit Map(Value value) : value_(std::move(value)) {}
+  Value value_;
   bool is_map_ = true;  ///< else that was reported, and nothing is missing
-  std::vector<std::pair<std::string, YamlValue>> entries_;
+  std::vector<std::pair<std::string, Value>> entries_;
 };
 
-}  // namespace cfs::builder
+}  // namespace cfs::yaml

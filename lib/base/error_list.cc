@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "builder/manifest/error_list.h"
-
-#include <fmt/format.h>
+#include "lib/base/error_list.h"
 
 #include <algorithm>
 
-namespace cfs::builder {
+namespace cfs {
 namespace {
 
 constexpr size_t kMaxShown = 20;
@@ -14,9 +12,11 @@ constexpr size_t kMaxShown = 20;
 
 Error combine_errors(const std::string& subject, std::vector<Error> errors) {
   if (errors.size() == 1) return std::move(errors.front());
-  std::string which =
-      errors.size() > kMaxShown ? fmt::format(", of which the first {} are", kMaxShown) : "";
-  std::string text = fmt::format("{} has {} errors{}:", subject, errors.size(), which);
+  std::string text = subject + " has " + std::to_string(errors.size()) + " errors";
+  if (errors.size() > kMaxShown) {
+    text += ", of which the first " + std::to_string(kMaxShown) + " are";
+  }
+  text += ":";
   for (size_t i = 0; i < std::min(errors.size(), kMaxShown); ++i) {
     text += "\n" + errors[i].message;
     if (!errors[i].hint.empty()) text += " (" + errors[i].hint + ")";
@@ -24,4 +24,4 @@ Error combine_errors(const std::string& subject, std::vector<Error> errors) {
   return make_error(errors.front().code, std::move(text));
 }
 
-}  // namespace cfs::builder
+}  // namespace cfs

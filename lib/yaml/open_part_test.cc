@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "builder/manifest/open_yaml.h"
+#include "lib/yaml/open_part.h"
 
 #include <gtest/gtest.h>
 
-namespace cfs::builder {
+namespace cfs::yaml {
 namespace {
 
 /// What is open at the end of `text`.
@@ -16,7 +16,7 @@ std::string open_at_end(std::string_view text) {
       line_start = i + 1;
     }
   }
-  return describe_open_yaml(text, line, text.size() - line_start);
+  return describe_open_part(text, line, text.size() - line_start);
 }
 
 TEST(OpenYaml, TheInnermostBracketOrQuote) {
@@ -40,12 +40,12 @@ TEST(OpenYaml, TheInnermostBracketOrQuote) {
 }
 
 TEST(OpenYaml, WithoutThoseTheBlock) {
-  EXPECT_EQ(describe_open_yaml("image:\n  name: x\n   version: y\n", 2, 10),
+  EXPECT_EQ(describe_open_part("image:\n  name: x\n   version: y\n", 2, 10),
             "open since line 2, column 3: 'name: x'");
-  EXPECT_EQ(describe_open_yaml("kernel:\n\tpackage: x\n", 1, 8), "");
-  EXPECT_EQ(describe_open_yaml("sources:\n  - id: a\n    tar: b\n   x: y\n", 3, 4),
+  EXPECT_EQ(describe_open_part("kernel:\n\tpackage: x\n", 1, 8), "");
+  EXPECT_EQ(describe_open_part("sources:\n  - id: a\n    tar: b\n   x: y\n", 3, 4),
             "open since line 2, column 3: '- id: a'");
 }
 
 }  // namespace
-}  // namespace cfs::builder
+}  // namespace cfs::yaml

@@ -2,7 +2,7 @@
 // A parser that fails says where it noticed, which for a forgotten bracket is the end of the text.
 // So the text up to there is read again, by a scanner that knows only what opens and closes: quotes
 // and brackets where a value may begin, comments, and block scalars, whose text means nothing.
-#include "builder/manifest/open_yaml.h"
+#include "lib/yaml/open_part.h"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 #include <optional>
 #include <vector>
 
-namespace cfs::builder {
+namespace cfs::yaml {
 namespace {
 
 constexpr size_t kMaxShownBytes = 40;
@@ -122,7 +122,7 @@ class Scanner {
 
 }  // namespace
 
-std::string describe_open_yaml(std::string_view text, size_t line, size_t column) {
+std::string describe_open_part(std::string_view text, size_t line, size_t column) {
   Scanner scanner;
   for (size_t number = 0; number <= line && !text.empty(); ++number) {
     size_t end = std::min(text.find('\n'), text.size());
@@ -133,4 +133,4 @@ std::string describe_open_yaml(std::string_view text, size_t line, size_t column
   return scanner.describe();
 }
 
-}  // namespace cfs::builder
+}  // namespace cfs::yaml

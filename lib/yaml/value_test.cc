@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "builder/manifest/yaml.h"
+#include "lib/yaml/value.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "builder/manifest/values.h"
+#include "lib/yaml/readers.h"
 
-namespace cfs::builder {
+namespace cfs::yaml {
 namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-YamlValue parse(const std::string& text) { return YamlValue::parse(text, "f").value(); }
+Value parse(const std::string& text) { return Value::parse(text, "f").value(); }
 
-TEST(Yaml, ReadsOnAfterAMistake) {
-  YamlValue root = parse("a: 1\nb: x\nd: [x, 2, y]\nzebra: 3\n");
-  YamlMap map = root.map({"a", "b", "c", "d"});
+TEST(Value, ReadsOnAfterAMistake) {
+  Value root = parse("a: 1\nb: x\nd: [x, 2, y]\nzebra: 3\n");
+  Map map = root.map({"a", "b", "c", "d"});
   int64_t a = 0;
   int64_t b = -1;
   std::vector<int64_t> d = {7};
@@ -37,9 +37,9 @@ TEST(Yaml, ReadsOnAfterAMistake) {
             "f:4:1: zebra: unknown key 'zebra' (known keys here: a, b, c, d)");
 }
 
-TEST(Yaml, WhatIsNoMapMissesNothing) {
-  YamlValue root = parse("a: [1]\nb: x\n");
-  YamlMap map = root.map({"a", "b"});
+TEST(Value, WhatIsNoMapMissesNothing) {
+  Value root = parse("a: [1]\nb: x\n");
+  Map map = root.map({"a", "b"});
   EXPECT_FALSE(map.require("a")->map({"x"}).require("x"));
   EXPECT_TRUE(map.require("b")->items().empty());
   EXPECT_EQ(root.reported().error().message,
@@ -47,17 +47,17 @@ TEST(Yaml, WhatIsNoMapMissesNothing) {
             "f:2:4: b: expected a list, found a scalar");
 }
 
-TEST(Yaml, NothingReportedIsNoError) {
-  YamlValue root = parse("a: 1\n");
+TEST(Value, NothingReportedIsNoError) {
+  Value root = parse("a: 1\n");
   EXPECT_TRUE(root.map({"a"}).has("a"));
   EXPECT_TRUE(root.reported());
   EXPECT_EQ(root.map({"a"}).find("a")->place(), "f:1:4: a: ");
 }
 
-TEST(Yaml, SyntaxErrorsSayWhatIsOpenSinceWhen) {
-  Error error = YamlValue::parse("a:\n  - {b: c\nd: e\n", "f").error();
+TEST(Value, SyntaxErrorsSayWhatIsOpenSinceWhen) {
+  Error error = Value::parse("a:\n  - {b: c\nd: e\n", "f").error();
   EXPECT_THAT(error.message, HasSubstr("; open since line 2, column 5: '{'"));
 }
 
 }  // namespace
-}  // namespace cfs::builder
+}  // namespace cfs::yaml
