@@ -2,9 +2,11 @@
 #include "lib/base/subprocess.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +25,8 @@ constexpr size_t kStderrTailBytes = 2000;
 // mmdebstrap unmounts and removes a whole root file system.
 constexpr int kCleanUpMs = 60'000;
 constexpr int kPollMs = 20;
+// A killed program may hang in the kernel, waiting for a disk.
+constexpr int kKillMs = 5'000;
 
 // The caller's own, as long as Command's comment and its decision page say why.
 constexpr std::array<const char*, 6> kPassedOn = {"TMPDIR",    "http_proxy", "https_proxy",
@@ -162,7 +166,9 @@ Result<Subprocess> Subprocess::start(const Command& command) {
   std::vector<std::string> environment = child_environment(command.environment);
   std::vector<char*> argv = pointers(arguments);
   std::vector<char*> envp = pointers(environment);
-  StandardFiles files{stdin_fd, write_end.get(), child.stderr_.get()};
+  StandardFiles files{
+      stdin_fd, write_end.get(),
+      command.standard_error == StandardError::kWithOutput ? write_end.get() : child.stderr_.get()};
 
   child.pid_ = ::fork();
   if (child.pid_ < 0) return errno_error("cannot start '" + child.name_ + "'");
@@ -247,6 +253,52 @@ Result<> Subprocess::wait() {
   said.erase(said.find_last_not_of('\n') + 1);
   if (!said.empty()) message += ", saying:\n" + said;
   return make_error(ErrorCode::kSubprocess, std::move(message));
+}
+
+Result<TimedRun> Subprocess::wait_at_most(std::chrono::milliseconds limit, size_t tail_bytes) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  // Not pidfd_open(3): the header of glibc 2.36 declares it for C alone.
+  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+  if (!process.valid()) return errno_error("cannot watch '" + name_ + "'");
+  TimedRun run;
+  // Reads what is there now. Returns false at the end of the output.
+  auto read_output = [&]() -> Result<bool> {
+    std::array<std::byte, 4096> buffer;
+    size_t count = CFS_TRY(read_some(stdout_.get(), buffer));
+    run.output += as_text(std::span(buffer).first(count));
+    if (run.output.size() > tail_bytes) run.output.erase(0, run.output.size() - tail_bytes);
+    return count > 0;
+  };
+  std::array<pollfd, 2> events = {{{process.get(), POLLIN, 0}, {stdout_.get(), POLLIN, 0}}};
+  for (bool has_output = true;;) {
+    auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(limit - (Clock::now() - start)).count();
+    events[1].fd = has_output ? stdout_.get() : -1;
+    int ready = left > 0 ? ::poll(events.data(), events.size(), static_cast<int>(left)) : 0;
+    if (ready < 0 && errno != EINTR) return errno_error("cannot wait for '" + name_ + "'");
+    if (ready < 0 && is_interrupted()) {
+      stop();
+      return Error(check_interrupted().error());
+    }
+    if (ready == 0) run.end = TimedRun::End::kTimedOut;
+    if (ready > 0 && events[1].revents != 0) has_output = CFS_TRY(read_output());
+    if (ready == 0 || (ready > 0 && events[0].revents != 0)) break;
+  }
+  run.duration = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
+  // It is not reaped yet, so the number of its group is still its own.
+  ::kill(-pid_, SIGKILL);
+  while (::poll(&events[1], 1, 0) > 0 && CFS_TRY(read_output())) {
+  }
+  const pid_t pid = std::exchange(pid_, -1);
+  if (::poll(events.data(), 1, kKillMs) != 1) return run;  // whoever reaps us reaps it
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (run.end == TimedRun::End::kTimedOut) return run;
+  run.end = WIFSIGNALED(status) ? TimedRun::End::kKilled : TimedRun::End::kExited;
+  run.number = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
+  return run;
 }
 
 Result<std::string> run_command(const Command& command, size_t limit_bytes) {

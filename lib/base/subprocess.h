@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -13,6 +14,12 @@
 #include "lib/base/unique_fd.h"
 
 namespace cfs {
+
+/// What becomes of a child's standard error.
+enum class StandardError {
+  kKept,        ///< Subprocess::error_output(), and the message when the child fails
+  kWithOutput,  ///< it goes where the standard output goes
+};
 
 /// What to run. No shell is involved.
 ///
@@ -29,6 +36,16 @@ struct Command {
   std::vector<std::string> environment;  ///< "NAME=value", added to the list above or replacing
   std::string working_directory;         ///< empty: ours
   int stdin_fd = -1;                     ///< borrowed; -1: /dev/null
+  StandardError standard_error = StandardError::kKept;
+};
+
+/// How a program that had a limited time has ended.
+struct TimedRun {
+  enum class End { kExited, kKilled, kTimedOut };
+  End end = End::kExited;
+  int number = 0;  ///< kExited: the exit status; kKilled: the signal
+  std::chrono::milliseconds duration{0};
+  std::string output;  ///< the last bytes of standard output
 };
 
 /// The environment of a child, as "NAME=value", with `additions` added or replacing.
@@ -62,6 +79,12 @@ class Subprocess {
   /// error, unless the child exited with 0; kInterrupted after a signal that asks us to stop, and
   /// then the child is stopped.
   [[nodiscard]] Result<> wait();
+
+  /// Reads the standard output and waits for the end of the program, at most for `limit`. Keeps the
+  /// last `tail_bytes` of the output. However the program ends, what it has left in its session's
+  /// process group is killed.
+  /// Errors: kInterrupted after a signal that asks us to stop, and then the child is stopped.
+  [[nodiscard]] Result<TimedRun> wait_at_most(std::chrono::milliseconds limit, size_t tail_bytes);
 
  private:
   Subprocess() = default;

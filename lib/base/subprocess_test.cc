@@ -181,5 +181,53 @@ TEST(Subprocess, HasItsStandardFilesWhereOursAreClosed) {
   EXPECT_EQ(said.value_or("failed"), "out\n");
 }
 
+TimedRun run_timed(const std::string& script, int limit_ms, size_t tail_bytes = 100) {
+  Subprocess child = Subprocess::start({.arguments = {"sh", "-c", script},
+                                        .standard_error = StandardError::kWithOutput})
+                         .value();
+  return child.wait_at_most(std::chrono::milliseconds(limit_ms), tail_bytes).value();
+}
+
+TEST(WaitAtMost, SaysHowItEnded) {
+  TimedRun good = run_timed("echo out; echo err >&2; exit 3", 60'000);
+  EXPECT_EQ(good.end, TimedRun::End::kExited);
+  EXPECT_EQ(good.number, 3);
+  EXPECT_EQ(good.output, "out\nerr\n");
+  TimedRun killed = run_timed("kill -SEGV $$", 60'000);
+  EXPECT_EQ(killed.end, TimedRun::End::kKilled);
+  EXPECT_EQ(killed.number, SIGSEGV);
+}
+
+TEST(WaitAtMost, KeepsTheEndOfTheOutput) {
+  TimedRun run = run_timed("seq 100000; echo last", 60'000, 12);
+  EXPECT_EQ(run.output, "100000\nlast\n");
+}
+
+TEST(WaitAtMost, EndsWithAllThatIsInTheGroup) {
+  TemporaryDirectory directory = TemporaryDirectory::create().value();
+  const std::string alive = directory.path() + "/alive";
+  TimedRun run = run_timed("(sleep 2; : > " + alive + ") & echo begun; sleep 600", 300);
+  EXPECT_EQ(run.end, TimedRun::End::kTimedOut);
+  EXPECT_EQ(run.output, "begun\n");
+  EXPECT_GE(run.duration.count(), 300);
+  EXPECT_LT(run.duration.count(), 2000);
+  ::usleep(2'500'000);
+  EXPECT_FALSE(stat_at(AT_FDCWD, alive, 0)) << "a child of the program is alive";
+}
+
+TEST(WaitAtMost, WhatIsLeftBehindIsNotWaitedFor) {
+  TimedRun run = run_timed("sleep 600 & echo done", 60'000);
+  EXPECT_EQ(run.end, TimedRun::End::kExited);
+  EXPECT_EQ(run.output, "done\n");
+  EXPECT_LT(run.duration.count(), 30'000);
+}
+
+TEST(WaitAtMost, ClosedOutputIsNoEnd) {
+  TimedRun run = run_timed("exec >&- 2>&-; sleep 0.2; exit 4", 60'000);
+  EXPECT_EQ(run.end, TimedRun::End::kExited);
+  EXPECT_EQ(run.number, 4);
+  EXPECT_GE(run.duration.count(), 200);
+}
+
 }  // namespace
 }  // namespace cfs

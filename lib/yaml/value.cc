@@ -9,6 +9,7 @@
 
 #include "lib/base/error_list.h"
 #include "lib/base/nearest_word.h"
+#include "lib/base/utf8.h"
 #include "lib/yaml/open_part.h"
 
 namespace cfs::yaml {
@@ -61,28 +62,13 @@ std::string join(std::span<const std::string_view> words) {
   return fmt::format("{}", fmt::join(words, ", "));
 }
 
-/// Bytes of the UTF-8 character at the beginning of `text`; 0: none. Spec: RFC 3629 §4.
-size_t character_size(std::string_view text) {
-  auto byte = [&](size_t i) { return static_cast<unsigned char>(i < text.size() ? text[i] : 0); };
-  unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  size_t size = first >= 0xc2 && first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
-  if (first < 0xc2 || size == 0) return 0;
-  for (size_t i = 1; i < size; ++i) {
-    if ((byte(i) & 0xc0U) != 0x80) return 0;
-  }
-  bool overlong = (first == 0xe0 && byte(1) < 0xa0) || (first == 0xf0 && byte(1) < 0x90);
-  bool beyond = (first == 0xed && byte(1) >= 0xa0) || (first == 0xf4 && byte(1) >= 0x90);
-  return overlong || beyond ? 0 : size;
-}
-
 /// yaml-cpp takes what is after a byte 4 for a comment, and lets through what no YAML text may
 /// hold. Spec: YAML 1.2 §5.1.
 Result<> check_characters(std::string_view text, const std::string& file_name) {
   size_t line = 1;
   size_t column = 1;
   while (!text.empty()) {
-    size_t size = character_size(text);
+    size_t size = utf8_character_size(text);
     auto first = static_cast<unsigned char>(text[0]);
     bool control = (first < ' ' && first != '\t' && first != '\n' && first != '\r') || first == 127;
     if (size == 0 || control) {
@@ -146,6 +132,10 @@ Value::Value(std::shared_ptr<const Node> node, std::string path)
 std::string Value::place() const {
   std::string where = mark_text(node_->document->file_name, node_->yaml.Mark());
   return path_.empty() ? where + ": " : where + ": " + path_ + ": ";
+}
+
+std::string Value::file_and_line() const {
+  return fmt::format("{}:{}", node_->document->file_name, node_->yaml.Mark().line + 1);
 }
 
 Error Value::error(const std::string& message) const {

@@ -64,6 +64,8 @@ class Value {
 
   /// "FILE:LINE:COLUMN: KEY.PATH: ", which begins the messages about this value.
   [[nodiscard]] std::string place() const;
+  /// "FILE:LINE", where the value stands.
+  [[nodiscard]] std::string file_and_line() const;
   /// kInvalidInput "FILE:LINE:COLUMN: KEY.PATH: message".
   [[nodiscard]] Error error(const std::string& message) const;
 

@@ -52,6 +52,7 @@ TEST(Value, NothingReportedIsNoError) {
   EXPECT_TRUE(root.map({"a"}).has("a"));
   EXPECT_TRUE(root.reported());
   EXPECT_EQ(root.map({"a"}).find("a")->place(), "f:1:4: a: ");
+  EXPECT_EQ(root.map({"a"}).find("a")->file_and_line(), "f:1");
 }
 
 TEST(Value, SyntaxErrorsSayWhatIsOpenSinceWhen) {
