@@ -2,6 +2,8 @@
 #include "deployer/command.h"
 
 #include "deployer/bless.h"
+#include "deployer/config/config.h"
+#include "deployer/health/health.h"
 #include "deployer/history.h"
 #include "deployer/init.h"
 #include "deployer/install.h"
@@ -25,6 +27,8 @@ constexpr CommandRow kCommands[] = {
     {"bless", "Say that what is running is good", declare_bless},
     {"mark-bad", "Say that what is running is bad, and boot another one next", declare_mark_bad},
     {"note-boot", "Write down what was started, and how the boots before ended", declare_note_boot},
+    {"health", "Check whether this device is in good health", declare_health},
+    {"config", "Show how this device is set up, and which file says so", declare_config},
     {"install", "Make a bootable disk image; needs no root rights", declare_install},
 };
 

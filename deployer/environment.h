@@ -30,6 +30,13 @@ struct Environment {
   std::string kernel_objects = "/sys";
   /// Where device files are.
   std::string devices = "/dev";
+  /// What the release brings for cfs-deploy, and what the administrator says over it.
+  std::string vendor_directory = "/usr/lib/cfs";
+  std::string local_directory = "/etc/cfs";
+  /// How to ask systemd and D-Bus: paths, or names of programs.
+  std::string systemctl = "systemctl";
+  std::string busctl = "busctl";
+  std::string machine_id = "/etc/machine-id";
 };
 
 }  // namespace cfs::deployer

@@ -74,6 +74,8 @@ class DeviceTest : public ::testing::Test {
     environment_.efi_variables = path("efivars");
     environment_.kernel_objects = path("sys");
     environment_.devices = path("dev");
+    environment_.vendor_directory = path("vendor");
+    environment_.local_directory = path("local");
     set_booted("");
     for (const char* name : {"sysroot", "esp", "efivars", "settings/random", "run"}) {
       EXPECT_TRUE(make_directories(AT_FDCWD, path(name)));

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "deployer/health/built_in.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "deployer/config/config.h"
+#include "deployer/mounted_esp.h"
+#include "deployer/sysroot/running.h"
+#include "deployer/sysroot/sysroot.h"
+#include "lib/base/free_space.h"
+#include "lib/base/subprocess.h"
+#include "lib/sysroot/layout.h"
+
+namespace cfs::deployer {
+namespace {
+
+constexpr std::chrono::seconds kSystemctlTimeout{30};
+constexpr size_t kMaxUnitsBytes = 4096;
+
+/// The description of the running release; nothing when this system was not booted by cfs.
+Result<std::optional<release::ReleaseDescription>> running_release(const Environment& environment,
+                                                                   const Sysroot& sysroot) {
+  std::optional<release::ReleaseDescription> description;
+  std::optional<Running> running = CFS_TRY(running_system(environment, std::nullopt));
+  if (!running) return description;
+  std::string text = CFS_TRY(sysroot.directory().read_file(
+      sysroot::description_path(running->image), release::kMaxDescriptionBytes));
+  description = CFS_TRY(release::parse_description(text));
+  return description;
+}
+
+/// With a file that cannot be read no update would ever come, unattended.
+Result<std::string> check_config(const Environment& environment, const HealthOptions&) {
+  CFS_TRY(read_config(environment));
+  return "";
+}
+
+Result<std::string> check_sysroot(const Environment& environment, const HealthOptions& options) {
+  Result<Sysroot> sysroot = Sysroot::open(environment, options.sysroot, Access::kWrite);
+  if (!sysroot && sysroot.error().code == ErrorCode::kBusy) {
+    return "another cfs-deploy is changing it";  // having found that it can
+  }
+  if (!sysroot) return Error(std::move(sysroot).error());
+  const Directory& cfs = sysroot->directory();
+  const std::string probe = std::string(sysroot::kTemporary) + "/health-probe";
+  CFS_TRY(cfs.write_file(probe, as_bytes("probe"), 0600));
+  CFS_TRY(cfs.remove_file(probe));
+  return "";
+}
+
+/// A clock without a battery, and no network to set it by: signatures may look not yet valid, or
+/// valid still.
+Result<std::string> check_clock(const Environment& environment, const HealthOptions& options) {
+  Sysroot sysroot = CFS_TRY(Sysroot::open(environment, options.sysroot, Access::kRead));
+  auto description = CFS_TRY(running_release(environment, sysroot));
+  if (!description) return "the running system is no release of this sysroot";
+  const auto created = static_cast<UnixTime>(description->created);
+  const UnixTime now = environment.now();
+  if (now >= created) return "";
+  return make_error(ErrorCode::kInvalidInput,
+                    "the clock says " + format_time(std::max<UnixTime>(now, 0)) +
+                        ", the running release was made at " + format_time(created));
+}
+
+/// The next release needs at most as much as the running one has, were it all new.
+Result<std::string> check_space(const Environment& environment, const HealthOptions& options) {
+  Sysroot sysroot = CFS_TRY(Sysroot::open(environment, options.sysroot, Access::kRead));
+  auto description = CFS_TRY(running_release(environment, sysroot));
+  if (!description) return "the running system is no release of this sysroot";
+  const release::ReleaseFile* uki = description->file_with_role("uki");
+  const uint64_t uki_bytes = uki == nullptr ? 0 : uki->size_bytes;
+  CFS_TRY(require_space(sysroot.directory().fd(), "the sysroot",
+                        description->objects.size_bytes + description->image.size_bytes + uki_bytes,
+                        description->objects.count));
+  MountedEsp mounted = CFS_TRY(MountedEsp::open(options.esp, environment));
+  FileSystemSpace esp;
+  esp.free_bytes = CFS_TRY(mounted.loader().free_bytes());
+  CFS_TRY(require_space(esp, "the EFI system partition", uki_bytes));
+  return "";
+}
+
+/// The number of failed units is what systemd calls "degraded". `is-system-running --wait` cannot
+/// be asked: it waits for the end of the start of the system, of which this check is a part.
+Result<std::string> check_systemd(const Environment& environment, const HealthOptions&) {
+  Subprocess child = CFS_TRY(
+      Subprocess::start({.arguments = {environment.systemctl, "list-units", "--state=failed",
+                                       "--plain", "--no-legend", "--no-pager", "--full"},
+                         .environment = {},
+                         .working_directory = {},
+                         .standard_error = StandardError::kWithOutput}));
+  TimedRun run = CFS_TRY(child.wait_at_most(kSystemctlTimeout, kMaxUnitsBytes));
+  if (run.end != TimedRun::End::kExited || run.number != 0) {
+    return make_error(ErrorCode::kSubprocess, "systemctl does not answer: " + run.output);
+  }
+  std::string units;
+  for (std::string_view rest = run.output; !rest.empty();) {
+    std::string_view line = rest.substr(0, std::min(rest.find('\n'), rest.size()));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    units += (units.empty() ? "" : ", ") + std::string(line.substr(0, line.find(' ')));
+  }
+  if (units.empty()) return "";
+  return make_error(ErrorCode::kSubprocess, "failed units: " + units);
+}
+
+constexpr std::array<BuiltInCheck, 5> kChecks = {{
+    {"config", CheckKind::kRequired, "the files of docs/CONFIG.md can be read", check_config},
+    {"sysroot", CheckKind::kRequired, "a file can be made, made durable and removed in the sysroot",
+     check_sysroot},
+    {"clock", CheckKind::kAdvisory, "the clock is not earlier than the running release was made",
+     check_clock},
+    {"space", CheckKind::kAdvisory,
+     "the sysroot and the EFI system partition have room for another release of this size",
+     check_space},
+    {"systemd", CheckKind::kAdvisory, "no unit of systemd has failed", check_systemd},
+}};
+
+}  // namespace
+
+std::span<const BuiltInCheck> built_in_checks() { return kChecks; }
+
+}  // namespace cfs::deployer
