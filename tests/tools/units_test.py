@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The units of a device as they are installed: units_test.py BUILD WORK
+
+Installs the component "device" into WORK and looks at it with systemd's own eyes: whatever is to be started at boot is
+linked from a target, systemd loads all of it without a complaint or an ordering cycle, and none but the one that runs
+other people's programs is exposed more than it need be."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+MAX_EXPOSURE = 5.0
+EXPOSED = {"cfs-health.service"}  # its checks are programs of the release and of the administrator
+STARTED_AT_BOOT = {
+    "sysinit.target.wants/cfs-note-boot.service",
+    "sysinit.target.wants/cfs-health-limit.service",
+    "boot-complete.target.requires/cfs-health.service",
+    "multi-user.target.wants/cfs-bless.service",
+}
+ENABLED_BY_MANIFESTS = {"cfs-update.timer", "cfs-watch.service"}
+STARTED_BY_OTHERS = {"cfs-update.service"}  # the timer
+HOST_UNITS = "/lib/systemd/system"
+
+
+def check(condition, what):
+    if not condition:
+        sys.exit("units_test: " + what)
+
+
+def run(*command, **more):
+    return subprocess.run(command, capture_output=True, text=True, check=False, **more)
+
+
+def install(build, root):
+    shutil.rmtree(root, ignore_errors=True)
+    done = run("cmake", "--install", build, "--component", "device", "--prefix", "/usr",
+               env={**os.environ, "DESTDIR": str(root)})
+    check(done.returncode == 0, "cannot install: " + done.stderr)
+    return root / "usr/lib/systemd/system"
+
+
+def check_links(units):
+    links = {str(path.relative_to(units)) for path in units.rglob("*") if path.is_symlink()}
+    check(links == STARTED_AT_BOOT, f"these links are installed: {sorted(links)}")
+    for link in links:
+        path = units / link
+        check(path.resolve() == units / path.name, f"{link} leads elsewhere")
+    known = {pathlib.Path(link).name for link in links} | ENABLED_BY_MANIFESTS | STARTED_BY_OTHERS
+    files = {path.name for path in units.iterdir() if path.is_file()}
+    check(files == known, f"nothing starts these, or they are missing: {sorted(files ^ known)}")
+    for name in ENABLED_BY_MANIFESTS:
+        check("\n[Install]\n" in (units / name).read_text(), f"{name} cannot be enabled")
+
+
+def check_programs(root, units):
+    for unit in units.glob("*.service"):
+        for program in re.findall(r"^ExecStart=(\S+)", unit.read_text(), re.M):
+            check(os.access(root / program.lstrip("/"), os.X_OK), f"{unit.name} starts {program}, which is not installed")
+
+
+def check_loads(root, units):
+    """Together with the units of this machine's systemd, as in an image."""
+    beside = root / "lib/systemd/system"
+    shutil.copytree(HOST_UNITS, beside, symlinks=True)
+    names = sorted(path.name for path in units.iterdir() if path.is_file())
+    done = run("systemd-analyze", "verify", "--man=no", "--recursive-errors=one", f"--root={root}",
+               *names, "multi-user.target", "boot-complete.target")
+    ours = [line for line in done.stderr.splitlines() if "cfs" in line or "cycle" in line]
+    check(not ours, "systemd-analyze verify:\n" + "\n".join(ours))
+
+
+def check_bless_boot(units):
+    drop_in = (units / "systemd-bless-boot.service.d/10-cfs.conf").read_text()
+    check("\nConditionPathIsDirectory=!/sysroot/cfs\n" in drop_in, "systemd-bless-boot.service would bless")
+
+
+def check_exposure(units):
+    for unit in sorted(units.glob("*.service")):
+        done = run("systemd-analyze", "security", "--offline=true", "--no-pager", unit)
+        found = re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)
+        check(found, f"systemd-analyze security {unit.name}: {done.stderr}")
+        exposure = float(found.group(1))
+        check(exposure <= MAX_EXPOSURE or unit.name in EXPOSED, f"{unit.name}: exposure {exposure}")
+        print(f"{unit.name}: exposure {exposure}")
+
+
+def main():
+    build, work = sys.argv[1:]
+    root = pathlib.Path(work).resolve()
+    units = install(build, root)
+    check_links(units)
+    check_programs(root, units)
+    check_bless_boot(units)
+    check_exposure(units)
+    check_loads(root, units)
+
+
+if __name__ == "__main__":
+    main()
