@@ -12,6 +12,9 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
+#include "deployer/config/config.h"
+#include "deployer/health/health.h"
+#include "deployer/login_notice.h"
 #include "deployer/mounted_esp.h"
 #include "deployer/options.h"
 #include "deployer/sysroot/running.h"
@@ -74,13 +77,13 @@ Result<bool> bless(Sysroot& sysroot, boot::BootLoader& loader, const Environment
 
 Result<Deployment> mark_bad(Sysroot& sysroot, boot::BootLoader& loader,
                             const Environment& environment, Inventory& inventory,
-                            const std::string& reason, LateFailure late) {
+                            const std::string& reason, std::optional<std::chrono::seconds> limit) {
   std::optional<Running> running = CFS_TRY(running_system(environment, CFS_TRY(loader.selected())));
   Deployment bad = CFS_TRY(running_or_error(inventory, running));
   const uint64_t now = time_of_record(environment);
-  bool is_late = bad.state == DeploymentState::kGood && now > bad.blessed &&
-                 now - bad.blessed > kLateFailureSeconds;
-  if (is_late && late == LateFailure::kRefuse) {
+  bool is_late = bad.state == DeploymentState::kGood && now > bad.blessed && limit &&
+                 now - bad.blessed > static_cast<uint64_t>(limit->count());
+  if (is_late) {
     return make_error(ErrorCode::kInvalidInput, bad.version + " was proven good long ago, at " +
                                                     format_time(static_cast<UnixTime>(bad.blessed)))
         .with_hint("'--late' marks it bad all the same; 'cfs-deploy rollback' only goes back");
@@ -118,6 +121,10 @@ RunCommand declare_bless(CLI::App& command) {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
     MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
     Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
+    if (!CFS_TRY(health_has_passed(environment))) {
+      return make_error(ErrorCode::kNotFound, "the health checks have not passed in this boot")
+          .with_hint("'cfs-deploy health' runs them");
+    }
     bool is_new = CFS_TRY(bless(sysroot, esp.loader(), environment, inventory));
     environment.print(inventory.references.booted->version +
                       (is_new ? " is good\n" : " was good already\n"));
@@ -133,9 +140,10 @@ RunCommand declare_mark_bad(CLI::App& command) {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
     MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
     Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
+    std::optional<std::chrono::seconds> limit;
+    if (!arguments->late) limit = CFS_TRY(read_config(environment)).health.mark_bad_within;
     Deployment next =
-        CFS_TRY(mark_bad(sysroot, esp.loader(), environment, inventory, arguments->reason,
-                         arguments->late ? LateFailure::kAllow : LateFailure::kRefuse));
+        CFS_TRY(mark_bad(sysroot, esp.loader(), environment, inventory, arguments->reason, limit));
     environment.print(next.name + " " + next.version + " (epoch " + std::to_string(next.epoch) +
                       ") boots next\n");
     return 0;
@@ -147,7 +155,8 @@ RunCommand declare_note_boot(CLI::App& command) {
   return [arguments](const Environment& environment) -> Result<int> {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
     MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
-    CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
+    Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
+    CFS_TRY(write_login_notice(environment, what_failed(inventory)));
     return 0;
   };
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
+
 #include "deployer/boot_order.h"
 #include "deployer/command.h"
 
@@ -13,19 +15,14 @@ namespace cfs::deployer {
 [[nodiscard]] Result<bool> bless(Sysroot& sysroot, boot::BootLoader& loader,
                                  const Environment& environment, Inventory& inventory);
 
-/// How long after it was proven good `mark-bad` takes a deployment for the cause of a failure.
-constexpr uint64_t kLateFailureSeconds = uint64_t{24} * 60 * 60;
-
-enum class LateFailure { kRefuse, kAllow };
-
 /// Writes down that the running deployment is bad and makes the best other one boot next. Words of
 /// `reason` are kept. Returns what boots next.
 /// Errors: kNotFound (nothing of this sysroot runs); kNoWayBack (there is no other whole one);
-/// kInvalidInput (it was proven good longer ago than kLateFailureSeconds, LateFailure::kRefuse);
-/// those of boot_next().
+/// kInvalidInput (it was proven good longer ago than `limit`); those of boot_next().
 [[nodiscard]] Result<Deployment> mark_bad(Sysroot& sysroot, boot::BootLoader& loader,
                                           const Environment& environment, Inventory& inventory,
-                                          const std::string& reason, LateFailure late);
+                                          const std::string& reason,
+                                          std::optional<std::chrono::seconds> limit);
 
 /// `cfs-deploy bless`
 [[nodiscard]] RunCommand declare_bless(CLI::App& command);

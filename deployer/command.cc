@@ -3,12 +3,12 @@
 
 #include "deployer/bless.h"
 #include "deployer/config/config.h"
-#include "deployer/health/health.h"
 #include "deployer/history.h"
 #include "deployer/init.h"
 #include "deployer/install.h"
 #include "deployer/rollback.h"
 #include "deployer/status.h"
+#include "deployer/trial.h"
 #include "deployer/update.h"
 #include "lib/base/interrupt.h"
 #include "lib/command/command_line.h"

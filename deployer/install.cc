@@ -156,7 +156,7 @@ Result<> install(const InstallOptions& options, const Environment& environment) 
       CFS_TRY(boot::SystemdBoot::open(AT_FDCWD, esp_directory, offline.efi_variables));
   UpdateResult result =
       CFS_TRY(update(sysroot, esp, offline,
-                     {.url = options.url,
+                     {.urls = {options.url},
                       .purpose = Purpose::kDiskImage,
                       .check_room = [&](const Plan& plan, uint64_t uki_bytes) {
                         return check_room(directory, plan, uki_bytes, options.free_bytes);

@@ -199,7 +199,7 @@ void LifecycleTest::live(unsigned seed, unsigned steps) {
       case 8:
         attempt("mark-bad", [&]() -> Result<> {
           inventory = CFS_TRY(noted());
-          CFS_TRY(mark_bad(sysroot, loader, quiet, inventory, "it smells", LateFailure::kAllow));
+          CFS_TRY(mark_bad(sysroot, loader, quiet, inventory, "it smells", std::nullopt));
           return {};
         });
         break;

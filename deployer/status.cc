@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "deployer/boot_order.h"
+#include "deployer/login_notice.h"
 #include "deployer/options.h"
 #include "deployer/sysroot/running.h"
 #include "lib/base/interrupt.h"
@@ -87,30 +88,13 @@ std::string because(boot::NextBoot::Reason reason) {
   return ", because what was chosen is missing or has no tries left";
 }
 
-bool is_failure(const std::optional<Reason>& reason) {
-  return reason && reason->kind != ReasonKind::kRolledBack &&
-         reason->kind != ReasonKind::kCancelled;
-}
-
-/// Why a newer deployment does not run.
-std::string what_failed(const Status& status) {
-  const std::optional<Deployment>& booted = status.references.booted;
-  std::string text;
-  auto add = [&](const Deployment& one) {
-    if (is_failure(one.held) && (!booted || one.epoch > booted->epoch) && text.empty()) {
-      text = " " + one.version + " failed: " + describe(*one.held) + ".";
-    }
-  };
-  for (const Deployment& one : status.others) add(one);
-  return text;
-}
-
 }  // namespace
 
 std::string sentence(const Status& status) {
   const std::optional<Deployment>& booted = status.references.booted;
   const std::optional<Deployment>& next = status.next_deployment;
   auto on_trial = [](const Deployment& one) { return one.state != DeploymentState::kGood; };
+  const std::string failure = status.failure.empty() ? "" : " " + status.failure + ".";
   std::string text = "Nothing of this sysroot is running";
   if (booted) {
     text = booted->name + " " + booted->version + " is running";
@@ -118,10 +102,9 @@ std::string sentence(const Status& status) {
     if (booted->state == DeploymentState::kBad) text += ", which is bad";
   }
   if (!status.next_problem.empty()) {
-    return text + "; what boots next is not known: " + status.next_problem + "." +
-           what_failed(status);
+    return text + "; what boots next is not known: " + status.next_problem + "." + failure;
   }
-  if (!status.next) return text + "; the boot loader has no entry." + what_failed(status);
+  if (!status.next) return text + "; the boot loader has no entry." + failure;
   bool stays = booted && next && booted->id == next->id;
   text += stays ? booted->state == DeploymentState::kTrial ? ", and boots next" : " and boots next"
                 : "; " + (next ? next->version : "'" + status.next->id + "'") + " boots next";
@@ -131,7 +114,7 @@ std::string sentence(const Status& status) {
     text += ", with " + std::to_string(left) + (left == 1 ? " try" : " tries") + " left";
     if (status.way_back) text += "; if that fails, " + status.way_back->version + " boots";
   }
-  return text + "." + what_failed(status);
+  return text + "." + failure;
 }
 
 Result<Status> read_status(const Sysroot& sysroot, const Environment& environment,
@@ -143,6 +126,7 @@ Result<Status> read_status(const Sysroot& sysroot, const Environment& environmen
   if (inventory.references.booted) update_inventory(inventory, *inventory.references.booted);
   Status status{.origin = sysroot.origin(), .references = inventory.references};
   CFS_TRY(read_next(status, inventory, esp));
+  status.failure = what_failed(inventory);
   status.pinned = std::move(inventory.pinned);
   status.damaged = std::move(inventory.damaged);
   if (Result<History> history = read_history(sysroot); !history) {

@@ -18,6 +18,7 @@ struct Status {
   std::optional<boot::Tries> next_tries;
   std::optional<Deployment> next_deployment;  ///< of that entry
   std::optional<Deployment> way_back;         ///< boots when next_deployment fails
+  std::string failure;                        ///< what_failed()
   std::vector<Deployment> others;             ///< in none of the roles of `references`
   std::vector<std::string> pinned;            ///< ids
   std::vector<Damage> damaged;                ///< what could not be read

@@ -6,11 +6,13 @@
 #include <memory>
 
 #include "deployer/activate.h"
+#include "deployer/config/schedule.h"
 #include "deployer/fetch/repository.h"
 #include "deployer/mounted_esp.h"
 #include "deployer/options.h"
 #include "deployer/sysroot/running.h"
 #include "deployer/sysroot/var.h"
+#include "deployer/trial.h"
 #include "lib/base/free_space.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/progress.h"
@@ -127,12 +129,15 @@ Result<> check_room_on_device(const Sysroot& sysroot, boot::BootLoader& loader,
 
 }  // namespace
 
-Result<UpdateResult> update(Sysroot& sysroot, boot::BootLoader& loader,
-                            const Environment& environment, const UpdateOptions& options) {
+namespace {
+
+/// update() from one repository.
+Result<UpdateResult> update_from(const net::Url& url, Sysroot& sysroot, boot::BootLoader& loader,
+                                 const Environment& environment, const UpdateOptions& options) {
   Inventory installed = CFS_TRY(note_what_booted(sysroot, environment, loader));
   const UnixTime now = CFS_TRY(believable_time(sysroot, installed, environment));
-  const Origin& origin = sysroot.origin();
-  const net::Url url = options.url.value_or(origin.url);
+  Origin origin = sysroot.origin();
+  if (!options.channel.empty()) origin.channel = options.channel;
   Repository repository = CFS_TRY(Repository::open(url, environment.network));
   trust::Fetch fetch = repository.metadata();
   trust::MetadataDirectory trusted = CFS_TRY(sysroot.trust_store());
@@ -216,12 +221,44 @@ Result<UpdateResult> update(Sysroot& sysroot, boot::BootLoader& loader,
   return UpdateResult{.staged = std::move(staged)};
 }
 
+/// What `update --unattended` does after it has updated: restarts the machine into what waits, if
+/// the configuration allows it now.
+Result<> restart_if_it_is_time(const Sysroot& sysroot, const boot::BootLoader& loader,
+                               const Environment& environment, const Config& config) {
+  Inventory inventory = CFS_TRY(read_inventory(sysroot));
+  const References& references = inventory.references;
+  std::optional<Deployment> next = CFS_TRY(next_deployment(loader, inventory));
+  if (!next || !references.booted || next->id == references.booted->id) return {};
+  if (std::optional<std::string> reason = CFS_TRY(why_not_reboot(config, environment))) {
+    environment.print(next->version + " waits for a reboot: " + *reason + "\n");
+    return {};
+  }
+  environment.print("restarting into " + next->version + "\n");
+  return restart(environment);
+}
+
+}  // namespace
+
+Result<UpdateResult> update(Sysroot& sysroot, boot::BootLoader& loader,
+                            const Environment& environment, const UpdateOptions& options) {
+  std::vector<net::Url> urls = options.urls;
+  if (urls.empty()) urls.push_back(sysroot.origin().url);
+  for (size_t i = 0; i + 1 < urls.size(); ++i) {
+    Result<UpdateResult> result = update_from(urls[i], sysroot, loader, environment, options);
+    if (result || result.error().code != ErrorCode::kNetwork) return result;
+    environment.print(urls[i].shown() + ": " + result.error().describe() + "\ntrying " +
+                      urls[i + 1].shown() + "\n");
+  }
+  return update_from(urls.back(), sysroot, loader, environment, options);
+}
+
 RunCommand declare_update(CLI::App& command) {
   struct Arguments {
     std::string sysroot = kDefaultSysroot;
     std::string esp;
     std::optional<net::Url> url;
     bool check = false;
+    bool unattended = false;
     bool retry = false;
     bool no_way_back = false;
   };
@@ -229,19 +266,41 @@ RunCommand declare_update(CLI::App& command) {
   add_sysroot_option(command, arguments->sysroot);
   add_esp_option(command, arguments->esp);
   add_url_option(command, "--url", "Fetch from here this time (mirror, USB stick)", arguments->url);
-  command.add_flag("--check", arguments->check, "Only say what would be fetched");
+  CLI::Option* check =
+      command.add_flag("--check", arguments->check, "Only say what would be fetched");
+  command
+      .add_flag("--unattended", arguments->unattended,
+                "Only if the configuration says that it is time; restart when it says so")
+      ->excludes(check);
   command.add_flag("--retry", arguments->retry,
                    "Take a release again that has failed here or was turned away from");
   add_no_way_back_option(command, arguments->no_way_back);
   return [arguments](const Environment& environment) -> Result<int> {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
     MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
+    Config config = CFS_TRY(read_config(environment));
+    if (arguments->unattended) {
+      CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
+      if (std::optional<std::string> reason = CFS_TRY(why_not_look(config, environment))) {
+        environment.print("not looking: " + *reason + "\n");
+        CFS_TRY(restart_if_it_is_time(sysroot, esp.loader(), environment, config));
+        return exit_status(ErrorCode::kNothingToDo);
+      }
+    }
+    if (arguments->url) config.urls = {*arguments->url};
+    SwitchOptions switching = switch_options(arguments->no_way_back);
+    switching.tries = static_cast<unsigned>(config.tries);
     UpdateResult result = CFS_TRY(update(sysroot, esp.loader(), environment,
-                                         {.url = arguments->url,
+                                         {.urls = config.urls,
+                                          .channel = config.channel,
                                           .check_only = arguments->check,
                                           .retry = arguments->retry,
-                                          .switching = switch_options(arguments->no_way_back),
+                                          .switching = switching,
                                           .check_room = {}}));
+    if (arguments->unattended) {
+      CFS_TRY(note_look(environment));
+      CFS_TRY(restart_if_it_is_time(sysroot, esp.loader(), environment, config));
+    }
     return result.up_to_date ? exit_status(ErrorCode::kNothingToDo) : 0;
   };
 }

@@ -19,9 +19,10 @@ enum class Purpose {
 };
 
 struct UpdateOptions {
-  std::optional<net::Url> url;  ///< none: the sysroot's origin
-  bool check_only = false;      ///< say what would be done, fetch nothing but metadata
-  bool retry = false;           ///< take a release that is held (Deployment::held)
+  std::vector<net::Url> urls;  ///< tried in this order; none: the sysroot's origin
+  std::string channel;         ///< empty: the sysroot's origin
+  bool check_only = false;     ///< say what would be done, fetch nothing but metadata
+  bool retry = false;          ///< take a release that is held (Deployment::held)
   SwitchOptions switching;
   Purpose purpose = Purpose::kDevice;
   /// Looks, before anything is fetched, whether there is room for a plan and a UKI of so many
@@ -38,6 +39,8 @@ struct UpdateResult {
 /// space, objects, check, /var, boot entry last. Prints through `environment`. A release that is
 /// installed already, and lacks an object or its boot entry, is completed. One that has failed here
 /// or was turned away from is held: it is not taken again without `retry`.
+///
+/// A repository that cannot be reached is left for the next one.
 ///
 /// A clock that is earlier than an installed release was made is wrong; the newest of these times
 /// counts instead.

@@ -74,7 +74,7 @@ Result<std::string> check_space(const Environment& environment, const HealthOpti
   CFS_TRY(require_space(sysroot.directory().fd(), "the sysroot",
                         description->objects.size_bytes + description->image.size_bytes + uki_bytes,
                         description->objects.count));
-  MountedEsp mounted = CFS_TRY(MountedEsp::open(options.esp, environment));
+  MountedEsp mounted = CFS_TRY(MountedEsp::open(options.esp, environment, Access::kRead));
   FileSystemSpace esp;
   esp.free_bytes = CFS_TRY(mounted.loader().free_bytes());
   CFS_TRY(require_space(esp, "the EFI system partition", uki_bytes));

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/health/health.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <memory>
 
 #include "deployer/health/built_in.h"
 #include "deployer/health/program.h"
-#include "deployer/options.h"
 #include "lib/base/atomic_file.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/base/utf8.h"
 #include "lib/json/canonical.h"
+#include "lib/json/reader.h"
 
 namespace cfs::deployer {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr const char* kReport = "/cfs/health.json";
 
 CheckResult run_built_in(const BuiltInCheck& check, const Environment& environment,
                          const HealthOptions& options) {
@@ -82,10 +82,19 @@ Result<HealthReport> run_health(const Environment& environment, const HealthOpti
 }
 
 Result<> save_health_report(const Environment& environment, const HealthReport& report) {
-  const std::string directory = environment.run + "/cfs";
-  CFS_TRY(make_directories(AT_FDCWD, directory));
-  return write_file_atomically(AT_FDCWD, directory + "/health.json",
+  CFS_TRY(make_directories(AT_FDCWD, environment.run + "/cfs"));
+  return write_file_atomically(AT_FDCWD, environment.run + kReport,
                                as_bytes(json::to_canonical(to_json(report)) + "\n"));
+}
+
+Result<bool> health_has_passed(const Environment& environment) {
+  constexpr size_t kMaxReportBytes = 8 << 20;
+  const std::string path = environment.run + kReport;
+  Result<std::string> text = read_file(AT_FDCWD, path, kMaxReportBytes, Maker::kCfs);
+  if (!text && text.error().code == ErrorCode::kNotFound) return false;
+  json::Value json =
+      CFS_TRY(json::parse(CFS_TRY(std::move(text)), {.size_bytes = kMaxReportBytes}, path));
+  return CFS_TRY(json::Reader(json, path).member("passed")).boolean();
 }
 
 std::string_view kind_name(CheckKind kind) {
@@ -156,28 +165,6 @@ json::Value to_json(const HealthReport& report) {
                              {"started", report.started},
                              {"passed", report.passed()},
                              {"checks", std::move(checks)}};
-}
-
-RunCommand declare_health(CLI::App& command) {
-  struct Arguments {
-    std::string sysroot = kDefaultSysroot;
-    std::string esp;
-    bool json = false;
-  };
-  auto arguments = std::make_shared<Arguments>();
-  add_sysroot_option(command, arguments->sysroot);
-  add_esp_option(command, arguments->esp);
-  command.add_flag("--json", arguments->json, "As JSON");
-  return [arguments](const Environment& environment) -> Result<int> {
-    HealthOptions options{.sysroot = arguments->sysroot, .esp = arguments->esp, .tell = {}};
-    if (!arguments->json) {
-      options.tell = [&](const CheckResult& check) { environment.print(to_text(check)); };
-    }
-    HealthReport report = CFS_TRY(run_health(environment, options));
-    if (arguments->json) environment.print(json::to_canonical(to_json(report)) + "\n");
-    CFS_TRY(save_health_report(environment, report));
-    return report.passed() ? 0 : 1;
-  };
 }
 
 }  // namespace cfs::deployer

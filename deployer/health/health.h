@@ -59,6 +59,9 @@ struct HealthOptions {
 [[nodiscard]] Result<> save_health_report(const Environment& environment,
                                           const HealthReport& report);
 
+/// Returns true if the last report of this boot has passed. Errors: kCorrupt, kIo.
+[[nodiscard]] Result<bool> health_has_passed(const Environment& environment);
+
 [[nodiscard]] std::string_view kind_name(CheckKind kind);
 [[nodiscard]] std::string_view outcome_name(Outcome outcome);
 
@@ -71,8 +74,5 @@ struct HealthOptions {
 /// For programs: docs/FORMATS.md, "cfs-deploy health --json".
 [[nodiscard]] json::Value to_json(const CheckResult& check);
 [[nodiscard]] json::Value to_json(const HealthReport& report);
-
-/// `cfs-deploy health`
-[[nodiscard]] RunCommand declare_health(CLI::App& command);
 
 }  // namespace cfs::deployer

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/sysroot/reason.h"
 
-#include <algorithm>
+#include "lib/base/utf8.h"
 
 namespace cfs::deployer {
 namespace {
@@ -19,8 +19,6 @@ constexpr std::pair<ReasonKind, std::string_view> kKinds[] = {
     {ReasonKind::kRolledBack, "rolled-back"},
     {ReasonKind::kCancelled, "cancelled"},
 };
-
-bool is_printable(char c) { return c >= ' ' && c <= '~'; }
 
 /// The last line that says something.
 std::string last_line(std::string_view text) {
@@ -63,15 +61,24 @@ std::string describe(const Reason& reason) {
   return "";
 }
 
+std::string what_of(std::string_view text) {
+  std::string what = printable_text(text);
+  for (char& c : what) {
+    if (c == '\n' || c == '\t') c = ' ';
+  }
+  if (what.size() > kMaxWhatBytes) what = printable_text(what.substr(0, kMaxWhatBytes - 2));
+  return what;
+}
+
 std::string detail_of(std::string_view text) {
-  if (text.size() > Reason::kMaxDetailBytes) {
-    text.remove_prefix(text.size() - Reason::kMaxDetailBytes);
-  }
-  std::string detail(text);
-  for (char& c : detail) {
-    if (!is_printable(c) && c != '\n' && c != '\t') c = '?';
-  }
-  return detail;
+  std::string detail = printable_text(text);
+  if (detail.size() <= Reason::kMaxDetailBytes) return detail;
+  size_t begin = detail.size() - Reason::kMaxDetailBytes;
+  auto is_inside_character = [&] {
+    return (static_cast<unsigned char>(detail[begin]) & 0xc0) == 0x80;
+  };
+  while (begin < detail.size() && is_inside_character()) ++begin;
+  return detail.substr(begin);
 }
 
 json::Value to_json(const Reason& reason) {
@@ -87,9 +94,7 @@ Result<Reason> parse_reason(const json::Reader& reader) {
   reason.when = CFS_TRY(CFS_TRY(reader.member("when")).integer());
   if (auto what = CFS_TRY(reader.optional_member("what"))) {
     reason.what = CFS_TRY(what->text(kMaxWhatBytes));
-    if (!std::all_of(reason.what.begin(), reason.what.end(), is_printable)) {
-      return what->refuse("must be printable");
-    }
+    if (reason.what != what_of(reason.what)) return what->refuse("must be printable");
   }
   if (auto detail = CFS_TRY(reader.optional_member("detail"))) {
     reason.detail = CFS_TRY(detail->text(Reason::kMaxDetailBytes));

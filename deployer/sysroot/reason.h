@@ -23,7 +23,7 @@ enum class ReasonKind {
   kCancelled,   ///< `cfs-deploy cancel`
 };
 
-/// All texts are printable ASCII, `detail` with line breaks and tabs.
+/// All texts are printable_text() of lib/base/utf8.h, `what` without line breaks.
 struct Reason {
   static constexpr size_t kMaxDetailBytes = 4096;
 
@@ -41,8 +41,9 @@ struct Reason {
 /// One line for people.
 [[nodiscard]] std::string describe(const Reason& reason);
 
-/// `text` as it may stand in Reason::detail: its last kMaxDetailBytes, with '?' for what is not
-/// allowed there.
+/// `text` as it may stand in Reason::what and Reason::detail: what is not printable is replaced,
+/// and of the detail the end is kept.
+[[nodiscard]] std::string what_of(std::string_view text);
 [[nodiscard]] std::string detail_of(std::string_view text);
 
 [[nodiscard]] json::Value to_json(const Reason& reason);

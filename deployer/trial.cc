@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "deployer/trial.h"
+
+#include <sys/reboot.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "deployer/config/config.h"
+#include "deployer/login_notice.h"
+#include "deployer/mounted_esp.h"
+#include "deployer/options.h"
+#include "deployer/sysroot/running.h"
+#include "lib/base/duration.h"
+#include "lib/base/interrupt.h"
+#include "lib/base/subprocess.h"
+#include "lib/base/utf8.h"
+#include "lib/boot/efi_variables.h"
+#include "lib/json/canonical.h"
+
+namespace cfs::deployer {
+namespace {
+
+constexpr std::chrono::seconds kSystemctlTimeout{60};
+constexpr size_t kMaxSystemctlBytes = 4096;
+/// How long an orderly restart may take.
+constexpr std::chrono::seconds kRestartTimeout{300};
+
+struct Arguments {
+  std::string sysroot = kDefaultSysroot;
+  std::string esp;
+  bool json = false;
+  bool on_trial = false;
+  bool limit = false;
+};
+
+/// Opens the sysroot and writes the reason down; another cfs-deploy that is changing it is waited
+/// for. Returns true if the machine is to be restarted.
+Result<bool> record(const Arguments& arguments, const Environment& environment,
+                    const Reason& reason) {
+  for (;;) {
+    Result<Sysroot> sysroot = Sysroot::open(environment, arguments.sysroot, Access::kWrite);
+    if (!sysroot && sysroot.error().code == ErrorCode::kBusy) {
+      CFS_TRY(check_interrupted());
+      ::sleep(1);  // NOLINT(concurrency-mt-unsafe): one thread
+      continue;
+    }
+    if (!sysroot) return Error(std::move(sysroot).error());
+    MountedEsp esp = CFS_TRY(MountedEsp::open(arguments.esp, environment, Access::kWrite));
+    return record_ill_health(*sysroot, esp.loader(), environment, reason);
+  }
+}
+
+std::chrono::seconds time_since_boot() {
+  timespec now = {};
+  (void)::clock_gettime(CLOCK_BOOTTIME, &now);
+  return std::chrono::seconds(now.tv_sec);
+}
+
+/// True while the running deployment has not been proven good.
+Result<bool> is_on_trial(const Arguments& arguments, const Environment& environment) {
+  Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments.sysroot, Access::kRead));
+  Inventory inventory = CFS_TRY(read_inventory(sysroot));
+  std::optional<Running> running = CFS_TRY(
+      running_system(environment, CFS_TRY(boot::selected_entry(environment.efi_variables))));
+  const References now = references_now(inventory, running);
+  return running && now.booted && now.booted->state == DeploymentState::kTrial;
+}
+
+/// Waits until the time is up; ends the trial if it still goes on then. When systemd does not
+/// restart the machine the kernel does.
+Result<int> wait_for_the_limit(const Arguments& arguments, const Environment& environment) {
+  const Config config = read_config(environment).value_or(Config{});  // its check says so
+  const std::chrono::seconds limit = config.health.limit;
+  while (time_since_boot() < limit) {
+    CFS_TRY(check_interrupted());
+    if (!CFS_TRY(is_on_trial(arguments, environment))) return 0;
+    const auto left = limit - time_since_boot();
+    ::sleep(static_cast<unsigned>(std::clamp<int64_t>(left.count(), 0, 10)));  // NOLINT
+  }
+  if (!CFS_TRY(is_on_trial(arguments, environment))) return 0;
+  Reason reason{.kind = ReasonKind::kNoHealth,
+                .what = {},
+                .detail = "not within " + format_duration(limit) + " after it was started",
+                .exit_status = {},
+                .when = time_of_record(environment)};
+  Result<bool> recorded = record(arguments, environment, reason);
+  environment.print(describe(reason) + ": restarting\n");
+  Result<> restarted = restart(environment);
+  if (recorded && !*recorded) return 0;
+  ::sleep(static_cast<unsigned>(kRestartTimeout.count()));  // NOLINT(concurrency-mt-unsafe)
+  ::sync();
+  (void)::reboot(RB_AUTOBOOT);
+  CFS_TRY(std::move(restarted));
+  return 1;
+}
+
+}  // namespace
+
+Reason reason_of(const HealthReport& report, const Environment& environment) {
+  Reason reason{.kind = ReasonKind::kCheck, .when = time_of_record(environment)};
+  for (const CheckResult& check : report.checks) {
+    if (check.kind != CheckKind::kRequired || check.outcome == Outcome::kOk) continue;
+    reason.what = what_of(check.name);
+    reason.exit_status = check.exit_status;
+    reason.detail = detail_of(check.output + (check.exit_status ? "" : "\n" + describe(check)));
+    break;
+  }
+  return reason;
+}
+
+Result<bool> record_ill_health(Sysroot& sysroot, boot::BootLoader& loader,
+                               const Environment& environment, const Reason& reason) {
+  Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, loader));
+  const std::optional<Deployment>& booted = inventory.references.booted;
+  std::optional<Running> running = CFS_TRY(running_system(environment, CFS_TRY(loader.selected())));
+  if (!booted || !running || booted->digest != running->image) {
+    return make_error(ErrorCode::kNotFound,
+                      "the running system is not a deployment of this sysroot");
+  }
+  CFS_TRY(record_outcome(sysroot, environment, *booted, BootOutcome::kFailed, reason));
+  CFS_TRY(write_login_notice(environment,
+                             booted->version + " is not in good health: " + describe(reason)));
+  return booted->state == DeploymentState::kTrial;
+}
+
+Result<> restart(const Environment& environment) {
+  Subprocess child = CFS_TRY(Subprocess::start({.arguments = {environment.systemctl, "reboot"},
+                                                .environment = {},
+                                                .working_directory = {},
+                                                .standard_error = StandardError::kWithOutput}));
+  TimedRun run = CFS_TRY(child.wait_at_most(kSystemctlTimeout, kMaxSystemctlBytes));
+  if (run.end == TimedRun::End::kExited && run.number == 0) return {};
+  return make_error(ErrorCode::kSubprocess,
+                    "systemd does not restart the machine: " + printable_text(run.output));
+}
+
+RunCommand declare_health(CLI::App& command) {
+  auto arguments = std::make_shared<Arguments>();
+  add_sysroot_option(command, arguments->sysroot);
+  add_esp_option(command, arguments->esp);
+  command.add_flag("--json", arguments->json, "As JSON");
+  CLI::Option* on_trial =
+      command.add_flag("--on-trial", arguments->on_trial,
+                       "Write a failure down, and restart the machine if the release is on trial");
+  command
+      .add_flag("--limit", arguments->limit,
+                "Wait for health.limit, and end a trial that goes on then")
+      ->excludes(on_trial);
+  return [arguments](const Environment& environment) -> Result<int> {
+    if (arguments->limit) return wait_for_the_limit(*arguments, environment);
+    HealthOptions options{.sysroot = arguments->sysroot, .esp = arguments->esp, .tell = {}};
+    if (!arguments->json) {
+      options.tell = [&](const CheckResult& check) { environment.print(to_text(check)); };
+    }
+    HealthReport report = CFS_TRY(run_health(environment, options));
+    if (arguments->json) environment.print(json::to_canonical(to_json(report)) + "\n");
+    CFS_TRY(save_health_report(environment, report));
+    if (report.passed()) return 0;
+    if (arguments->on_trial) {
+      if (CFS_TRY(record(*arguments, environment, reason_of(report, environment)))) {
+        CFS_TRY(restart(environment));
+      }
+    }
+    return 1;
+  };
+}
+
+}  // namespace cfs::deployer

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "deployer/trial.h"
+
+#include "deployer/sysroot/history.h"
+#include "deployer/test_support.h"
+#include "lib/json/reader.h"
+
+namespace cfs::deployer {
+namespace {
+
+/// Release 1 is good and release 2 runs on trial.
+class TrialTest : public DeviceTest {
+ protected:
+  void SetUp() override {
+    // In place of systemd: tells what it was asked for.
+    write("systemctl", "#!/bin/sh\necho \"$@\" >>" + path("asked") + "\n");
+    ASSERT_EQ(::chmod(path("systemctl").c_str(), 0755), 0);
+    environment_.systemctl = path("systemctl");
+    offer(first_release());
+    ASSERT_DONE(init());
+    ASSERT_DONE(update());
+    ASSERT_EQ(reboot_well(), "1");
+    offer(second_release());
+    ASSERT_DONE(update());
+    ASSERT_EQ(reboot(), "2");
+  }
+  void add_check(const std::string& script) {
+    ASSERT_TRUE(make_directories(AT_FDCWD, path("vendor/health.d/required")));
+    write("vendor/health.d/required/web", "#!/bin/sh\n" + script + "\n");
+    ASSERT_EQ(::chmod(path("vendor/health.d/required/web").c_str(), 0755), 0);
+  }
+  Result<int> health() { return command({"health", "--on-trial"}); }
+  [[nodiscard]] bool is_restarting() const {
+    return read("asked").find("reboot") != std::string::npos;
+  }
+};
+
+TEST_F(TrialTest, AFailingCheckUsesUpTheTriesAndTheReasonIsKept) {
+  add_check("echo no page; exit 3");
+  for (unsigned boot = 1; boot <= 3; ++boot) {
+    std::filesystem::remove(path("asked"));
+    Result<int> checked = health();
+    ASSERT_TRUE(checked) << checked.error().describe();
+    EXPECT_EQ(*checked, 1);
+    EXPECT_TRUE(is_restarting()) << output_;
+    expect_exit(command({"bless"}), 1, "the health checks have not passed");
+    EXPECT_EQ(reboot(), boot < 3 ? "2" : "1");
+  }
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_THAT(read("run/motd.d/cfs"),
+              "cfs: 2 failed: the check 'web' failed with status 3: no page\n");
+  EXPECT_THAT(status(), AllOf(StartsWith("test 1 is running and boots next. 2 failed: the check "
+                                         "'web' failed with status 3: no page.\n"),
+                              HasSubstr("  bad  held: the check 'web' failed")));
+  ASSERT_DONE(run_command({"history", "--sysroot", path("sysroot")}));
+  EXPECT_THAT(output_, HasSubstr("failed: the check 'web' failed with status 3: no page"));
+
+  // It is not taken again, until it is asked for or there is a newer one.
+  Result<int> held = update();
+  ASSERT_TRUE(held) << held.error().describe();
+  EXPECT_EQ(*held, 10);
+  EXPECT_THAT(output_, HasSubstr("held: test 2 (epoch 2), the check 'web' failed"));
+  FakeRelease third = second_release();
+  third.version = "3";
+  third.epoch = 3;
+  third.files["/usr/bin/third"] = random_text(9000, 3);
+  offer(third);
+  ASSERT_DONE(update());
+  EXPECT_EQ(reboot_well(), "3");
+  EXPECT_THAT(status(), StartsWith("test 3 is running and boots next.\n"));
+}
+
+TEST_F(TrialTest, AGoodReleaseIsNotRestarted) {
+  add_check("exit 0");
+  ASSERT_DONE(health());
+  EXPECT_FALSE(is_restarting());
+  ASSERT_DONE(command({"bless"}));
+  EXPECT_THAT(output_, HasSubstr("2 is good"));
+  add_check("exit 1");
+  Result<int> checked = health();
+  ASSERT_TRUE(checked) << checked.error().describe();
+  EXPECT_EQ(*checked, 1);
+  EXPECT_FALSE(is_restarting());
+  EXPECT_THAT(read("run/motd.d/cfs"), HasSubstr("2 is not in good health"));
+  EXPECT_EQ(boots_next().substr(0, 6), "cfs_2_");
+}
+
+TEST_F(TrialTest, WhatStopsEarlyLeavesItsReason) {
+  const std::string digest = offered_.image.digest.hex();
+  reboot();
+  reboot();
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("sysroot/cfs/state/boot")));
+  write("sysroot/cfs/state/boot/failure.json",
+        R"({"code":"self-test","digest":")" + digest + R"(","schema":1,"text":"no init"})");
+  ASSERT_EQ(reboot(), "1");
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_THAT(status(), HasSubstr("2 failed: the boot stopped: FATAL self-test: no init."));
+  EXPECT_THAT(names_in("sysroot/cfs/state/boot"), IsEmpty());
+}
+
+TEST_F(TrialTest, TheWatchdogAndThePanicAreToldApart) {
+  ASSERT_DONE(command({"note-boot"}));
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("sys/class/watchdog/watchdog0")));
+  write("sys/class/watchdog/watchdog0/bootstatus", "32\n");
+  reboot();
+  ASSERT_DONE(command({"note-boot"}));
+  ASSERT_DONE(run_command({"history", "--sysroot", path("sysroot")}));
+  EXPECT_THAT(output_, HasSubstr("failed: it hung; the watchdog reset the machine"));
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("sys/fs/pstore")));
+  write("sys/fs/pstore/dmesg-efi-1", "<6>x\n<0>Kernel panic - not syncing: no init\n<0>more\n");
+  reboot();
+  ASSERT_DONE(command({"note-boot"}));
+  ASSERT_DONE(run_command({"history", "--sysroot", path("sysroot")}));
+  EXPECT_THAT(output_,
+              HasSubstr("the kernel panicked: Kernel panic - not syncing: no init"));
+}
+
+TEST_F(TrialTest, AKexecProvesNothing) {
+  start_kernel(13);
+  write("run/cfs/health.json", R"({"passed":true})");
+  expect_exit(command({"bless"}), 1, "started by kexec");
+  EXPECT_THAT(status(), HasSubstr("test 2 is running, on trial"));
+  start_kernel();
+  ASSERT_DONE(command({"bless"}));
+}
+
+TEST_F(TrialTest, AStaleDefaultOfTheFirmwareIsSeenAndWithdrawn) {
+  ASSERT_EQ(reboot_well(), "2");
+  FakeRelease third = second_release();
+  third.version = "3";
+  third.epoch = 3;
+  third.files["/usr/bin/third"] = random_text(9000, 3);
+  offer(third);
+  ASSERT_DONE(update());
+  set_variable("LoaderEntryDefault", "cfs_2_*");
+  EXPECT_THAT(status(), HasSubstr("LoaderEntryDefault asks for it"));
+  ASSERT_DONE(update());
+  EXPECT_EQ(boots_next().substr(0, 6), "cfs_3_");
+  EXPECT_THAT(status(), StartsWith("test 2 is running; 3 boots next, with 3 tries left; if that "
+                                   "fails, 2 boots.\n"));
+}
+
+TEST_F(TrialTest, MarkedBadLate) {
+  ASSERT_EQ(reboot_well(), "2");
+  ASSERT_DONE(command({"mark-bad", "--reason", "orders are lost"}));
+  EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+  ASSERT_EQ(reboot(), "1");
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_THAT(status(), HasSubstr("2 failed: it was marked bad: orders are lost."));
+  Result<int> held = update();
+  ASSERT_TRUE(held) << held.error().describe();
+  EXPECT_EQ(*held, 10);
+  environment_.now = [] { return trust::FakeRepository::kNow + 90'000; };
+  Result<int> late = command({"mark-bad"});
+  expect_exit(late, 1, "proven good long ago");
+}
+
+}  // namespace
+}  // namespace cfs::deployer
