@@ -5,6 +5,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "initramfs/failure_record.h"
 #include "lib/base/io.h"
 
 namespace cfs::initramfs {
@@ -67,11 +68,16 @@ std::string_view failure_name(Stage stage, const Error& error) {
 void log_notice(const std::string& text) { log(Severity::kNotice, text); }
 void log_warning(const std::string& text) { log(Severity::kWarning, "warning: " + text); }
 
-void fail(Stage stage, const Error& error, kernel_cmdline::FailureAction action) {
-  std::string line = "FATAL " + std::string(failure_name(stage, error)) + " " + error.describe();
-  if (!error.hint.empty()) line += "; " + error.hint;
+void fail(Stage stage, const Error& error, kernel_cmdline::FailureAction action,
+          const std::string& disk, const std::optional<verity::Digest>& digest) {
+  std::string what = error.describe();
+  if (!error.hint.empty()) what += "; " + error.hint;
+  const std::string line = "FATAL " + std::string(failure_name(stage, error)) + " " + what;
   log(Severity::kCritical, line);
   write_line("/dev/console", "cfs: " + one_line(line) + "\r\n");
+  // After the words, which must be heard in any case. Whoever starts next may have no other way to
+  // know why; where it cannot be written there is none.
+  if (digest) (void)record_failure(disk, *digest, failure_name(stage, error), what);
   ::sync();
   switch (action) {
     case kernel_cmdline::FailureAction::kReboot:

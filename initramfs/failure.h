@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "lib/base/error.h"
@@ -29,8 +30,10 @@ enum class Stage {
 void log_notice(const std::string& text);
 void log_warning(const std::string& text);
 
-/// Prints the one FATAL line to the kernel log and the console and does what `action` says. Never
+/// Prints the one FATAL line to the kernel log and the console, leaves it behind on the disk that
+/// is mounted at `disk`, if one is and `digest` is known, and does what `action` says. Never
 /// returns, whatever fails.
-[[noreturn]] void fail(Stage stage, const Error& error, kernel_cmdline::FailureAction action);
+[[noreturn]] void fail(Stage stage, const Error& error, kernel_cmdline::FailureAction action,
+                       const std::string& disk, const std::optional<verity::Digest>& digest);
 
 }  // namespace cfs::initramfs

@@ -14,7 +14,6 @@ namespace cfs::initramfs {
 namespace {
 
 constexpr char kModules[] = "/usr/lib/cfs/modules";
-constexpr char kSysroot[] = "/sysroot";
 
 // Frees the memory of the initramfs: removes what lies on the file system `device`, below `fd`.
 Result<> remove_initramfs(int fd, dev_t device) {

@@ -7,6 +7,9 @@
 
 namespace cfs::initramfs {
 
+/// Where the disk, and then the root, is mounted by boot_as_init().
+constexpr const char* kSysroot = "/sysroot";
+
 /// /proc, /sys, /dev, /run, and an open console, for process 1 of the built-in initramfs.
 [[nodiscard]] Result<> mount_kernel_file_systems();
 

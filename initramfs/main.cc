@@ -20,14 +20,16 @@ using cfs::kernel_cmdline::FailureAction;
 
 constexpr size_t kCommandLineLimitBytes = 64 << 10;
 
-// From `cfs.on_failure`, as soon as that is known.
+// From the kernel command line, as soon as that is known.
 FailureAction failure_action = FailureAction::kReboot;
+std::optional<cfs::verity::Digest> pinned_image;
 
 cfs::Result<cfs::kernel_cmdline::CommandLine> read_command_line(Stage& stage) {
   stage = Stage::kCommandLine;
   std::string text = CFS_TRY(cfs::read_file(AT_FDCWD, "/proc/cmdline", kCommandLineLimitBytes));
   auto command_line = cfs::kernel_cmdline::CommandLine::parse(text);
   failure_action = cfs::kernel_cmdline::parse_failure_action(command_line);
+  if (auto digest = cfs::kernel_cmdline::pinned_digest(text)) pinned_image = *digest;
   return command_line;
 }
 
@@ -80,6 +82,9 @@ int main(int argc, char** argv) {
   }
   Stage stage = Stage::kSetup;
   cfs::Result<> result = is_init ? run_as_init(argv, stage) : run_on_mounted_root(argv[1], stage);
-  if (!result) cfs::initramfs::fail(stage, result.error(), failure_action);
+  if (!result) {
+    cfs::initramfs::fail(stage, result.error(), failure_action,
+                         is_init ? cfs::initramfs::kSysroot : argv[1], pinned_image);
+  }
   return 0;
 }
