@@ -89,7 +89,16 @@ class Machine:
         vm.check(len(lines) == 1, f"FATAL lines: {lines}\n{text}")
         [line] = lines
         vm.check(line.startswith(code + " ") and re.search(what, line), f"not 'FATAL {code} …{what}…': {line}")
+        if code not in ("setup", "command-line", "device"):
+            self.check_left_behind(code, line)
         return text
+
+    def check_left_behind(self, code, line):
+        """The reason is on the disk, for who boots next."""
+        subprocess.run([vm.tool("e2fsck"), "-p", self.disk], stdout=subprocess.DEVNULL)  # the journal
+        failure = json.loads(vm.debugfs(self.disk, "cat /cfs/state/boot/failure.json"))
+        vm.check(failure["code"] == code and failure["digest"] in (self.image, OTHER_DIGEST) and f"{code} {failure['text']}" == line,
+                 f"left behind was {failure}, said was {line}")
 
     def object(self, name):
         digest = self.digests[name]
