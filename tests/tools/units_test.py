@@ -23,6 +23,7 @@ STARTED_AT_BOOT = {
 }
 ENABLED_BY_MANIFESTS = {"cfs-update.timer", "cfs-watch.service"}
 STARTED_BY_OTHERS = {"cfs-update.service"}  # the timer
+WITHOUT_COMMAND = {"cfs-watch.service"}  # cfs-deploy does not have it yet
 HOST_UNITS = "/lib/systemd/system"
 
 
@@ -56,10 +57,16 @@ def check_links(units):
         check("\n[Install]\n" in (units / name).read_text(), f"{name} cannot be enabled")
 
 
-def check_programs(root, units):
-    for unit in units.glob("*.service"):
-        for program in re.findall(r"^ExecStart=(\S+)", unit.read_text(), re.M):
-            check(os.access(root / program.lstrip("/"), os.X_OK), f"{unit.name} starts {program}, which is not installed")
+def check_commands(root, units):
+    """What a unit starts is installed, and is a command with options that there are."""
+    for unit in sorted(units.glob("*.service")):
+        [line] = re.findall(r"^ExecStart=(.+)", unit.read_text(), re.M)
+        program, *arguments = line.split()
+        program = root / program.lstrip("/")
+        check(os.access(program, os.X_OK), f"{unit.name} starts {program}, which is not installed")
+        help_text = run(program, arguments[0], "--help")
+        is_known = help_text.returncode == 0 and set(arguments[1:]) <= set(re.findall(r"--[a-z-]+", help_text.stdout))
+        check(is_known != (unit.name in WITHOUT_COMMAND), f"{unit.name}: is '{line}' known? {help_text.stderr}")
 
 
 def check_loads(root, units):
@@ -93,7 +100,7 @@ def main():
     root = pathlib.Path(work).resolve()
     units = install(build, root)
     check_links(units)
-    check_programs(root, units)
+    check_commands(root, units)
     check_bless_boot(units)
     check_exposure(units)
     check_loads(root, units)
