@@ -240,11 +240,16 @@ Result<> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Inventory& invent
   std::optional<boot::BootEntry> entry = find_entry(CFS_TRY(loader.list()), deployment);
   bool has_tries = entry && (!entry->tries || entry->tries->left > 0);
   bool is_counted = entry && entry->tries.has_value();
-  // The running one keeps the counter that it has: see above.
-  if (!is_running && (!has_tries || is_counted != tries.has_value())) {
+  // The running one keeps the counter that it has, while that lets it start: see above.
+  bool keeps_counter = has_tries && (is_running || is_counted == tries.has_value());
+  if (!keeps_counter) {
     CFS_TRY_WITH("while counting the boots", loader.set_tries(deployment.entry, tries));
   }
   CFS_TRY_WITH("while choosing the boot entry", loader.set_next(deployment.entry));
+  if (!CFS_TRY(boots_next(loader, deployment))) {
+    return make_error(ErrorCode::kUnsupported, "the boot loader would start another entry than '" +
+                                                   deployment.entry + "', which was chosen");
+  }
   if (is_running) {
     CFS_TRY(remove_reference(sysroot, Role::kStaged));
     references.staged.reset();

@@ -31,6 +31,23 @@ TEST_F(RollbackTest, RollbackGivesUpAnUpdateThatHasNotRun) {
   EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
 }
 
+TEST_F(RollbackTest, WhatWasMarkedBadCanBeTakenBackBeforeTheReboot) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  offer(second_release());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "2");
+  ASSERT_DONE(command({"mark-bad"}));
+  EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+  ASSERT_DONE(command({"cancel"}));
+  EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+  ASSERT_DONE(command({"mark-bad"}));
+  ASSERT_DONE(update({"--retry"}));
+  EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+}
+
 /// Two releases were installed and have run; the second runs.
 class TwoReleasesTest : public RollbackTest {
  protected:

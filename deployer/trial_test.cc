@@ -111,8 +111,7 @@ TEST_F(TrialTest, TheWatchdogAndThePanicAreToldApart) {
   reboot();
   ASSERT_DONE(command({"note-boot"}));
   ASSERT_DONE(run_command({"history", "--sysroot", path("sysroot")}));
-  EXPECT_THAT(output_,
-              HasSubstr("the kernel panicked: Kernel panic - not syncing: no init"));
+  EXPECT_THAT(output_, HasSubstr("the kernel panicked: Kernel panic - not syncing: no init"));
 }
 
 TEST_F(TrialTest, AKexecProvesNothing) {

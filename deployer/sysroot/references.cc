@@ -58,12 +58,28 @@ Result<std::string> read_reference(const Directory& cfs, Role role) {
   return target.substr(parent.size());
 }
 
+/// True if what was to be read is not what belongs there, or is beyond reading; false if that
+/// cannot be told now: no memory, no descriptors. Whoever takes that for damage decides on half of
+/// what is there.
+bool is_damage(const Error& error) {
+  switch (error.code) {
+    case ErrorCode::kNotFound:
+    case ErrorCode::kCorrupt:
+    case ErrorCode::kInvalidInput:
+    case ErrorCode::kUnsupported:
+      return true;
+    default:
+      return error.sys_errno == EIO;
+  }
+}
+
 Result<> read_references(const Directory& cfs, Inventory& inventory) {
   for (const auto& [role, name] : kRoles) {
     Result<std::string> id = read_reference(cfs, role);
     CFS_TRY(check_interrupted());
     if (!id) {
       if (id.error().code == ErrorCode::kNotFound) continue;
+      if (!is_damage(id.error())) return Error(std::move(id).error());
       inventory.damaged.push_back({path_of(role), printable(id.error().describe())});
       continue;
     }
@@ -79,6 +95,8 @@ Result<> read_references(const Directory& cfs, Inventory& inventory) {
   Result<std::vector<std::string>> pinned = cfs.list(sysroot::kPinned);
   if (pinned) {
     inventory.pinned = std::move(*pinned);
+  } else if (!is_damage(pinned.error())) {
+    return Error(std::move(pinned).error());
   } else if (pinned.error().code != ErrorCode::kNotFound) {
     inventory.damaged.push_back({sysroot::kPinned, printable(pinned.error().describe())});
   }
@@ -114,6 +132,9 @@ Result<Inventory> read_inventory(const Sysroot& sysroot) {
   for (const std::string& id : CFS_TRY(cfs.list(sysroot::kDeployments))) {
     Result<std::optional<Deployment>> deployment = read_deployment(cfs, id);
     CFS_TRY(check_interrupted());  // else what was not read would be called damaged
+    if (!deployment && !is_damage(deployment.error())) {
+      return Error(std::move(deployment).error()).with("while reading deployment '" + id + "'");
+    }
     if (!deployment) {
       inventory.damaged.push_back(
           {printable(sysroot::deployment_directory(id)), printable(deployment.error().describe())});
