@@ -35,6 +35,9 @@ constexpr const char* kBootState = "state/boot";
 constexpr const char* kVar = "state/var";
 /// What cfs-mount-root leaves behind when it stops a boot.
 constexpr const char* kBootFailure = "state/boot/failure.json";
+constexpr const char* kEtc = "state/etc";      ///< what initramfs/etc.cc makes
+constexpr const char* kReset = "state/reset";  ///< what is to be forgotten at the next boot
+constexpr const char* kConfig = "config.json";
 constexpr const char* kTemporary = "tmp";
 
 /// "objects/ab/<62 hex>"
@@ -70,7 +73,7 @@ constexpr const char* kTemporary = "tmp";
 /// The permissions of the file or directory `path`, which belongs to root: whoever made it, with
 /// whatever umask. `path` "": kSysrootDirectory itself, where nobody but root may look: an image's
 /// files lie below with the contents, and not with the modes, that they have in the image.
-/// Not for what is below kVar, which is the image's.
+/// Not for what is below kVar and kEtc, which is the image's and its users'.
 [[nodiscard]] mode_t mode_of(std::string_view path, bool is_directory);
 
 /// The file system label and the GPT partition name of the device's file system.
