@@ -28,10 +28,6 @@ using kernel_cmdline::EtcMode;
 using kernel_cmdline::RootPolicy;
 
 constexpr std::string_view kWorkPrefix = ".cfs-etc-";
-constexpr const char* kLast = "last";
-constexpr const char* kKept = "kept";
-constexpr std::string_view kOverlaySuffix = ".overlay";
-constexpr std::string_view kMergeSuffix = ".merge";
 constexpr mode_t kHomeMode = 0755;
 
 enum class HomeKind { kKept, kOverlay, kMerge };
@@ -40,7 +36,9 @@ struct Home {
   HomeKind kind = HomeKind::kKept;
   std::string name;
 
-  [[nodiscard]] const char* content() const { return kind == HomeKind::kMerge ? "tree" : "upper"; }
+  [[nodiscard]] const char* content() const {
+    return kind == HomeKind::kMerge ? sysroot::kEtcTree : "upper";
+  }
   [[nodiscard]] std::string path() const { return name + "/" + content(); }
   [[nodiscard]] CopyInto copy_into() const {
     return kind == HomeKind::kMerge ? CopyInto::kTree : CopyInto::kLayer;
@@ -51,20 +49,20 @@ struct Home {
 Home home_for(EtcMode mode, const verity::Digest& digest) {
   switch (mode) {
     case EtcMode::kMerge:
-      return {HomeKind::kMerge, digest.hex() + std::string(kMergeSuffix)};
+      return {HomeKind::kMerge, digest.hex() + std::string(sysroot::kEtcMergeSuffix)};
     case EtcMode::kOverlay:
-      return {HomeKind::kOverlay, digest.hex() + std::string(kOverlaySuffix)};
+      return {HomeKind::kOverlay, digest.hex() + std::string(sysroot::kEtcOverlaySuffix)};
     case EtcMode::kTransient:
     case EtcMode::kReadOnly:
       break;
   }
-  return {HomeKind::kKept, kKept};
+  return {HomeKind::kKept, sysroot::kEtcKept};
 }
 
 std::optional<Home> home_of_name(const std::string& name) {
-  if (name == kKept) return Home{HomeKind::kKept, name};
-  for (auto [suffix, kind] :
-       {std::pair(kOverlaySuffix, HomeKind::kOverlay), std::pair(kMergeSuffix, HomeKind::kMerge)}) {
+  if (name == sysroot::kEtcKept) return Home{HomeKind::kKept, name};
+  for (auto [suffix, kind] : {std::pair(sysroot::kEtcOverlaySuffix, HomeKind::kOverlay),
+                              std::pair(sysroot::kEtcMergeSuffix, HomeKind::kMerge)}) {
     if (!name.ends_with(suffix)) continue;
     if (verity::Digest::parse(name.substr(0, name.size() - suffix.size()))) return Home{kind, name};
   }
@@ -80,7 +78,7 @@ Result<bool> is_there(const Directory& state, const Home& home) {
 
 /// The home that was used last, if there is one.
 Result<std::optional<Home>> last_home(const Directory& state) {
-  Result<std::string> name = state.read_link(kLast);
+  Result<std::string> name = state.read_link(sysroot::kEtcLast);
   if (!name && name.error().code == ErrorCode::kNotFound) return std::optional<Home>();
   std::optional<Home> home = home_of_name(CFS_TRY(std::move(name)));
   if (home && !CFS_TRY(is_there(state, *home))) home.reset();
@@ -167,7 +165,7 @@ Result<Etc> prepare_etc(const Directory& state, int image_fd, const verity::Dige
   // Nothing in `kept` is newer than what was used last.
   bool is_new = !CFS_TRY(is_there(state, home)) || (home.kind == HomeKind::kKept && last != home);
   CFS_TRY(is_new ? preparation.make(home, last) : preparation.use(home, last));
-  if (last != home) CFS_TRY(state.write_symlink(kLast, home.name));
+  if (last != home) CFS_TRY(state.write_symlink(sysroot::kEtcLast, home.name));
   if (home.kind == HomeKind::kMerge) return Etc{.tree = home.path(), .upper = {}, .work = {}};
   Etc etc{.tree = {}, .upper = home.path(), .work = home.name + "/work"};
   CFS_TRY(state.make_directories(etc.work, 0700));
@@ -199,14 +197,14 @@ Result<> discard_etc(const Directory& cfs, int image_fd, const std::vector<std::
   Directory made = CFS_TRY(Directory::open(work.fd(), "."));
   Result<Directory> state = cfs.open_directory(sysroot::kEtc);
   if (state && !keep.empty()) {
-    const Home home{HomeKind::kKept, kKept};
+    const Home home{HomeKind::kKept, sysroot::kEtcKept};
     if (std::optional<Home> last = CFS_TRY(last_home(*state))) {
       CFS_TRY(made.make_directories(home.path(), kHomeMode));
       Directory from = CFS_TRY(state->open_directory(last->path()));
       Directory content = CFS_TRY(made.open_directory(home.path()));
       CFS_TRY(set_attributes_of(image_fd, content.fd()));
       CFS_TRY(carry_kept(from.fd(), content.fd(), image_fd, keep, CopyInto::kLayer));
-      CFS_TRY(made.write_symlink(kLast, home.name));
+      CFS_TRY(made.write_symlink(sysroot::kEtcLast, home.name));
     }
   }
   return work.publish(cfs.fd(), sysroot::kEtc, kHomeMode, Existing::kReplace);

@@ -25,6 +25,7 @@
 #include "lib/base/io.h"
 #include "lib/base/relative_path.h"
 #include "lib/kernel_cmdline/root_policy.h"
+#include "lib/sysroot/layout.h"
 
 namespace cfs::initramfs {
 namespace {
@@ -111,7 +112,7 @@ class Merge {
                  const std::string& name, const std::string& path) {
     if (CFS_TRY(is_same(local, base, name)) || CFS_TRY(is_same(local, target, name))) return {};
     // The device's copy of what an earlier release had here makes room for that of this one.
-    if (name.ends_with(kTheirsSuffix) && CFS_TRY(target.has(name))) return {};
+    if (name.ends_with(sysroot::kTheirsSuffix) && CFS_TRY(target.has(name))) return {};
     Place inner_local = CFS_TRY(local.enter(name));
     Place inner_base = CFS_TRY(base.enter(name));
     Place inner_target = CFS_TRY(target.enter(name));
@@ -143,7 +144,7 @@ class Merge {
   // Gives what the new release has here, if anything, the name by which it is shown.
   static Result<> put_aside(const Place& target, const std::string& name) {
     if (!CFS_TRY(target.has(name))) return {};
-    std::string aside = name + std::string(kTheirsSuffix);
+    std::string aside = name + std::string(sysroot::kTheirsSuffix);
     if (!is_plain_name(aside)) return remove_tree(target.fd(), name);  // too long to be shown
     CFS_TRY(remove_tree(target.fd(), aside));
     return rename_at(target.fd(), name, target.fd(), aside);

@@ -35,7 +35,17 @@ constexpr const char* kBootState = "state/boot";
 constexpr const char* kVar = "state/var";
 /// What cfs-mount-root leaves behind when it stops a boot.
 constexpr const char* kBootFailure = "state/boot/failure.json";
-constexpr const char* kEtc = "state/etc";      ///< what initramfs/etc.cc makes
+/// The homes of every /etc: kEtcKept, and with a release's own /etc "<64 hex of the image>" and one
+/// of the suffixes. kEtcLast is a symlink to the one that was used last.
+constexpr const char* kEtc = "state/etc";
+constexpr const char* kEtcLast = "last";
+constexpr const char* kEtcKept = "kept";
+constexpr std::string_view kEtcOverlaySuffix = ".overlay";
+constexpr std::string_view kEtcMergeSuffix = ".merge";
+/// In the home of a merge, and in that the end of the names of what a release has where the device
+/// has something else.
+constexpr const char* kEtcTree = "tree";
+constexpr std::string_view kTheirsSuffix = ".cfs-new";
 constexpr const char* kReset = "state/reset";  ///< what is to be forgotten at the next boot
 constexpr const char* kConfig = "config.json";
 constexpr const char* kTemporary = "tmp";
