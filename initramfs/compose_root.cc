@@ -211,34 +211,38 @@ struct EtcMount {
   std::string work;
 };
 
-Result<EtcMount> make_etc_ready(const std::string& target, int top_fd, int image_etc_fd,
+// `writable`: whether the disk is, or why not.
+Result<EtcMount> make_etc_ready(const std::string& target, const Directory& cfs, int image_etc_fd,
                                 const verity::Digest& digest, const RootPolicy& policy,
-                                bool is_writable) {
-  const std::string path = target + "/" + below_sysroot(sysroot::kEtc);
+                                Result<> writable) {
+  const std::string path = target + "/" + below_sysroot(sysroot::kEtc) + "/";
   auto on_disk = [&]() -> Result<EtcMount> {
-    Directory cfs(CFS_TRY(open_beneath(top_fd, sysroot::kSysrootDirectory, kDirectoryFlags)));
-    CFS_TRY(cfs.make_directories(sysroot::kEtc, sysroot::mode_of(sysroot::kEtc, true)));
-    Directory state = CFS_TRY(cfs.open_directory(sysroot::kEtc));
-    Etc etc = CFS_TRY(prepare_etc(state, image_etc_fd, digest, policy));
-    if (!etc.tree.empty()) return EtcMount{.tree = path + "/" + etc.tree};
-    return EtcMount{.upper = path + "/" + etc.upper, .work = path + "/" + etc.work};
+    CFS_TRY(std::move(writable));
+    Etc etc = CFS_TRY(prepare_etc(cfs, image_etc_fd, digest, policy));
+    EtcMount result;
+    if (!etc.tree.empty()) {
+      result.tree = path + etc.tree;
+    } else {
+      result.upper = path + etc.upper;
+      result.work = path + etc.work;
+    }
+    return result;
   };
-  Result<EtcMount> result =
-      is_writable ? on_disk()
-                  : Result<EtcMount>(make_error(ErrorCode::kPermission, "the disk is read-only"));
-  if (result) return result;
-  // Better up with what there is than down. What is not kept may be lost, what is kept may not.
   auto in_memory = [&]() -> Result<EtcMount> {
     MemoryLayer layer = CFS_TRY(make_memory_layer("etc"));
     UniqueFd upper = CFS_TRY(open_at(AT_FDCWD, layer.upper, O_RDONLY | O_DIRECTORY));
-    Directory state(CFS_TRY(open_beneath(top_fd, below_sysroot(sysroot::kEtc), kDirectoryFlags)));
     std::string lower =
-        CFS_TRY(prepare_etc_in_memory(state, upper.get(), image_etc_fd, digest, policy));
-    return EtcMount{.lower = lower.empty() ? "" : path + "/" + lower,
-                    .hides_image = policy.etc == EtcMode::kMerge,
-                    .upper = layer.upper,
-                    .work = layer.work};
+        CFS_TRY(prepare_etc_in_memory(cfs, upper.get(), image_etc_fd, digest, policy));
+    EtcMount result;
+    if (!lower.empty()) result.lower = path + lower;
+    result.hides_image = policy.etc == EtcMode::kMerge;
+    result.upper = layer.upper;
+    result.work = layer.work;
+    return result;
   };
+  Result<EtcMount> result = on_disk();
+  if (result) return result;
+  // Better up with what there is than down.
   Result<EtcMount> memory = in_memory();
   if (!memory) return result;
   log_warning("changes to /etc are lost at the next boot: " + result.error().describe());
@@ -405,11 +409,15 @@ Result<> compose_root(const std::string& target, const kernel_cmdline::BootOptio
   Result<> writable = make_writable(target);
   warn_unless(writable);
   if (writable) warn_unless(reset_state(verified.top.get(), verified.root.get(), policy));
-  UniqueFd image_etc = CFS_TRY(open_beneath(verified.root.get(), "etc", kDirectoryFlags));
-  EtcMount etc = CFS_TRY_WITH("while making /etc ready",
-                              make_etc_ready(target, verified.top.get(), image_etc.get(),
-                                             options.digest, policy, writable.has_value()));
-  image_etc.reset();
+  EtcMount etc;
+  {
+    Directory cfs(
+        CFS_TRY(open_beneath(verified.top.get(), sysroot::kSysrootDirectory, kDirectoryFlags)));
+    UniqueFd image_etc = CFS_TRY(open_beneath(verified.root.get(), "etc", kDirectoryFlags));
+    etc = CFS_TRY_WITH(
+        "while making /etc ready",
+        make_etc_ready(target, cfs, image_etc.get(), options.digest, policy, std::move(writable)));
+  }
   Result<> mounted = mount_etc(etc, policy.etc);
   // EINVAL: too many levels of stacking. Kernels 6.12.63 to 6.12.68 count a file-backed EROFS as a
   // level of its own; one on a loop device is none.

@@ -134,7 +134,10 @@ class Preparation {
     if (home.kind == HomeKind::kKept) {
       CFS_TRY(remove_all_but_kept(content.fd(), image_fd_, policy_.keep));
     }
-    if (last == home) return ensure_machine_id(content.fd(), image_fd_).map([](bool) {});
+    if (last == home) {
+      CFS_TRY(ensure_machine_id(content.fd(), image_fd_));
+      return {};
+    }
     CFS_TRY(fill_with_kept(content, home, last));
     return sync_filesystem(state_.fd());
   }
@@ -157,8 +160,10 @@ class Preparation {
 
 }  // namespace
 
-Result<Etc> prepare_etc(const Directory& state, int image_fd, const verity::Digest& digest,
+Result<Etc> prepare_etc(const Directory& cfs, int image_fd, const verity::Digest& digest,
                         const RootPolicy& policy) {
+  CFS_TRY(cfs.make_directories(sysroot::kEtc, sysroot::mode_of(sysroot::kEtc, true)));
+  Directory state = CFS_TRY(cfs.open_directory(sysroot::kEtc));
   const Home home = home_for(policy.etc, digest);
   const std::optional<Home> last = CFS_TRY(last_home(state));
   Preparation preparation(state, image_fd, policy);
@@ -168,26 +173,29 @@ Result<Etc> prepare_etc(const Directory& state, int image_fd, const verity::Dige
   if (last != home) CFS_TRY(state.write_symlink(sysroot::kEtcLast, home.name));
   if (home.kind == HomeKind::kMerge) return Etc{.tree = home.path(), .upper = {}, .work = {}};
   Etc etc{.tree = {}, .upper = home.path(), .work = home.name + "/work"};
+  CFS_TRY(state.remove_tree(etc.work));  // what was being changed at a power cut
   CFS_TRY(state.make_directories(etc.work, 0700));
   return etc;
 }
 
-Result<std::string> prepare_etc_in_memory(const Directory& state, int upper_fd, int image_fd,
+Result<std::string> prepare_etc_in_memory(const Directory& cfs, int upper_fd, int image_fd,
                                           const verity::Digest& digest, const RootPolicy& policy) {
+  Result<Directory> state = cfs.open_directory(sysroot::kEtc);
   const Home home = home_for(policy.etc, digest);
   if (home.kind != HomeKind::kKept) {
-    if (CFS_TRY(is_there(state, home))) return home.path();
+    if (state && CFS_TRY(is_there(*state, home))) return home.path();
     return make_error(ErrorCode::kNotFound, "the release's /etc was not made yet");
   }
   auto fill = [&]() -> Result<> {
     CFS_TRY(set_attributes_of(image_fd, upper_fd));
-    if (std::optional<Home> last = CFS_TRY(last_home(state))) {
-      Directory from = CFS_TRY(state.open_directory(last->path()));
+    if (std::optional<Home> last = CFS_TRY(last_home(*state))) {
+      Directory from = CFS_TRY(state->open_directory(last->path()));
       CFS_TRY(carry_kept(from.fd(), upper_fd, image_fd, policy.keep, CopyInto::kLayer));
     }
     return {};
   };
-  if (Result<> filled = fill(); !filled) log_warning(filled.error().describe());
+  Result<> filled = state ? fill() : Result<>(Error(state.error()));
+  if (!filled) log_warning(filled.error().describe());
   CFS_TRY(ensure_machine_id(upper_fd, image_fd));
   return std::string();
 }

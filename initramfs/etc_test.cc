@@ -17,7 +17,8 @@ const verity::Digest kNew = verity::Digest::parse(std::string(64, 'b')).value();
 class EtcState : public EtcTest {
  protected:
   EtcState() {
-    make("state", {});
+    make("cfs/tmp", {});
+    make("cfs/state/etc", {});
     image(kOld, {{"machine-id", ""}, {"conf", "1"}, {"ssh/sshd_config", "1"}});
     image(kNew, {{"machine-id", ""}, {"conf", "2"}, {"ssh/sshd_config", "1"}, {"more", "2"}});
   }
@@ -28,13 +29,12 @@ class EtcState : public EtcTest {
   std::string boot(const verity::Digest& digest, EtcMode mode) {
     RootPolicy policy = kernel_cmdline::default_root_policy();
     policy.etc = mode;
-    Directory state(open("state"));
-    Result<Etc> etc = prepare_etc(state, open(digest.hex()).get(), digest, policy);
+    Result<Etc> etc = prepare_etc(Directory(open("cfs")), open(digest.hex()).get(), digest, policy);
     EXPECT_TRUE(etc) << etc.error().describe();
     if (!etc) return "";
     EXPECT_EQ(etc->tree.empty(), mode != EtcMode::kMerge);
-    EXPECT_TRUE(etc->work.empty() || std::filesystem::is_empty(path("state/" + etc->work)));
-    return "state/" + (etc->tree.empty() ? etc->upper : etc->tree);
+    EXPECT_TRUE(etc->work.empty() || std::filesystem::is_empty(path("cfs/state/etc/" + etc->work)));
+    return "cfs/state/etc/" + (etc->tree.empty() ? etc->upper : etc->tree);
   }
 };
 
@@ -104,14 +104,14 @@ TEST_F(EtcState, WhatIsKeptGoesThroughAllModes) {
 TEST_F(EtcState, LivesWithDamage) {
   for (EtcMode mode : {EtcMode::kMerge, EtcMode::kOverlay, EtcMode::kTransient}) {
     for (const char* last : {"nowhere", "kept", "..", "kept/upper", "/etc"}) {
-      std::filesystem::remove_all(path("state"));
-      make("state", {{"last", std::string("-> ") + last}});
+      std::filesystem::remove_all(path("cfs/state/etc"));
+      make("cfs/state/etc", {{"last", std::string("-> ") + last}});
       EXPECT_EQ(show(boot(kOld, mode)).count("machine-id"), 1U) << last;
       EXPECT_EQ(show(boot(kOld, mode)).count("machine-id"), 1U) << last;
     }
   }
-  std::filesystem::remove_all(path("state"));
-  make("state", {{"last", "-> kept"}, {"kept/upper", "-> ../../" + kOld.hex()}});
+  std::filesystem::remove_all(path("cfs/state/etc"));
+  make("cfs/state/etc", {{"last", "-> kept"}, {"kept/upper", "-> ../../../../" + kOld.hex()}});
   EXPECT_EQ(show(boot(kOld, EtcMode::kTransient)).size(), 1U);
   EXPECT_EQ(show(kOld.hex()).at("conf"), "1");
 }
@@ -121,29 +121,25 @@ TEST_F(EtcState, AReadOnlyDiskGivesWhatItHas) {
   make(etc, {{"ssh/ssh_host_key", "1"}, {"conf", "changed"}});
   Files kept = show(etc);
   kept.erase("conf");
-  Directory state(open("state"));
+  Directory cfs(open("cfs"));
   RootPolicy policy = kernel_cmdline::default_root_policy();
   make("memory", {});
   UniqueFd image = open(kOld.hex());
-  EXPECT_EQ(prepare_etc_in_memory(state, open("memory").get(), image.get(), kOld, policy).value(),
+  EXPECT_EQ(prepare_etc_in_memory(cfs, open("memory").get(), image.get(), kOld, policy).value(),
             "");
   EXPECT_EQ(show("memory"), kept);
   for (EtcMode mode : {EtcMode::kMerge, EtcMode::kOverlay}) {
     policy.etc = mode;
-    EXPECT_FALSE(prepare_etc_in_memory(state, open("memory").get(), image.get(), kOld, policy));
+    EXPECT_FALSE(prepare_etc_in_memory(cfs, open("memory").get(), image.get(), kOld, policy));
     const std::string home = boot(kOld, mode);
     EXPECT_EQ(
         "state/" +
-            prepare_etc_in_memory(state, open("memory").get(), image.get(), kOld, policy).value(),
+            prepare_etc_in_memory(cfs, open("memory").get(), image.get(), kOld, policy).value(),
         home);
   }
 }
 
 TEST_F(EtcState, IsDiscarded) {
-  make("cfs/tmp", {});
-  make("cfs/state", {});
-  std::filesystem::rename(path("state"), path("cfs/state/etc"));
-  std::filesystem::create_directory_symlink("cfs/state/etc", path("state"));
   const std::vector<std::vector<std::string>> keep = {kernel_cmdline::default_root_policy().keep,
                                                       {}};
   for (EtcMode mode : {EtcMode::kTransient, EtcMode::kMerge}) {
