@@ -133,7 +133,7 @@ TEST_F(EtcState, AReadOnlyDiskGivesWhatItHas) {
     EXPECT_FALSE(prepare_etc_in_memory(cfs, open("memory").get(), image.get(), kOld, policy));
     const std::string home = boot(kOld, mode);
     EXPECT_EQ(
-        "state/" +
+        "cfs/state/etc/" +
             prepare_etc_in_memory(cfs, open("memory").get(), image.get(), kOld, policy).value(),
         home);
   }

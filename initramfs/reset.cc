@@ -17,7 +17,11 @@ constexpr int kDirectoryFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
 constexpr std::string_view kWorkPrefix = ".cfs-reset-";
 constexpr mode_t kPermissions = 07777;
 
+// The record of what releases have brought to /var goes first: without it everything is brought
+// once more, whatever a power cut has left.
 Result<> renew_var(const Directory& cfs, int root_fd) {
+  CFS_TRY(cfs.remove_file(sysroot::kVarRecord));
+  CFS_TRY(cfs.sync(sysroot::kState));
   WorkDirectory work = CFS_TRY(WorkDirectory::create(cfs.fd(), sysroot::kTemporary, kWorkPrefix));
   UniqueFd var = CFS_TRY(open_beneath(root_fd, "var", kDirectoryFlags));
   CFS_TRY(copy_directory(var.get(), work.fd(), CopyInto::kTree));

@@ -47,6 +47,7 @@ TEST_F(Reset, Etc) {
 
 TEST_F(Reset, Var) {
   const Files etc = show("disk/cfs/state/etc");
+  make("disk/cfs/state", {{"var-delivered", "lib/data"}});
   ASSERT_EQ(::chmod(path("root/var").c_str(), 0751), 0);
   ask(sysroot::serialise_reset_request({.var = true}));
   ASSERT_TRUE(reset());
@@ -57,6 +58,7 @@ TEST_F(Reset, Var) {
   EXPECT_EQ(status.st_mode & 07777, 0751U);
   EXPECT_EQ(show("disk/cfs/state/etc"), etc);
   EXPECT_EQ(show("disk/cfs/tmp"), Files());
+  EXPECT_FALSE(std::filesystem::exists(path("disk/cfs/state/var-delivered")));
 }
 
 TEST_F(Reset, AllAndOnceMoreAfterACut) {

@@ -33,6 +33,8 @@ constexpr const char* kPinned = "refs/pinned";
 constexpr const char* kState = "state";
 constexpr const char* kBootState = "state/boot";
 constexpr const char* kVar = "state/var";
+/// What releases have brought to kVar.
+constexpr const char* kVarRecord = "state/var-delivered";
 /// What cfs-mount-root leaves behind when it stops a boot.
 constexpr const char* kBootFailure = "state/boot/failure.json";
 /// The homes of every /etc: kEtcKept, and with a release's own /etc "<64 hex of the image>" and one
