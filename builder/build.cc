@@ -69,6 +69,12 @@ Result<> assemble(const Manifest& manifest, const SourceContext& context, Rootfs
   CFS_TRY_WITH("while normalising the image",
                normalize(rootfs, manifest.normalize, manifest.source_date_epoch));
   CFS_TRY(apply_rules(manifest.files, manifest.source_date_epoch, rootfs));
+  if (manifest.kernel) {
+    const FileRule policy{.path = kernel_cmdline::kRootPolicyPath,
+                          .text = CFS_TRY(kernel_cmdline::serialise_root_policy(manifest.root)),
+                          .mode = 0644};
+    CFS_TRY(apply_rules(std::span(&policy, 1), manifest.source_date_epoch, rootfs));
+  }
   if (manifest.allowed.count(Risk::kExtensionsFromVar) == 0) {
     CFS_TRY(refuse_extensions_from_var(rootfs));
   }
@@ -113,6 +119,7 @@ release::ReleaseDescription describe(const Manifest& manifest, const erofs::Imag
   description.arch = manifest.arch;
   description.channel = manifest.channel;
   description.compatible = manifest.compatible;
+  description.state_version = static_cast<uint64_t>(manifest.state_version);
   description.created = static_cast<uint64_t>(manifest.source_date_epoch);
   description.image = {.digest = image.digest, .size_bytes = image.size_bytes};
   description.objects.count = objects.size();

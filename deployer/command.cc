@@ -6,6 +6,7 @@
 #include "deployer/history.h"
 #include "deployer/init.h"
 #include "deployer/install.h"
+#include "deployer/reset.h"
 #include "deployer/rollback.h"
 #include "deployer/status.h"
 #include "deployer/trial.h"
@@ -29,6 +30,7 @@ constexpr CommandRow kCommands[] = {
     {"note-boot", "Write down what was started, and how the boots before ended", declare_note_boot},
     {"health", "Check whether this device is in good health", declare_health},
     {"config", "Show how this device is set up, and which file says so", declare_config},
+    {"reset", "Forget at the next boot what the device has changed", declare_reset},
     {"install", "Make a bootable disk image; needs no root rights", declare_install},
 };
 

@@ -119,6 +119,7 @@ Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
     manifest.objects.push_back(entry);
     description.objects.size_bytes += entry.size_bytes;
   }
+  description.compatible = release.compatible;
   description.objects.count = objects.size();
   std::string text;
   CFS_TRY(transport::write_manifest(manifest, sink_to_string(text)));

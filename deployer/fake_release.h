@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "lib/release/description.h"
 #include "lib/trust/fake_repository.h"
@@ -15,6 +16,7 @@ struct FakeRelease {
   std::string version;
   std::string channel = "stable";
   uint64_t epoch = 0;
+  std::vector<std::string> compatible;
   int64_t created = 1'700'000'000;
   /// Absolute path → content; longer than 64 bytes becomes an object. Directories are made.
   std::map<std::string, std::string> files;

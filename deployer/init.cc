@@ -18,7 +18,8 @@ RunCommand declare_init(CLI::App& command) {
   add_release_options(command, arguments->releases);
   return [arguments](const Environment& environment) -> Result<int> {
     std::string root = CFS_TRY(arguments->releases.read_root());
-    CFS_TRY(Sysroot::create(environment, arguments->sysroot, arguments->releases.origin(), root));
+    CFS_TRY(Sysroot::create(environment, arguments->sysroot, arguments->releases.origin(), root,
+                            arguments->releases.board));
     environment.print("made a sysroot in " + arguments->sysroot + "\n");
     return 0;
   };

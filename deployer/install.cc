@@ -151,7 +151,8 @@ Result<> install(const InstallOptions& options, const Environment& environment) 
   offline.verity = store::VerityPolicy::kOffline;
   offline.kernel_command_line = "/dev/null";  // this machine is not the device
   offline.efi_variables = esp_directory + "/efivars";
-  Sysroot sysroot = CFS_TRY(Sysroot::create(offline, root, options.origin, options.root_json));
+  Sysroot sysroot =
+      CFS_TRY(Sysroot::create(offline, root, options.origin, options.root_json, options.board));
   boot::SystemdBoot esp =
       CFS_TRY(boot::SystemdBoot::open(AT_FDCWD, esp_directory, offline.efi_variables));
   UpdateResult result =
@@ -217,6 +218,7 @@ RunCommand declare_install(CLI::App& command) {
                      .url = url,
                      .origin = std::move(origin),
                      .root_json = std::move(root),
+                     .board = arguments->releases.board,
                      .free_bytes = parse_size(arguments->free).value()},
                     environment));
     return 0;

@@ -19,6 +19,11 @@ std::string check_channel(const std::string& text) {
   return "'" + text + "' cannot be a channel: [a-z0-9][a-z0-9-]{0,31}";
 }
 
+std::string check_board(const std::string& text) {
+  if (release::is_board(text)) return "";
+  return "'" + text + "' cannot be a board: [A-Za-z0-9][A-Za-z0-9.,_-]{0,127}";
+}
+
 }  // namespace
 
 void add_sysroot_option(CLI::App& command, std::string& sysroot) {
@@ -64,6 +69,10 @@ void add_release_options(CLI::App& command, ReleaseOptions& options) {
   command.add_option("--channel", options.channel, "Channel to follow")
       ->check(check_channel)
       ->capture_default_str();
+  command
+      .add_option("--board", options.board,
+                  "What the device is; releases for other boards are refused")
+      ->check(check_board);
 }
 
 Result<std::string> ReleaseOptions::read_root() const {

@@ -28,13 +28,13 @@ void add_no_way_back_option(CLI::App& command, bool& no_way_back);
 void add_url_option(CLI::App& command, const std::string& name, const std::string& text,
                     std::optional<net::Url>& url);
 
-/// Which releases to follow: `--url`, `--root`, `--name` and `--channel`, all but the last
-/// required.
+/// Which releases to follow: `--url`, `--root`, `--name`, and if wanted `--channel` and `--board`.
 struct ReleaseOptions {
   std::optional<net::Url> url;
   std::string root;
   std::string name;
   std::string channel = "stable";
+  std::string board;  ///< what the device is; "": not said
 
   [[nodiscard]] Origin origin() const { return {.url = *url, .name = name, .channel = channel}; }
   /// The content of the file `root`.

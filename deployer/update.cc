@@ -10,6 +10,8 @@
 #include "deployer/fetch/repository.h"
 #include "deployer/mounted_esp.h"
 #include "deployer/options.h"
+#include "deployer/sysroot/board.h"
+#include "deployer/sysroot/etc.h"
 #include "deployer/sysroot/running.h"
 #include "deployer/sysroot/var.h"
 #include "deployer/trial.h"
@@ -147,6 +149,7 @@ Result<UpdateResult> update_from(const net::Url& url, Sysroot& sysroot, boot::Bo
   CFS_TRY(refuse_older(installed, targets, newest));
   trust::Verified<release::ReleaseDescription> description =
       CFS_TRY(trust::fetch_release(targets, newest.target, fetch));
+  CFS_TRY(check_compatible(*description, CFS_TRY(read_board(sysroot.directory()))));
   const verity::Digest& digest = description->image.digest;
   const release::ReleaseFile* uki = description->file_with_role("uki");
   if (uki == nullptr) {
@@ -213,7 +216,10 @@ Result<UpdateResult> update_from(const net::Url& url, Sysroot& sysroot, boot::Bo
       CFS_TRY(repository.fetch_objects(std::span(&*plan.image, 1), sysroot.objects(), progress));
     }
   }
-  if (options.purpose == Purpose::kDevice) CFS_TRY(fill_var(sysroot, digest));
+  if (options.purpose == Purpose::kDevice) {
+    CFS_TRY(fill_var(sysroot, digest));
+    CFS_TRY(forget_etc(sysroot, digest));
+  }
   Deployment staged = CFS_TRY(
       activate(sysroot, loader, installed, description, std::move(deployment), options.switching));
   environment.print("staged " + named(staged.version, staged.epoch) + ": " + staged.entry +

@@ -47,9 +47,9 @@ struct UpdateResult {
 ///
 /// Stopped anywhere it can simply be called again: objects that have arrived stay.
 /// Errors: kSignature, kRollback (also when the newest release is older than one that is
-/// installed), kExpired; kNotFound (no release of that name and channel); kNetwork; kCorrupt,
-/// kDigestMismatch; kNoVerity (the sysroot's file system has none); kNoSpace; kInterrupted; those
-/// of the boot loader.
+/// installed), kExpired; kUnsupported (it is for other boards); kNotFound (no release of that name
+/// and channel); kNetwork; kCorrupt, kDigestMismatch; kNoVerity (the sysroot's file system has
+/// none); kNoSpace; kInterrupted; those of the boot loader.
 [[nodiscard]] Result<UpdateResult> update(Sysroot& sysroot, boot::BootLoader& loader,
                                           const Environment& environment,
                                           const UpdateOptions& options);

@@ -23,6 +23,9 @@ constexpr size_t kMaxManifestBytes = 1 << 20;
 constexpr int64_t kMaxEpoch = json::kMaxInteger;
 constexpr int64_t kMaxSourceDateEpoch = int64_t{1} << 33;
 
+constexpr std::array<std::string_view, 4> kEtcModes = {"merge", "overlay", "transient", "ro"};
+constexpr std::array<std::string_view, 2> kRootModes = {"ro", "transient"};
+
 constexpr std::array<std::string_view, 1> kArchitectures = {"amd64"};
 
 constexpr std::array<NormalizePassName, 10> kPasses = {{
@@ -68,7 +71,8 @@ std::optional<std::set<std::string>> read_words(const yaml::Map& map, std::strin
 }
 
 void read_image(const yaml::Value& value, Manifest& manifest) {
-  yaml::Map map = value.map({"name", "version", "epoch", "arch", "channel", "compatible"});
+  yaml::Map map =
+      value.map({"name", "version", "epoch", "arch", "channel", "compatible", "state_version"});
   bool has_name = map.require("name", manifest.name, WordReader{kLowerAndDigits, ".-", 64});
   bool has_version =
       map.require("version", manifest.version, WordReader{kLettersAndDigits, ".+~-", 64});
@@ -91,6 +95,7 @@ void read_image(const yaml::Value& value, Manifest& manifest) {
     yaml::Value compatible = *map.find("compatible");
     compatible.report(compatible.error(fmt::format("more than {} boards", release::kMaxBoards)));
   }
+  map.read("state_version", manifest.state_version, yaml::IntegerReader{0, kMaxEpoch});
 }
 
 void read_source(const yaml::Value& value, const std::string& folder,
@@ -233,6 +238,49 @@ void read_kernel(const yaml::Value& value, std::span<const SourceKind> kinds, Ma
   }
 }
 
+Result<std::string> read_kept_path(const yaml::Value& value) {
+  std::string path = CFS_TRY((ImagePathReader{Root::kRefused}(value)));
+  if (kernel_cmdline::is_keepable(path)) return path;
+  return value.error(fmt::format("'{}' cannot be kept", path))
+      .with_hint(
+          "a path below /etc of printable ASCII; '*' and '?' may stand in its last name, and "
+          "'[', ']' and '\\' nowhere");
+}
+
+void read_etc(const yaml::Value& value, Manifest& manifest) {
+  yaml::Map map = value.map({"mode", "keep"});
+  std::string mode;
+  if (map.read("mode", mode, yaml::ChoiceReader{kEtcModes})) {
+    manifest.root.etc = *kernel_cmdline::etc_mode_of(mode);
+  }
+  std::vector<std::string> keep;
+  map.read_list("keep", keep, read_kept_path);
+  for (std::string& path : keep) {
+    if (std::find(manifest.root.keep.begin(), manifest.root.keep.end(), path) ==
+        manifest.root.keep.end()) {
+      manifest.root.keep.push_back(std::move(path));
+    }
+  }
+  Result<std::string> written = kernel_cmdline::serialise_root_policy(manifest.root);
+  if (!written) value.report(value.error(written.error().message));
+}
+
+// What cfs-mount-root is to do with the root.
+void read_root_policy(const yaml::Map& map, Manifest& manifest) {
+  std::optional<yaml::Value> etc = map.find("etc");
+  std::optional<yaml::Value> root = map.find("root");
+  if (etc) read_etc(*etc, manifest);
+  std::string mode;
+  if (root && root->read(mode, yaml::ChoiceReader{kRootModes})) {
+    manifest.root.root = *kernel_cmdline::root_mode_of(mode);
+  }
+  for (const auto& [key, value] : {std::pair("etc", etc), std::pair("root", root)}) {
+    if (!value || map.has("kernel")) continue;
+    value->report(
+        value->error(fmt::format("'{}' needs 'kernel': it is for images that boot", key)));
+  }
+}
+
 void read_reproducible(const yaml::Value& value, Manifest& manifest) {
   yaml::Map map = value.map({"source_date_epoch", "normalize"});
   map.read("source_date_epoch", manifest.source_date_epoch,
@@ -248,7 +296,8 @@ void read_reproducible(const yaml::Value& value, Manifest& manifest) {
 
 void read_manifest(const yaml::Value& root, const std::string& folder,
                    std::span<const SourceKind> kinds, Manifest& manifest) {
-  yaml::Map map = root.map({"cfs", "image", "sources", "files", "kernel", "reproducible", "allow"});
+  yaml::Map map = root.map(
+      {"cfs", "image", "sources", "files", "kernel", "etc", "root", "reproducible", "allow"});
   int64_t version = 0;
   bool has_version = map.require("cfs", version, yaml::IntegerReader{0, kMaxEpoch});
   if (has_version && version != 1) {
@@ -267,6 +316,7 @@ void read_manifest(const yaml::Value& root, const std::string& folder,
     for (const yaml::Value& item : files->items()) read_rule(item, manifest.files);
   }
   if (auto kernel = map.find("kernel")) read_kernel(*kernel, kinds, manifest);
+  read_root_policy(map, manifest);
   manifest.source_date_epoch = kDefaultSourceDateEpoch;
   for (const NormalizePassName& pass : kPasses) manifest.normalize.push_back(pass.pass);
   if (auto reproducible = map.find("reproducible")) read_reproducible(*reproducible, manifest);

@@ -13,6 +13,7 @@
 
 #include "builder/manifest/values.h"
 #include "lib/base/result.h"
+#include "lib/kernel_cmdline/root_policy.h"
 #include "lib/yaml/value.h"
 
 namespace cfs::builder {
@@ -109,9 +110,12 @@ struct Manifest {
   std::string arch;
   std::string channel;
   std::vector<std::string> compatible;
+  int64_t state_version = 0;
   std::vector<SourceEntry> sources;
   std::vector<FileRule> files;
   std::optional<Kernel> kernel;  ///< none: no initramfs and no UKI are made
+  /// What becomes of changes to the root of a device. The identity is kept always.
+  kernel_cmdline::RootPolicy root = kernel_cmdline::default_root_policy();
   int64_t source_date_epoch = 0;
   std::vector<NormalizePass> normalize;
   std::set<Risk> allowed;

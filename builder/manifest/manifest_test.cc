@@ -39,6 +39,7 @@ image:
   arch: amd64
   channel: beta
   compatible: ["acme,gw-v2"]
+  state_version: 3
 sources:
   - id: base
     debian:
@@ -61,6 +62,10 @@ kernel:
   package: linux-image-amd64
   initramfs: {modules: [erofs, virtio_blk]}
   cmdline: [quiet, panic=10]
+etc:
+  mode: merge
+  keep: [/etc/hostname, "/etc/ssh/ssh_host_*", "/etc/wpa/*.conf"]
+root: transient
 reproducible:
   source_date_epoch: 1600000000
   normalize: [logs, machine-id]
@@ -72,6 +77,7 @@ allow: [extensions-from-var]
   EXPECT_EQ(manifest->epoch, 41);
   EXPECT_EQ(manifest->channel, "beta");
   EXPECT_THAT(manifest->compatible, ElementsAre("acme,gw-v2"));
+  EXPECT_EQ(manifest->state_version, 3);
   ASSERT_EQ(manifest->sources.size(), 4U);
   EXPECT_EQ(manifest->sources[0].id, "base");
   EXPECT_EQ(manifest->sources[0].kind->key, "debian");
@@ -84,8 +90,12 @@ allow: [extensions-from-var]
   EXPECT_EQ(manifest->files[2].kind, FileRule::Kind::kDirectory);
   EXPECT_TRUE(manifest->files[3].optional);
   EXPECT_EQ(manifest->kernel->package->name, "linux-image-amd64");
-  EXPECT_EQ(manifest->kernel->package->place, "m.yaml:29:12: kernel.package: ");
+  EXPECT_EQ(manifest->kernel->package->place, "m.yaml:30:12: kernel.package: ");
   EXPECT_THAT(manifest->kernel->command_line, ElementsAre("quiet", "panic=10"));
+  EXPECT_EQ(manifest->root.etc, kernel_cmdline::EtcMode::kMerge);
+  EXPECT_EQ(manifest->root.root, kernel_cmdline::RootMode::kTransient);
+  EXPECT_THAT(manifest->root.keep, ElementsAre("/etc/machine-id", "/etc/ssh/ssh_host_*",
+                                               "/etc/hostname", "/etc/wpa/*.conf"));
   EXPECT_EQ(manifest->source_date_epoch, 1600000000);
   EXPECT_THAT(manifest->normalize, ElementsAre(NormalizePass::kMachineId, NormalizePass::kLogs));
   EXPECT_THAT(manifest->allowed, ElementsAre(Risk::kExtensionsFromVar));
@@ -97,6 +107,8 @@ TEST(Manifest, DefaultsAreTheDocumentedOnes) {
   EXPECT_EQ(manifest->arch, "amd64");
   EXPECT_EQ(manifest->channel, "stable");
   EXPECT_FALSE(manifest->kernel.has_value());
+  EXPECT_EQ(manifest->state_version, 0);
+  EXPECT_EQ(manifest->root, kernel_cmdline::default_root_policy());
   EXPECT_EQ(manifest->source_date_epoch, kDefaultSourceDateEpoch);
   EXPECT_EQ(manifest->normalize.size(), normalize_passes().size());
   EXPECT_TRUE(manifest->allowed.empty());
@@ -124,6 +136,11 @@ TEST_P(BadManifest, IsRefusedWithPlacePathAndHint) {
 std::string repeat(const std::string& text, size_t count) {
   std::string result;
   while (count-- > 0) result += text;
+  return result;
+}
+std::string many_paths(size_t count) {
+  std::string result;
+  for (size_t i = 0; i < count; ++i) result += "/etc/" + std::to_string(i) + ",";
   return result;
 }
 std::string with(const std::string& tail) { return std::string(kHead) + kSources + tail; }
@@ -223,6 +240,16 @@ INSTANTIATE_TEST_SUITE_P(
                 with_source("  - {id: a, debian: {suite: s, recommends: 'true'}}\n"),
                 "m.yaml:4:44: sources[0].debian.recommends: expected true or false, found 'true'",
                 "remove the quotes"},
+        BadCase{"BadEtcMode", with("kernel: {}\netc: {mode: overlaid}\n"),
+                "m.yaml:5:13: etc.mode: bad value 'overlaid'", "did you mean 'overlay'?"},
+        BadCase{"KeepsWhatIsNotBelowEtc", with("kernel: {}\netc: {keep: [/etc/x, /var/x]}\n"),
+                "m.yaml:5:22: etc.keep[1]: '/var/x' cannot be kept", "a path below /etc"},
+        BadCase{"KeepsByAPatternForDirectories", with("kernel: {}\netc: {keep: ['/etc/*/x']}\n"),
+                "m.yaml:5:14: etc.keep[0]: '/etc/*/x' cannot be kept", "in its last name"},
+        BadCase{"KeepsTooMuch", with("kernel: {}\netc: {keep: [" + many_paths(255) + "]}\n"),
+                "m.yaml:5:6: etc: root.conf: more than 256 paths are kept", ""},
+        BadCase{"RootWithoutKernel", with("root: transient\n"),
+                "m.yaml:4:7: root: 'root' needs 'kernel'", ""},
         BadCase{"UnknownRisk", with("allow: [extension-from-var]\n"),
                 "m.yaml:4:9: allow[0]: bad value 'extension-from-var'",
                 "did you mean 'extensions-from-var'?"},
@@ -471,6 +498,7 @@ TEST(Manifest, TheSchemaHasTheReadersKeysAndChoices) {
            {"files[0]", with("files: [" + odd + "]\n")},
            {"kernel", with("kernel: " + odd + "\n")},
            {"kernel.initramfs", with("kernel: {initramfs: " + odd + "}\n")},
+           {"etc", with("kernel: {}\netc: " + odd + "\n")},
            {"reproducible", with("reproducible: " + odd + "\n")},
        }) {
     in_reader[path] = words_after(said_about(manifest, path + (path.empty() ? "" : ".") + odd_key),
@@ -487,6 +515,8 @@ TEST(Manifest, TheSchemaHasTheReadersKeysAndChoices) {
             "cfs: 1\nimage: {name: n, version: v, epoch: 1, arch: zzzzzzzzz}\n"},
            {{"sources", "items", "properties", "debian", "properties", "variant"},
             with_source("  - {id: a, debian: {suite: s, variant: zzzzzzzzzzzzzzz}}\n")},
+           {{"etc", "properties", "mode"}, with("kernel: {}\netc: {mode: zzzzzzzzzzzzzz}\n")},
+           {{"root"}, with("kernel: {}\nroot: zzzzzzzzzzzz\n")},
            {{"reproducible", "properties", "normalize", "items"},
             with("reproducible: {normalize: [zzzzzzzzzzzzzzzzzzzzzzzzzzzz]}\n")},
            {{"allow", "items"}, with("allow: [zzzzzzzzzzzzzzzzzzzzzzzzzzzz]\n")},

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "deployer/sysroot/board.h"
 #include "lib/base/free_space.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
@@ -182,7 +183,8 @@ Result<> remove_leftovers(const Directory& cfs) {
 }  // namespace
 
 Result<Sysroot> Sysroot::create(const Environment& environment, const std::string& path,
-                                const Origin& origin, const std::string& root_json) {
+                                const Origin& origin, const std::string& root_json,
+                                const std::string& board) {
   Directory top = CFS_TRY(Directory::open(AT_FDCWD, path));
   Result<std::vector<std::string>> there = top.list(sysroot::kSysrootDirectory);
   if (!there && there.error().code != ErrorCode::kNotFound) {
@@ -214,6 +216,7 @@ Result<Sysroot> Sysroot::create(const Environment& environment, const std::strin
                                          {"url", origin.url.with_password()},
                                          {"name", origin.name},
                                          {"channel", origin.channel}}));
+  if (!board.empty()) CFS_TRY(write_board(cfs, board));
   CFS_TRY(write_json(
       cfs, sysroot::kMeta,
       json::Value::Object{

@@ -34,13 +34,15 @@ enum class Access { kRead, kWrite };
 /// Access::kWrite holds the lock: one process changes a sysroot at a time. Not thread-safe.
 class Sysroot {
  public:
-  /// Makes the layout in the directory `path` and writes origin and trust anchor; opens it. It
+  /// Makes the layout in the directory `path` and writes origin, trust anchor and, unless it is "",
+  /// the board that the device is; opens it. It
   /// appears whole and durable or not at all, with the modes of lib/sysroot/layout.h.
   /// Errors: kExists (there is one already, or something else called cfs), kNoVerity (the file
   /// system has no fs-verity, with the policy kRequired); those of trust::trust_root.
   [[nodiscard]] static Result<Sysroot> create(const Environment& environment,
                                               const std::string& path, const Origin& origin,
-                                              const std::string& root_json);
+                                              const std::string& root_json,
+                                              const std::string& board = "");
 
   /// Opens what create() made. For writing also when `path` is mounted read-only, as it is in a
   /// booted system: then through a writable mount of our own that nobody else sees. Writers give

@@ -20,13 +20,27 @@ constexpr const char* kOnFailure = "cfs.on_failure";
 constexpr const char* kVar = "cfs.var";
 constexpr const char* kVerify = "cfs.verify";
 
+// In the order of the enumerators.
+constexpr std::array<std::string_view, 4> kEtcModes = {"merge", "overlay", "transient", "ro"};
+constexpr std::array<std::string_view, 2> kRootModes = {"transient", "ro"};
+
+template <typename Mode, size_t kCount>
+std::optional<Mode> find_mode(const std::array<std::string_view, kCount>& names,
+                              std::string_view name) {
+  auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) return std::nullopt;
+  return static_cast<Mode>(found - names.begin());
+}
+
 /// Every option that begins with `cfs.` or `composefs.` and means something.
 struct PolicyOption {
   const char* name;
-  std::array<std::string_view, 3> values;  ///< all of them; none: not a choice
+  std::array<std::string_view, 4> values;  ///< all of them; none: not a choice
 };
 constexpr PolicyOption kPolicyOptions[] = {
     {kPinOption, {}},
+    {kEtcOption, kEtcModes},
+    {kRootModeOption, {kRootModes[0], kRootModes[1]}},
     {kOnFailure, {"reboot", "poweroff", "halt"}},
     {kVar, {"restricted", "plain"}},
     {kVerify, {"boot", "full"}},
@@ -117,6 +131,16 @@ std::string lower_case(std::string text) {
 
 }  // namespace
 
+std::string_view etc_mode_name(EtcMode mode) { return kEtcModes.at(static_cast<size_t>(mode)); }
+std::string_view root_mode_name(RootMode mode) { return kRootModes.at(static_cast<size_t>(mode)); }
+
+std::optional<EtcMode> etc_mode_of(std::string_view name) {
+  return find_mode<EtcMode>(kEtcModes, name);
+}
+std::optional<RootMode> root_mode_of(std::string_view name) {
+  return find_mode<RootMode>(kRootModes, name);
+}
+
 Result<BootOptions> parse_boot_options(const CommandLine& command_line) {
   CFS_TRY(check_values(command_line));
   BootOptions options;
@@ -130,6 +154,8 @@ Result<BootOptions> parse_boot_options(const CommandLine& command_line) {
     return std::move(error).with("in '" + std::string(kPinOption) + "='");
   }
   options.digest = *digest;
+  if (auto etc = command_line.last(kEtcOption)) options.etc = etc_mode_of(*etc);
+  if (auto root = command_line.last(kRootModeOption)) options.root_mode = root_mode_of(*root);
   if (command_line.last(kVar) == "plain") options.var = VarMode::kPlain;
   if (command_line.last(kVerify) == "full") options.verify = VerifyLevel::kFull;
   options.unknown = unknown_options(command_line);

@@ -3,6 +3,7 @@
 // line"). One set of rules for those who boot by it and those who make, sign or install one.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,27 @@ enum class VarMode {
   kPlain,       ///< as it is, which containers need
 };
 
+/// What becomes of changes to /etc. From loose to strict.
+enum class EtcMode {
+  kMerge,      ///< a copy of the image's /etc, into which each new release is merged
+  kOverlay,    ///< they stay, and lie over each new release's /etc
+  kTransient,  ///< they are gone at the next boot, except for what is kept
+  kReadOnly,   ///< there are none
+};
+
+/// What becomes of changes to the root outside of /etc and /var. From loose to strict.
+enum class RootMode {
+  kTransient,  ///< they are in memory
+  kReadOnly,   ///< there are none
+};
+
+/// "merge", "overlay", "transient", "ro"; "transient", "ro".
+[[nodiscard]] std::string_view etc_mode_name(EtcMode mode);
+[[nodiscard]] std::string_view root_mode_name(RootMode mode);
+/// The mode of that name; nothing for any other text.
+[[nodiscard]] std::optional<EtcMode> etc_mode_of(std::string_view name);
+[[nodiscard]] std::optional<RootMode> root_mode_of(std::string_view name);
+
 /// What the kernel command line asks for.
 struct BootOptions {
   verity::Digest digest;
@@ -34,9 +56,14 @@ struct BootOptions {
   unsigned root_delay_seconds = 30;  ///< how long to wait for the root device at most
   VerifyLevel verify = VerifyLevel::kBoot;
   VarMode var = VarMode::kRestricted;
+  std::optional<EtcMode> etc;         ///< instead of the image's own (root_policy.h)
+  std::optional<RootMode> root_mode;  ///< the same
   std::string init = "/sbin/init";
   std::vector<std::string> unknown;  ///< `cfs.`, `composefs.`, `composefs`: what means nothing here
 };
+
+inline constexpr char kEtcOption[] = "cfs.etc";
+inline constexpr char kRootModeOption[] = "cfs.root";
 
 /// What the boot obeys. kInvalidInput: the pinned digest is missing or malformed, an option of ours
 /// has two different values or an unknown one, `init=` is not an absolute path.

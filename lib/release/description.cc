@@ -92,6 +92,7 @@ json::Value to_json(const ReleaseDescription& description) {
                                      {"cmdline", description.kernel.cmdline}}},
       {"files", std::move(files)},
   };
+  if (description.state_version != 0) object.emplace("state_version", description.state_version);
   if (description.transport) {
     object.emplace("transport", json::Value::Object{{"sha256", description.transport->sha256.hex()},
                                                     {"size", description.transport->size_bytes}});
@@ -109,6 +110,7 @@ const ReleaseFile* ReleaseDescription::file_with_role(std::string_view role) con
 bool is_release_name(std::string_view text) { return matches(text, kNameRule); }
 bool is_version(std::string_view text) { return matches(text, kVersionRule); }
 bool is_channel(std::string_view text) { return matches(text, kWordRule); }
+bool is_board(std::string_view text) { return matches(text, kBoardRule); }
 
 Result<ReleaseDescription> parse_description(std::string_view text) {
   json::Value json = CFS_TRY(json::parse(text, {.size_bytes = kMaxDescriptionBytes}, kWhat));
@@ -162,6 +164,9 @@ Result<ReleaseDescription> parse_description(std::string_view text) {
     description.files.push_back(std::move(file));
   }
 
+  if (std::optional<json::Reader> version = CFS_TRY(reader.optional_member("state_version"))) {
+    description.state_version = CFS_TRY(version->integer());
+  }
   if (std::optional<json::Reader> transport = CFS_TRY(reader.optional_member("transport"))) {
     description.transport = ReleaseDescription::Transport{
         .sha256 = CFS_TRY(CFS_TRY(transport->member("sha256")).sha256()),
@@ -172,9 +177,9 @@ Result<ReleaseDescription> parse_description(std::string_view text) {
 }
 
 Result<std::string> serialise_description(const ReleaseDescription& description) {
-  std::vector<uint64_t> numbers{description.epoch, description.created,
-                                description.image.size_bytes, description.objects.count,
-                                description.objects.size_bytes};
+  std::vector<uint64_t> numbers{description.epoch,         description.created,
+                                description.state_version, description.image.size_bytes,
+                                description.objects.count, description.objects.size_bytes};
   for (const ReleaseFile& file : description.files) numbers.push_back(file.size_bytes);
   if (description.transport) numbers.push_back(description.transport->size_bytes);
   for (uint64_t number : numbers) {

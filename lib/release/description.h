@@ -37,6 +37,9 @@ struct ReleaseDescription {
   std::string arch;     ///< [a-z0-9][a-z0-9-]{0,31}, Debian's name: "amd64"
   std::string channel;  ///< [a-z0-9][a-z0-9-]{0,31}
   std::vector<std::string> compatible;  ///< boards that may run it, ≤ kMaxBoards; empty: all
+  /// Grows when what is kept on a device is changed so that earlier releases cannot use it. Absent
+  /// in older files, which means 0.
+  uint64_t state_version = 0;
   uint64_t created = 0;                 ///< Unix time
 
   struct Image {
@@ -78,6 +81,8 @@ struct ReleaseDescription {
 [[nodiscard]] bool is_release_name(std::string_view text);
 [[nodiscard]] bool is_version(std::string_view text);
 [[nodiscard]] bool is_channel(std::string_view text);
+/// [A-Za-z0-9][A-Za-z0-9.,_-]{0,127}: one of ReleaseDescription::compatible.
+[[nodiscard]] bool is_board(std::string_view text);
 
 /// Parses `release.json`; every field is checked. If kernel.cmdline pins an image digest it must be
 /// this release's. Errors: kCorrupt; kUnsupported (another schema).

@@ -51,6 +51,21 @@ std::string with(std::string_view path, const json::Value& value) {
   }
 }
 
+TEST(DescriptionTest, StateVersionIsOptional) {
+  ReleaseDescription description = example();
+  EXPECT_EQ(serialise_description(description)->find("state_version"), std::string::npos);
+  description.state_version = 3;
+  std::string text = *serialise_description(description);
+  EXPECT_NE(text.find("\"state_version\":3"), std::string::npos);
+  EXPECT_EQ(parse_description(text).value(), description);
+  EXPECT_EQ(parse_description(with("state_version", uint64_t{0})).value(), example());
+  for (const json::Value& bad : {json::Value("1"), json::Value(true), json::Value(int64_t{-1})}) {
+    EXPECT_EQ(parse_description(with("state_version", bad)).error().code, ErrorCode::kCorrupt);
+  }
+  description.state_version = uint64_t{1} << 53;
+  EXPECT_EQ(serialise_description(description).error().code, ErrorCode::kInvalidInput);
+}
+
 TEST(DescriptionTest, RoundTripIsCanonical) {
   ReleaseDescription description = example();
   Result<std::string> text = serialise_description(description);

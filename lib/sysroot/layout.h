@@ -33,8 +33,23 @@ constexpr const char* kPinned = "refs/pinned";
 constexpr const char* kState = "state";
 constexpr const char* kBootState = "state/boot";
 constexpr const char* kVar = "state/var";
+/// What releases have brought to kVar.
+constexpr const char* kVarRecord = "state/var-delivered";
 /// What cfs-mount-root leaves behind when it stops a boot.
 constexpr const char* kBootFailure = "state/boot/failure.json";
+/// The homes of every /etc: kEtcKept, and with a release's own /etc "<64 hex of the image>" and one
+/// of the suffixes. kEtcLast is a symlink to the one that was used last.
+constexpr const char* kEtc = "state/etc";
+constexpr const char* kEtcLast = "last";
+constexpr const char* kEtcKept = "kept";
+constexpr std::string_view kEtcOverlaySuffix = ".overlay";
+constexpr std::string_view kEtcMergeSuffix = ".merge";
+/// In the home of a merge, and in that the end of the names of what a release has where the device
+/// has something else.
+constexpr const char* kEtcTree = "tree";
+constexpr std::string_view kTheirsSuffix = ".cfs-new";
+constexpr const char* kReset = "state/reset";  ///< what is to be forgotten at the next boot
+constexpr const char* kConfig = "config.json";
 constexpr const char* kTemporary = "tmp";
 
 /// "objects/ab/<62 hex>"
@@ -70,7 +85,7 @@ constexpr const char* kTemporary = "tmp";
 /// The permissions of the file or directory `path`, which belongs to root: whoever made it, with
 /// whatever umask. `path` "": kSysrootDirectory itself, where nobody but root may look: an image's
 /// files lie below with the contents, and not with the modes, that they have in the image.
-/// Not for what is below kVar, which is the image's.
+/// Not for what is below kVar and kEtc, which is the image's and its users'.
 [[nodiscard]] mode_t mode_of(std::string_view path, bool is_directory);
 
 /// The file system label and the GPT partition name of the device's file system.

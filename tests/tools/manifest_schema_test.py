@@ -17,7 +17,7 @@ SCHEMA_LINE = "# yaml-language-server: $schema=manifest.schema.json"
 
 GOOD = yaml.safe_load("""
 cfs: 1
-image: {name: n, version: "1.10", epoch: 0, compatible: ["acme,gw-v2"]}
+image: {name: n, version: "1.10", epoch: 0, compatible: ["acme,gw-v2"], state_version: 2}
 sources:
   - {id: base, debian: {suite: bookworm, mirrors: ["deb [arch=amd64] file:/m bookworm main"]}}
   - {id: fw, tar: {path: fw.tar.zst, into: /usr/lib/firmware, strip: 1}}
@@ -29,6 +29,8 @@ files:
   - {match: "/usr/**", exclude: true, optional: true}
 kernel: {package: linux-image-amd64, initramfs: {modules: [i6300esb], drivers: [virtio, nvme]},
          cmdline: [quiet, "cfs.verify=full", 'dyndbg="file drivers/usb/* +p"', '"root=LABEL=my root"']}
+etc: {mode: merge, keep: [/etc/hostname, "/etc/wpa/*.conf"]}
+root: transient
 reproducible: {source_date_epoch: 0, normalize: [logs]}
 allow: [extensions-from-var]
 """)
@@ -64,6 +66,14 @@ MISTAKES = [
     (["kernel", "initramfs", "drivers"], ["floppy"]),
     (["kernel", "cmdline"], ["composefs.digest=00"]),
     (["kernel", "initramfs", "module"], []),
+    (["image", "state_version"], -1),
+    (["etc", "mode"], "rw"),
+    (["etc", "keep"], ["/var/x"]),
+    (["etc", "keep"], ["/etc/*/x"]),
+    (["etc", "keep"], ["/etc/[a]"]),
+    (["etc", "keep"], ["/etc/../x"]),
+    (["root"], "rw"),
+    (["kernel"], None),
     (["reproducible", "normalize"], ["logs", "logs"]),
     (["reproducible", "normalize"], ["machineid"]),
     (["allow"], ["everything"]),

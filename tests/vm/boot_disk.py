@@ -3,8 +3,9 @@
 
     boot_disk.py --cache DIR --work DIR --mkcomposefs PROGRAM --cfs-build PROGRAM --mount-root PROGRAM
 
-Leaves in WORK: boot.img, boot.json with the digests of the image, of one that has e2fsck besides, of init and of
-the data files, and boot.initramfs, the built-in initramfs with its default drivers."""
+Leaves in WORK: boot.img, boot.json with the digests of the image, of one that has e2fsck besides, of two whose /etc is
+merged and whose root is transient, of init and of the data files, and boot.initramfs, the built-in initramfs with its
+default drivers."""
 
 import argparse
 import json
@@ -29,17 +30,30 @@ echo "guest: volatile-root $(busybox readlink /run/systemd/volatile-root)"
 echo "guest: etc mode $(busybox stat -c '%a %u' /etc)"
 echo "guest: etc before [$(busybox cat /etc/changed 2>/dev/null)]"
 echo "guest: etc kept $(busybox cat /etc/hostname)"
+for name in ETC_FILES; do
+  echo "guest: etc/$name [$(busybox cat /etc/$name 2>/dev/null)]"
+done
+etc=/etc
+busybox test -d /run/cfs/etc && etc=/run/cfs/etc
+for word in "$@"; do
+  name=${word#*:}
+  case "$word" in
+    set:*) echo "${name#*=}" >"$etc/new" && busybox mv "$etc/new" "$etc/${name%%=*}" || echo "guest: cannot change ${name%%=*}" ;;
+    remove:*) busybox rm "$etc/$name" ;;
+  esac
+done
 echo now >/etc/changed && echo "guest: etc after [$(busybox cat /etc/changed)]"
 echo "guest: var before [$(busybox cat /var/changed 2>/dev/null)]"
 echo now >/var/changed && echo "guest: var after [$(busybox cat /var/changed)]"
 echo now 2>/dev/null >/sysroot/cfs/tmp/x || echo "guest: sysroot read-only"
-busybox grep -E ' /(sysroot|var|var/tmp) ' /proc/mounts | busybox sed 's/^/guest: mount /'
+busybox grep -E ' /(sysroot|etc|var|var/tmp) ' /proc/mounts | busybox sed 's/^/guest: mount /'
 echo now >/var/tmp/x && echo "guest: var/tmp mode $(busybox stat -c %a /var/tmp)"
 echo "guest: modules $(busybox cut -d' ' -f1 /proc/modules | busybox sort | busybox tr '\n' ' ')"
 case "$*" in
   *by-hand*) /usr/lib/cfs/cfs-mount-root /sysroot; echo "guest: by hand $?" ;;
 esac
-echo x 2>/dev/null >/usr/x || echo "guest: root read-only"
+busybox ls /usr/x 2>/dev/null
+echo x 2>/dev/null >/usr/x && echo "guest: root writable" || echo "guest: root read-only"
 echo "guest: initramfs [$(busybox ls -A /proc/1/root/../init 2>/dev/null)]"
 busybox dmesg | busybox grep -E 'overlayfs|fs-verity|EROFS|erofs|cfs:' | busybox sed 's/^/guest: dmesg /'
 echo "guest: end"
@@ -66,6 +80,10 @@ make_image() {
 make_image
 cp -a /e2fsck-tree/. /root-tree
 make_image
+for tree in /first-tree /second-tree; do
+  cp -a $tree/. /root-tree
+  make_image
+done
 for object in /mnt/cfs/objects/*/*; do
   fsverity enable $object 2>/dev/null || fsverity measure $object >/dev/null
 done
@@ -74,6 +92,14 @@ umount /mnt
 
 # name → content; more than 64 bytes, so that they are objects and not inline
 DATA = {"first": "first " * 3000, "second": "second " * 20000}
+
+# Of two releases: what their policy is, and how their /etc differ.
+ETC_FILES = ("machine-id", "conf", "conf.cfs-new", "gone", "more", "mine", "ssh/ssh_host_key")
+INIT = INIT.replace("ETC_FILES", " ".join(ETC_FILES))
+ROOT_POLICY = "cfs-root 1\netc merge\nroot transient\nkeep /etc/machine-id\nkeep /etc/ssh/ssh_host_*\n"
+FIRST = {"usr/lib/cfs/root.conf": ROOT_POLICY, "etc/machine-id": "", "etc/ssh/sshd_config": "1\n", "etc/conf": "1\n",
+         "etc/gone": "1\n"}
+SECOND = {"etc/conf": "2\n", "etc/more": "2\n"}
 
 # A directory too large for the image's first block.
 MANY = [f"a-name-that-takes-some-room-{number:04}" for number in range(300)]
@@ -102,6 +128,8 @@ def main():
     files += [(tree + f"data/{name}", content) for name, content in DATA.items()]
     files += [(tree + f"many/{name}", "") for name in MANY]
     files += [(tree + f"{name}/.keep", "") for name in ("dev", "proc", "sys", "run", "var", "sysroot", "tmp")]
+    files += [("first-tree/" + name, content) for name, content in FIRST.items()]
+    files += [("second-tree/" + name, content) for name, content in SECOND.items()]
     e2fsck = pathlib.Path(vm.tool("e2fsck"))
     files += [("e2fsck-tree/usr/sbin/e2fsck", e2fsck)]
     files += [("e2fsck-tree" + library, pathlib.Path(library).resolve()) for library in vm.shared_libraries(e2fsck)]
@@ -109,9 +137,9 @@ def main():
     programs = [("usr/sbin/mkfs.ext4", vm.tool("mkfs.ext4")), ("usr/bin/fsverity", vm.tool("fsverity")),
                 ("usr/bin/mkcomposefs", arguments.mkcomposefs)]
     text = vm.run_script(kernel, script, arguments.work, disks=[disk], programs=programs, files=files, name="boot_disk")
-    image, image_with_e2fsck = re.findall(r"digest ([0-9a-f]{64})$", text, re.M)
+    image, image_with_e2fsck, first, second = re.findall(r"digest ([0-9a-f]{64})$", text, re.M)
     vm.run("e2fsck", "-fn", disk)
-    digests = {"image": image, "image_with_e2fsck": image_with_e2fsck, "init": object_digest(busybox)}
+    digests = {"image": image, "image_with_e2fsck": image_with_e2fsck, "first_release": first, "second_release": second, "init": object_digest(busybox)}
     for name, content in DATA.items():
         plain = arguments.work / "plain"
         plain.write_text(content)

@@ -76,7 +76,7 @@ class Machine:
     def check_booted(self, text):
         vm.check("cfs: FATAL" not in text, "FATAL on a disk that should boot:\n" + text)
         vm.check("guest: end" in text, "the root's init did not finish:\n" + text)
-        vm.check(re.search(rf"^guest: booted cfs:{self.image} overlay ro,\S*metacopy=on,verity=require$", text, re.M),
+        vm.check(re.search(rf"^guest: booted cfs:{self.image} overlay r[ow],\S*metacopy=on,\S*verity=require$", text, re.M),
                  "/ is not the verified root:\n" + text)
         return text
 
@@ -133,16 +133,29 @@ def cannot_read(text, name, error):
     vm.check(error in text, f"no '{error}' in\n{text}")
 
 
+def etc_file(text, name):
+    """What the guest found in a file of its /etc."""
+    return re.search(rf"^guest: etc/{re.escape(name)} \[(.*)\]$", text, re.M).group(1)
+
+
+def has_etc(text, files):
+    found = {name: etc_file(text, name) for name in files}
+    vm.check(found == files, f"/etc has {found}, not {files}:\n{text}")
+
+
 def happy(machine):
     text = machine.boots(options="cfs.verify=full -- one two")
     reads(text, "first")
     reads(text, "second")
     says(text, "many 0 / 0")
     says(text, "arguments one two")
-    says(text, rf'json {{"digest":"{machine.image}","etc":"transient","image":"file","root_device":"/dev/vda",'
+    says(text, rf'json {{"digest":"{machine.image}","etc":"transient","image":"file","root":"ro","root_device":"/dev/vda",'
                r'"schema":1,"verify":"full"}')
     says(text, "volatile-root /dev/block/254:0")
     says(text, "etc mode 755 0")
+    says(text, "mount cfs:etc /etc overlay rw,nosuid,nodev,relatime,.*")
+    machine_id = etc_file(text, "machine-id")
+    vm.check(re.fullmatch("[0-9a-f]{32}", machine_id), f"machine-id: '{machine_id}'")
     says(text, "etc kept cfs-guest")
     says(text, r"etc before \[\]")
     says(text, r"etc after \[now\]")
@@ -157,12 +170,13 @@ def happy(machine):
     says(text, r"dmesg .*cfs: the objects of all \d+ files are right")
     # The power went, since this init does not unmount; the journal sees to that, and nothing is checked.
     vm.check("needs_recovery" in vm.debugfs(machine.disk, "show_super_stats -h"), "nothing to recover")
-    # The next boot: /var stays, /etc is new. Root by UUID, and one value given twice is one value.
+    # The next boot: /var stays, /etc is new but for the identity. Root by UUID, and one value given twice is one value.
     uuid = re.search(r"UUID:\s+(\S+)", vm.debugfs(machine.disk, "show_super_stats -h")).group(1)
     text = machine.boots(pin=f"composefs.digest=v1-sha256-12:{machine.image} cfs.verify=boot cfs.verify=boot",
                          options=f"root=UUID={uuid.upper()}")
     says(text, r"etc before \[\]")
     says(text, r"var before \[now\]")
+    has_etc(text, {"machine-id": machine_id})
     vm.check("has errors" not in text, f"a check after a power cut:\n{text}")
 
 
@@ -238,13 +252,98 @@ def no_file_backed_erofs(machine):
 
 def stacking_too_deep(machine):
     # A kernel that counts a file-backed EROFS as a level of stacking says EINVAL to the overlay on /etc.
-    text = machine.boots_with_fault("EINVAL", 19)
-    says(text, r"strace fsconfig\(\d+, FSCONFIG_SET_STRING, \"workdir\", \"/run/cfs/etc/work\", 0\) = 0\s+"
+    text = machine.boots_with_fault("EINVAL", 22)
+    says(text, r"strace fsconfig\(\d+, FSCONFIG_SET_STRING, \"workdir\", \"/root/cfs/state/etc/kept/work\", 0\) = 0\s+"
                r"guest: strace fsconfig\(\d+, FSCONFIG_CMD_CREATE, NULL, NULL, 0\) = -1 EINVAL .* \(INJECTED\)")
     says(text, 'json .*"image":"loop".*')
     says(text, r"etc after \[now\]")
     reads(text, "first")
     reads(text, "second")
+
+
+def disk_stays_read_only(machine):
+    machine_id = etc_file(machine.boots(options="-- set:mine=1"), "machine-id")
+    text = machine.boots_with_fault("EIO", 14)
+    says(text, r"strace fsconfig\(\d+, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0\) = -1 EIO .* \(INJECTED\)")
+    says(text, "dmesg .*cfs: warning: changes to /etc are lost at the next boot.*")
+    says(text, r"etc after \[now\]")
+    has_etc(text, {"machine-id": machine_id, "mine": ""})
+
+
+def etc_transient_and_ro(machine):
+    machine.image = machine.digests["first_release"]
+    text = machine.boots(options="cfs.etc=transient cfs.root=ro -- set:conf=mine set:mine=1 set:ssh/ssh_host_key=key")
+    says(text, r'json .*"etc":"transient".*"root":"ro".*')
+    says(text, "root read-only")
+    kept = {"machine-id": etc_file(text, "machine-id"), "conf": "1", "gone": "1", "mine": ""}
+    text = machine.boots(options="cfs.etc=ro -- set:ssh/ssh_host_key=other")
+    says(text, r'json .*"etc":"ro".*"root":"transient".*')
+    says(text, "mount cfs:etc /etc overlay ro,nosuid,nodev,relatime,.*")
+    vm.check("etc after" not in text, f"/etc can be changed:\n{text}")
+    has_etc(text, {**kept, "ssh/ssh_host_key": "key"})
+    text = machine.boots(options="cfs.etc=transient")
+    has_etc(text, {**kept, "ssh/ssh_host_key": "other"})
+
+
+def etc_overlay(machine):
+    first, second = machine.digests["first_release"], machine.digests["second_release"]
+    machine.image = first
+    text = machine.boots(options="cfs.etc=overlay -- set:conf=mine set:ssh/ssh_host_key=key remove:gone")
+    machine_id = etc_file(text, "machine-id")
+    machine.image = second
+    text = machine.boots(options="cfs.etc=overlay -- set:conf=later set:ssh/ssh_host_key=other")
+    has_etc(text, {"machine-id": machine_id, "conf": "mine", "gone": "", "more": "2", "ssh/ssh_host_key": "key"})
+    # Back: the old release has its own /etc, and the device is who it was.
+    machine.image = first
+    text = machine.boots(options="cfs.etc=overlay")
+    has_etc(text, {"machine-id": machine_id, "conf": "mine", "more": "", "ssh/ssh_host_key": "other"})
+
+
+def etc_merge(machine):
+    first, second = machine.digests["first_release"], machine.digests["second_release"]
+    machine.image = first
+    text = machine.boots(options="-- set:conf=mine set:mine=1 set:ssh/ssh_host_key=key remove:gone")
+    says(text, r'json .*"etc":"merge".*"root":"transient".*')
+    says(text, "mount /dev/vda /etc ext4 rw,nosuid,nodev,relatime 0 0")
+    says(text, "root writable")
+    machine_id = etc_file(text, "machine-id")
+    has_etc(text, {"conf": "1", "gone": "1", "more": ""})
+    machine.image = second
+    text = machine.boots(options="-- set:mine=2")
+    vm.check("\n/usr/x\n" not in text.replace("\r", ""), f"a change of the root stayed:\n{text}")
+    has_etc(text, {"machine-id": machine_id, "conf": "mine", "conf.cfs-new": "2", "gone": "", "more": "2", "mine": "1",
+                   "ssh/ssh_host_key": "key"})
+    machine.image = first
+    text = machine.boots()
+    has_etc(text, {"machine-id": machine_id, "conf": "mine", "conf.cfs-new": "", "more": "", "mine": "1"})
+
+
+def reset(machine):
+    machine.image = machine.digests["first_release"]
+    text = machine.boots(options="-- set:conf=mine set:ssh/ssh_host_key=key")
+    machine_id = etc_file(text, "machine-id")
+    request = machine.work / "request"
+    request.write_text("cfs-reset 1\netc\nvar\n")
+    replay_journal(machine.disk)
+    vm.debugfs(machine.disk, f"write {request} /cfs/state/reset", write=True)
+    text = machine.boots()
+    says(text, "dmesg .*cfs: reset /etc")
+    says(text, "dmesg .*cfs: reset /var")
+    says(text, r"var before \[\]")
+    says(text, r"var after \[now\]")
+    has_etc(text, {"machine-id": machine_id, "conf": "1", "ssh/ssh_host_key": "key"})
+    request.write_text("cfs-reset 1\netc\nidentity\nvar\n")
+    replay_journal(machine.disk)
+    vm.check("reset" not in vm.debugfs(machine.disk, "ls /cfs/state").split(), "the request is still there")
+    vm.debugfs(machine.disk, f"write {request} /cfs/state/reset", write=True)
+    text = machine.boots()
+    has_etc(text, {"conf": "1", "ssh/ssh_host_key": ""})
+    vm.check(etc_file(text, "machine-id") != machine_id, "the device is who it was")
+
+
+def looser_policy(machine):
+    machine.fails("command-line", "'cfs.etc=merge' is looser than the image's own 'transient'",
+                  options="cfs.etc=merge cfs.on_failure=poweroff")
 
 
 def damage(disk, is_serious):

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a device keeps of its /etc, as far as cfs-deploy has to do with it: cfs-mount-root makes it
+// ready at boot (initramfs/etc.h).
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "deployer/sysroot/sysroot.h"
+
+namespace cfs::deployer {
+
+/// Forgets the /etc of an earlier time that a release with this image had here, unless it is the
+/// one that was used last: when the release boots, it begins with that of what ran before it.
+/// Called before it is made bootable by an update.
+[[nodiscard]] Result<> forget_etc(Sysroot& sysroot, const verity::Digest& image);
+
+/// Removes the /etc of releases whose image is none of `installed`, except the one that was used
+/// last.
+[[nodiscard]] Result<> remove_unneeded_etc(Sysroot& sysroot,
+                                           const std::set<verity::Digest>& installed);
+
+/// Of the /etc that was used last: the paths below /etc at which the release has something else
+/// than the device, which keeps its own (mode merge). Sorted. Errors: kPermission.
+[[nodiscard]] Result<std::vector<std::string>> etc_conflicts(const Sysroot& sysroot);
+
+}  // namespace cfs::deployer

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "initramfs/reset.h"
+
+#include "initramfs/etc_fixture.h"
+#include "lib/sysroot/reset_request.h"
+
+namespace cfs::initramfs {
+namespace {
+
+class Reset : public EtcTest {
+ protected:
+  Reset() {
+    make("root", {{"etc/conf", "image"}, {"var/lib/data", "image"}, {"var/log", "dir"}});
+    make("disk/cfs/state", {{"var/lib/data", "device"},
+                            {"var/home", "device"},
+                            {"etc/last", "-> kept"},
+                            {"etc/kept/upper/machine-id", "id"},
+                            {"etc/kept/upper/conf", "device"},
+                            {"etc/other", "dir"}});
+  }
+  void ask(const std::string& text) { make("disk/cfs/state", {{"reset", text}}); }
+  Result<> reset() {
+    return reset_state(open("disk").get(), open("root").get(),
+                       kernel_cmdline::default_root_policy());
+  }
+  [[nodiscard]] bool is_asked() const {
+    return std::filesystem::exists(path("disk/cfs/state/reset"));
+  }
+};
+
+const Files kImageVar = {{"lib/data", "image"}, {"log", "dir"}};
+
+TEST_F(Reset, NothingIsAsked) {
+  const Files before = show("disk");
+  ASSERT_TRUE(reset());
+  EXPECT_EQ(show("disk"), before);
+}
+
+TEST_F(Reset, Etc) {
+  ask(sysroot::serialise_reset_request({.etc = true}));
+  ASSERT_TRUE(reset());
+  EXPECT_FALSE(is_asked());
+  EXPECT_EQ(show("disk/cfs/state/etc"),
+            (Files{{"last", "-> kept"}, {"kept/upper/machine-id", "id"}}));
+  EXPECT_EQ(show("disk/cfs/state/var").at("home"), "device");
+}
+
+TEST_F(Reset, Var) {
+  const Files etc = show("disk/cfs/state/etc");
+  make("disk/cfs/state", {{"var-delivered", "lib/data"}});
+  ASSERT_EQ(::chmod(path("root/var").c_str(), 0751), 0);
+  ask(sysroot::serialise_reset_request({.var = true}));
+  ASSERT_TRUE(reset());
+  EXPECT_FALSE(is_asked());
+  EXPECT_EQ(show("disk/cfs/state/var"), kImageVar);
+  struct stat status = {};
+  ASSERT_EQ(::stat(path("disk/cfs/state/var").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0751U);
+  EXPECT_EQ(show("disk/cfs/state/etc"), etc);
+  EXPECT_EQ(show("disk/cfs/tmp"), Files());
+  EXPECT_FALSE(std::filesystem::exists(path("disk/cfs/state/var-delivered")));
+}
+
+TEST_F(Reset, AllAndOnceMoreAfterACut) {
+  const std::string text =
+      sysroot::serialise_reset_request({.etc = true, .identity = true, .var = true});
+  for (int round = 0; round < 2; ++round) {
+    ask(text);
+    ASSERT_TRUE(reset());
+    EXPECT_EQ(show("disk/cfs/state/etc"), Files());
+    EXPECT_EQ(show("disk/cfs/state/var"), kImageVar);
+  }
+}
+
+TEST_F(Reset, ALostVarIsMadeAnew) {
+  std::filesystem::remove_all(path("disk/cfs/state/var"));
+  ask(sysroot::serialise_reset_request({.var = true}));
+  ASSERT_TRUE(reset());
+  EXPECT_EQ(show("disk/cfs/state/var"), kImageVar);
+}
+
+TEST_F(Reset, WhatIsNotUnderstoodChangesNothing) {
+  ask("everything\n");
+  const Files before = show("disk");
+  EXPECT_EQ(reset().error().code, ErrorCode::kCorrupt);
+  EXPECT_EQ(show("disk"), before);
+  EXPECT_TRUE(is_asked());
+}
+
+}  // namespace
+}  // namespace cfs::initramfs
