@@ -111,8 +111,8 @@ TEST_F(EtcMerge, ConflictsOfEarlierReleases) {
   EXPECT_EQ(merged({{"a", "3"}}, {{"a", "2"}}, {{"a", "3"}}), (Files{{"a", "2"}}));
 }
 
-// The same rules on flat maps, written down independently: files in directories that nothing else
-// is in the place of.
+// The same rules on flat maps, written down independently: files in directories that all three
+// have.
 Files model(const Files& base, const Files& local, const Files& theirs) {
   auto at = [](const Files& files, const std::string& name) {
     auto found = files.find(name);
@@ -137,7 +137,7 @@ TEST_F(EtcMerge, IsAsTheModelSays) {
   std::mt19937 random(7);
   auto one_of = [&](unsigned count) { return random() % count; };
   auto tree = [&] {
-    Files files = {{"always", "there"}};
+    Files files = {{"always", "there"}, {"d/e/z", "z"}, {"f/z", "z"}, {"g/h/i/z", "z"}};
     for (const char* name : {"a", "b", "c", "d/a", "d/b", "d/e/a", "f/a", "f/b", "g/h/i/a"}) {
       if (one_of(4) != 0) files[name] = std::to_string(one_of(3));
     }
@@ -191,8 +191,12 @@ TEST_F(EtcMerge, AnyThreeTrees) {
       ASSERT_TRUE(result.contains(name)) << name;
       ASSERT_EQ(result.at(name), what) << name;
     }
-    if (local == base) ASSERT_EQ(result, theirs);
-    if (theirs == base) ASSERT_EQ(result, local);
+    if (local == base) {
+      ASSERT_EQ(result, theirs);
+    }
+    if (theirs == base) {
+      ASSERT_EQ(result, local);
+    }
   }
 }
 

@@ -65,7 +65,7 @@ Result<UniqueFd> make_place(int from_fd, int to_fd, int image_fd, const std::str
     }
     UniqueFd made = CFS_TRY(open_beneath(to_fd, parent, kDirectoryFlags));
     UniqueFd model = CFS_TRY(open_if_directory(image_fd, parent));
-    if (!model) model = CFS_TRY(open_beneath(from_fd, parent, kDirectoryFlags));
+    if (!model.valid()) model = CFS_TRY(open_beneath(from_fd, parent, kDirectoryFlags));
     CFS_TRY(set_attributes_of(model.get(), made.get()));
   }
   return open_beneath(to_fd, path, kDirectoryFlags);
@@ -73,16 +73,16 @@ Result<UniqueFd> make_place(int from_fd, int to_fd, int image_fd, const std::str
 
 Result<> carry(int from_fd, int to_fd, int image_fd, const Place& place, CopyInto into) {
   UniqueFd to = CFS_TRY(open_if_directory(to_fd, place.directory));
-  if (to) {
+  if (to.valid()) {
     for (const std::string& name : CFS_TRY(matching(to.get(), place.pattern))) {
       CFS_TRY(remove_tree(to.get(), name));
     }
   }
   UniqueFd from = CFS_TRY(open_if_directory(from_fd, place.directory));
-  if (!from) return {};
+  if (!from.valid()) return {};
   std::vector<std::string> names = CFS_TRY(matching(from.get(), place.pattern));
   if (names.empty()) return {};
-  if (!to) to = CFS_TRY(make_place(from_fd, to_fd, image_fd, place.directory));
+  if (!to.valid()) to = CFS_TRY(make_place(from_fd, to_fd, image_fd, place.directory));
   for (const std::string& name : names) {
     CFS_TRY(copy_entry(from.get(), name, to.get(), name, into));
   }
@@ -107,7 +107,7 @@ Result<> prune(int upper_fd, int image_fd, const KeepList& keep, const std::stri
     UniqueFd child = CFS_TRY(open_at(upper_fd, name, kDirectoryFlags));
     UniqueFd model;
     if (image_fd >= 0) model = CFS_TRY(open_if_directory(image_fd, name));
-    CFS_TRY(prune(child.get(), model ? model.get() : -1, keep, child_path));
+    CFS_TRY(prune(child.get(), model.get(), keep, child_path));
   }
   return image_fd >= 0 ? set_attributes_of(image_fd, upper_fd) : Result<>();
 }

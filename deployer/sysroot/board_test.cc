@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/sysroot/board.h"
 
+#include "deployer/sysroot/sysroot.h"
 #include "deployer/test_support.h"
 
 namespace cfs::deployer {

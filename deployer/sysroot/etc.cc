@@ -24,9 +24,9 @@ Result<std::string> last_home(const Directory& cfs) {
 std::optional<verity::Digest> image_of_home(std::string_view name) {
   for (std::string_view suffix : {sysroot::kEtcOverlaySuffix, sysroot::kEtcMergeSuffix}) {
     if (!name.ends_with(suffix)) continue;
-    Result<verity::Digest> image =
+    std::optional<verity::Digest> image =
         verity::Digest::parse(name.substr(0, name.size() - suffix.size()));
-    if (image) return *image;
+    if (image) return image;
   }
   return std::nullopt;
 }

@@ -38,7 +38,9 @@ TEST(RootPolicyTest, EveryModeHasItsName) {
 TEST(RootPolicyTest, TakesNothingElse) {
   for (size_t size = 0; size < kText.size(); ++size) {
     Result<RootPolicy> policy = parse_root_policy(kText.substr(0, size));
-    if (policy) EXPECT_EQ(serialise_root_policy(*policy).value(), kText.substr(0, size));
+    if (policy) {
+      EXPECT_EQ(serialise_root_policy(*policy).value(), kText.substr(0, size));
+    }
   }
   const std::string head = "cfs-root 1\netc ro\nroot ro\n";
   for (const std::string& text : {std::string("cfs-root 2\netc ro\nroot ro\n"),
@@ -112,8 +114,11 @@ TEST(RootPolicyTest, TheCommandLineOnlyTightens) {
       options.etc = modes[asked];
       Result<RootPolicy> result = tightened(policy, options);
       ASSERT_EQ(result.has_value(), asked >= own);
-      if (result) EXPECT_EQ(result->etc, modes[asked]);
-      if (!result) EXPECT_THAT(result.error().describe(), HasSubstr("is looser"));
+      if (result) {
+        EXPECT_EQ(result->etc, modes[asked]);
+      } else {
+        EXPECT_THAT(result.error().describe(), HasSubstr("is looser"));
+      }
     }
   }
   BootOptions options;

@@ -39,7 +39,7 @@ TEST(Layout, NobodyButRootLooksInside) {
   EXPECT_EQ(mode_of("origin.json", false), 0600U);
   EXPECT_EQ(mode_of("lock", false), 0600U);
   EXPECT_EQ(mode_of("meta.json", false), 0644U);
-  EXPECT_EQ(directories().size(), 9U);
+  EXPECT_EQ(directories().size(), 10U);
 }
 
 }  // namespace

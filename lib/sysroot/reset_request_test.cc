@@ -16,7 +16,9 @@ TEST(ResetRequest, IsReadAsItWasWritten) {
     EXPECT_LE(text.size(), kMaxResetRequestBytes);
     for (size_t size = 0; size < text.size(); ++size) {
       Result<ResetRequest> cut = parse_reset_request(text.substr(0, size));
-      if (cut) EXPECT_EQ(serialise_reset_request(*cut), text.substr(0, size));
+      if (cut) {
+        EXPECT_EQ(serialise_reset_request(*cut), text.substr(0, size));
+      }
     }
   }
 }
