@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cfs-deploy killed at any system call, or told by any of them that it failed.
+
+    faults.py --build DIR [--kills N] [--faults N] [--seed N]
+
+For each of VERBS: one run is traced. Then it is run again and again from the same state, with strace killing it at the
+n-th of some system call, or making that call fail. Afterwards the device boots what it had or what the verb makes of it,
+whole; all its records can be read; and the next command succeeds and leaves nothing behind that was not finished. A
+failure is one error that names its reason. Without --kills and --faults all points are tried, some ten thousand."""
+
+import argparse
+import collections
+import concurrent.futures
+import dataclasses
+import errno
+import os
+import pathlib
+import random
+import re
+import sys
+import time
+
+import directory_device
+from directory_device import Broken, Device, World, check
+
+PROGRAMS = {"boot_chain": "tests/power", "deploy_without_verity": "tests/power", "fake_releases": "tests/power"}
+# Errors that a call may end with: of a full or a broken disk, of one that the kernel has made read-only, and of a process
+# or machine with too many files open.
+FULL, BROKEN, READ_ONLY, TOO_MANY = "ENOSPC", "EIO", "EROFS", "EMFILE"
+FAULTS = {"openat": (FULL, BROKEN, READ_ONLY, TOO_MANY), "openat2": (FULL, BROKEN, READ_ONLY, TOO_MANY), "write": (FULL, BROKEN),
+          "pwrite64": (FULL, BROKEN), "fsync": (FULL, BROKEN), "fdatasync": (FULL, BROKEN), "syncfs": (FULL, BROKEN),
+          "rename": (FULL, BROKEN, READ_ONLY), "renameat": (FULL, BROKEN, READ_ONLY), "renameat2": (FULL, BROKEN, READ_ONLY),
+          "linkat": (FULL, BROKEN, READ_ONLY), "symlinkat": (FULL, BROKEN, READ_ONLY), "mkdirat": (FULL, BROKEN, READ_ONLY),
+          "unlinkat": (BROKEN, READ_ONLY), "ftruncate": (FULL, BROKEN), "fallocate": (FULL, BROKEN), "fchmod": (BROKEN, READ_ONLY),
+          "fchmodat": (BROKEN, READ_ONLY), "ioctl": (FULL, BROKEN), "read": (BROKEN,), "pread64": (BROKEN,), "getdents64": (BROKEN,),
+          "readlinkat": (BROKEN,), "newfstatat": (BROKEN,), "statx": (BROKEN,), "fstatfs": (BROKEN,), "statfs": (BROKEN,),
+          "copy_file_range": (FULL, BROKEN), "flock": (BROKEN,), "dup": (TOO_MANY,), "epoll_create1": (TOO_MANY,), "pipe2": (TOO_MANY,),
+          "socketpair": (TOO_MANY,), "eventfd2": (TOO_MANY,), "memfd_create": (TOO_MANY,)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Verb:
+    """A command from a state. prepare: the commands that lead there; "reboot" is one. boots: what may boot if it did not
+    finish, and what boots when it has; None: nothing is installed. keeps: releases that can be booted throughout.
+    next: the command after it, with the release that boots then."""
+
+    name: str
+    prepare: tuple
+    command: str
+    before: object
+    after: object
+    keeps: tuple = ()
+    offer: int = 2
+    next: tuple = ("update", 2)
+
+
+INIT = "init"
+ONE = (INIT, "update 1", "reboot")
+TWO = (*ONE, "update 2", "reboot")
+VERBS = [
+    Verb("init", (), "init", None, None, next=("init+update", 2)),
+    Verb("first update", (INIT,), "update", None, 1, offer=1, next=("update", 1)),
+    Verb("update", ONE, "update", 1, 2, keeps=(1,)),
+    Verb("update, nothing to do", TWO, "update", 2, 2, keeps=(1, 2)),
+    Verb("rollback", TWO, "rollback", 2, 1, keeps=(1, 2)),
+    Verb("rollback of a staged update", (*ONE, "update 2"), "rollback", 2, 1, keeps=(1, 2)),
+    Verb("status", TWO, "status", 2, 2, keeps=(1, 2)),
+]
+
+
+def prepared(world, verb, path):
+    """A device in the verb's first state."""
+    device = Device.make(world, path)
+    for step in verb.prepare:
+        if step == "reboot":
+            device.reboot()
+        else:
+            words = step.split()
+            device.done(words[0], offer=int(words[1]) if len(words) > 1 else 1)
+    return device
+
+
+def counted(run_text, trace):
+    """How often each system call was made, by the thread that made it most often."""
+    threads = collections.defaultdict(collections.Counter)
+    for line in trace.read_text(errors="replace").splitlines():
+        match = re.match(r"(\d+) +([a-z0-9_]+)\(", line)
+        if match:
+            threads[match.group(1)][match.group(2)] += 1
+    counts = collections.Counter()
+    for calls in threads.values():
+        for call, count in calls.items():
+            counts[call] = max(counts[call], count)
+    return counts
+
+
+def points(world, verb, work):
+    """(the calls that the verb makes, call → (first, last)), without those that load the program."""
+    device = prepared(world, verb, work / "traced")
+    trace = work / "trace"
+    strace = ["strace", "-f", "-o", trace]
+    run = device.deploy(*verb.command.split(), offer=verb.offer, under=strace)
+    check(run.status in (0, 10), f"{verb.name}: {run}")
+    counts = counted(run.text, trace)
+    loading = device.deploy("status", "--help", under=strace)
+    start = counted(loading.text, trace)
+    start["write"] = 0
+    device.remove()
+    return {call: (start[call] + 1, count) for call, count in counts.items() if count > start[call]}
+
+
+def check_after(device, verb, run, fault):
+    """The device after a command that was stopped or disturbed."""
+    finished = run.status in (0, 10)
+    check(run.status >= 0 or fault is None, f"it crashed: {run}")
+    if fault and not finished:
+        errors = [line for line in run.text.splitlines() if line.startswith("cfs-deploy: error: ")]
+        check(len(errors) == 1, f"{len(errors)} errors: {run}")
+        reason = os.strerror(getattr(errno, fault))
+        check(reason in errors[0], f"the error does not say '{reason}': {run}")
+        check(run.status in ((9,) if fault == FULL else (1, 7, 8)), f"another exit status: {run}")
+    wanted = {verb.after} if finished else {verb.before, verb.after}
+    if None in wanted and not list(device.esp.rglob("*.efi")):
+        booted = None
+    elif None in wanted and not (device.esp / "loader/loader.conf").exists():
+        booted = None
+    else:
+        booted, _ = device.boots(keeps=verb.keeps)
+    check(booted in wanted, f"release {booted} boots, not one of {wanted}")
+    is_sysroot = (device.sysroot / "cfs").exists()
+    if is_sysroot:
+        status = device.done("status")
+        check("damaged" not in status.text, f"status: {status.text}")
+    else:
+        check(verb.name == "init", "there is no sysroot")
+    command, number = verb.next
+    if command == "init+update":
+        if not is_sysroot:
+            device.done("init")
+        command = "update"
+    device.done(command, offer=number, allowed=(0, 10))
+    booted, _ = device.boots(keeps=verb.keeps)
+    check(booted == number, f"after the next {command} release {booted} boots")
+    device.done(command, offer=number, allowed=(10,))
+    check(not device.leftovers(), f"left behind: {device.leftovers()}")
+
+
+def try_point(job):
+    """Runs the verb with something happening to it; returns what is wrong, or nothing."""
+    start, world, verb, call, number, fault, path = job
+    device = Device(world, start).copy(path)
+    inject = f"inject={call}:when={number}:" + (f"error={fault}" if fault else "signal=KILL")
+    try:
+        run = device.deploy(*verb.command.split(), offer=verb.offer,
+                            under=["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject])
+        check_after(device, verb, run, fault)
+    except Exception as error:  # whatever it is, it belongs into the report
+        return f"{verb.name}, {call} number {number}, {fault or 'killed'}: {error}"
+    finally:
+        device.remove()
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", required=True, type=pathlib.Path)
+    parser.add_argument("--kills", type=int)
+    parser.add_argument("--faults", type=int)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--verb", help="only this one")
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    chance = random.Random(options.seed)
+    started = time.monotonic()
+    programs = {name: options.build.resolve() / folder / name for name, folder in PROGRAMS.items()}
+    with directory_device.work_directory() as directory, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        work = pathlib.Path(directory)
+        world = World(programs, work, releases=2)
+        kills, faults = [], []
+        for index, verb in enumerate(VERBS):
+            if options.verb not in (None, verb.name):
+                continue
+            start = work / f"start-{index}"
+            prepared(world, verb, start)
+            for call, (first, last) in points(world, verb, work).items():
+                for number in range(first, last + 1):
+                    kills.append((start, world, verb, call, number, None))
+                    faults += [(start, world, verb, call, number, fault) for fault in FAULTS.get(call, ())]
+        print(f"{len(kills)} system calls to be killed at, {len(faults)} faults")
+        chosen = sample(kills, options.kills, chance) + sample(faults, options.faults, chance)
+        results = list(pool.map(try_point, [(*point, work / f"point-{number}") for number, point in enumerate(chosen)]))
+    wrong = [result for result in results if result]
+    for result in wrong:
+        print(f"WRONG {result}\n")
+    killed = sum(1 for point in chosen if point[-1] is None)
+    print(f"{killed} kills and {len(chosen) - killed} faults of {len(kills)} and {len(faults)} tried in {time.monotonic() - started:.0f} s, "
+          f"{len(wrong)} went wrong")
+    sys.exit(1 if wrong else 0)
+
+
+def sample(all_points, count, chance):
+    """`count` of them, as many of each verb and call as can be."""
+    if count is None or count >= len(all_points):
+        return all_points
+    groups = collections.defaultdict(list)
+    for point in all_points:
+        groups[point[2].name, point[3], point[5]].append(point)
+    for group in groups.values():
+        chance.shuffle(group)
+    order = list(groups.values())
+    chosen = []
+    while len(chosen) < count:
+        chance.shuffle(order)
+        for group in order:
+            if group and len(chosen) < count:
+                chosen.append(group.pop())
+    return chosen
+
+
+if __name__ == "__main__":
+    main()

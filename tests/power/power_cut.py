@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A device whose power goes at any instant boots the release it had or the new one, whole, and can be updated.
+
+    power_cut.py --cache DIR --work DIR --build DIR [--random N] [--boots N] [--seed N]
+
+A device boots through firmware and boot loader and runs the commands of SESSIONS, while QEMU logs every write and flush
+of its disk. For each flush of the log, and for `random` points between, the disk is made as the cut would have left it
+(write_log.py), and followed on this machine as the firmware, the boot loader and the initramfs would (check_disk()).
+Then the next release is installed on it, on this machine, where only fs-verity is missing. `boots` of the disks are
+started for real and updated there, too."""
+
+import argparse
+import concurrent.futures
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import tiny_device
+from tiny_device import vm
+import write_log
+
+PROGRAMS = {"cfs-build": "builder", "cfs-sign": "signer", "cfs-deploy": "deployer", "cfs-mount-root": "initramfs",
+            "boot_chain": "tests/power", "deploy_without_verity": "tests/power"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Verb:
+    """A command of a session. before, after: the release that a device boots that has not, and that has done it.
+    keeps: releases that could still be booted, whatever happens."""
+
+    name: str
+    command: str
+    before: int
+    after: int
+    keeps: tuple = (1,)
+
+
+# What one boot after the other does. The first runs release 1, and release 2 is on offer.
+SESSIONS = [
+    [Verb("update", "cfs-deploy update", 1, 2)],
+    [Verb("rollback", "cfs-deploy rollback", 2, 1, keeps=(1, 2)), Verb("update-again", "cfs-deploy update", 1, 2, keeps=(1, 2)),
+     Verb("rollback-again", "cfs-deploy rollback", 2, 1, keeps=(1, 2))],
+]
+
+
+class Broken(Exception):
+    """A disk that is not as it must be after a power cut."""
+
+
+def run(*arguments, allowed=(0,), timeout=300):
+    """Runs a program, and returns its exit status and what it said."""
+    arguments = [vm.tool(str(arguments[0])), *map(str, arguments[1:])]
+    done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=timeout)
+    if done.returncode not in allowed:
+        raise Broken(f"{' '.join(arguments)}: exit status {done.returncode}\n{done.stdout}")
+    return done.returncode, done.stdout
+
+
+def copy_range(source, start, size, path):
+    """A file of that part of `source`, with its holes."""
+    pathlib.Path(path).unlink(missing_ok=True)
+    with open(source, "rb") as disk, open(path, "wb") as part:
+        part.truncate(size)
+        position = start
+        while position < start + size:
+            try:
+                data = os.lseek(disk.fileno(), position, os.SEEK_DATA)
+            except OSError:
+                break  # no data behind
+            position = min(os.lseek(disk.fileno(), data, os.SEEK_HOLE), start + size)
+            while data < position:
+                data += os.copy_file_range(disk.fileno(), part.fileno(), position - data, data, data - start)
+
+
+class Checker:
+    """Looks at disks. releases: number → Release; work: a directory of its own."""
+
+    def __init__(self, programs, releases, repository, table, work):
+        self._programs, self._releases, self._repository, self._work = programs, releases, repository, work
+        esp, root = table
+        self._esp, self._root = (esp["start"] * 512, esp["size"] * 512), root["start"] * 512
+        work.mkdir(parents=True, exist_ok=True)
+
+    def check_disk(self, disk, allowed, keeps, update_to):
+        """Returns the number of the release that boots. The disk is repaired as a boot does it. Raises Broken."""
+        root = f"{disk}?offset={self._root}"
+        # As cfs-mount-root does, and the kernel's replay of the journal.
+        run("e2fsck", "-p", root, allowed=(0, 1))
+        run("e2fsck", "-fn", root)
+        esp = self._work / "esp.img"
+        copy_range(disk, *self._esp, esp)
+        # The firmware reads it as it is; whoever writes to it next has repaired it.
+        booted = self._follow(esp, root, keeps)
+        run("fsck.vfat", "-a", esp, allowed=(0, 1))
+        run("fsck.vfat", "-n", esp)
+        repaired = self._follow(esp, root, keeps)
+        if booted != repaired:
+            raise Broken(f"release {booted} boots, but {repaired} when the ESP was repaired")
+        if booted not in allowed:
+            raise Broken(f"release {booted} boots, which is none of {allowed}")
+        if update_to:
+            self._update(booted, update_to, root)
+        return booted
+
+    def _tree(self, name):
+        path = self._work / name
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+        return path
+
+    def _chain(self, *where):
+        published = [word for release in self._releases.values() for word in ("--published", f"{release.digest}={release.uki_sha256}")]
+        _, said = run(self._programs["boot_chain"], "--esp", self._work / "esp", *where, *published)
+        match = re.match(r"boots ([0-9a-f]{64}) by ", said)
+        return next(release.number for release in self._releases.values() if release.digest == match.group(1))
+
+    def _follow(self, esp_image, root, keeps):
+        esp = self._tree("esp")
+        run("mcopy", "-s", "-n", "-i", esp_image, "::/EFI", "::/loader", esp)
+        return self._chain("--ext4", root, *[word for number in keeps for word in ("--keeps", self._releases[number].digest)])
+
+    def _update(self, booted, number, root):
+        """The release that boots runs and installs `number`; fs-verity apart."""
+        sysroot, device = self._tree("sysroot"), self._tree("device")
+        _, said = run("debugfs", "-R", f"rdump /cfs {sysroot}", root)
+        if re.search(r"^(?!debugfs 1\.)\S", said):
+            raise Broken(f"debugfs: {said}")
+        (device / "cmdline").write_text(f"quiet composefs.digest={self._releases[booted].digest}\n")
+        (device / "efivars").mkdir()
+        command = [self._programs["deploy_without_verity"], device]
+        arguments = ["--sysroot", sysroot, "--esp", self._work / "esp"]
+        run(*command, "status", "--sysroot", sysroot)
+        run(*command, "update", *arguments, "--url", f"file://{self._repository}")
+        boots = self._chain("--sysroot", sysroot, "--keeps", self._releases[booted].digest)
+        if boots != number:
+            raise Broken(f"after an update to {number} release {boots} boots")
+        run(*command, "update", *arguments, "--url", f"file://{self._repository}", allowed=(10,))
+
+
+@dataclasses.dataclass
+class Recording:
+    """A session: the disk before, the log, and what may boot after so many flushes."""
+
+    base: pathlib.Path
+    log_path: pathlib.Path
+    variables: pathlib.Path
+    verbs: list
+
+    def load(self):
+        log = write_log.WriteLog(self.log_path)
+        # What the device was doing after each write, by its marks.
+        first, states = self.verbs[0].before, []
+        state = (frozenset([first]), self.verbs[0].keeps, "boot")
+        for writes in log.epochs:
+            row = [state]
+            for write in writes:
+                if write.offset == tiny_device.MARK_SECTOR * 512:
+                    moment, name = bytes(write.data[:64]).rstrip(b"\0").decode().split()
+                    verb = next(verb for verb in self.verbs if verb.name == name)
+                    allowed = {verb.after} if moment == "end" else {verb.before, verb.after}
+                    state = (frozenset(allowed), verb.keeps, f"{moment} {name}")
+                row.append(state)
+            states.append(row)
+        missing = {f"end {verb.name}" for verb in self.verbs} - {state[2] for row in states for state in row}
+        vm.check(not missing, f"{self.log_path}: marks missing: {missing}")
+        return log, states
+
+    def state(self, states, cut):
+        """What may boot after the cut. It came after the last of the writes that are there; what was ended by then is
+        durable."""
+        written = max((number + 1 for number, _ in cut.kept), default=0)
+        return states[cut.flushes][written]
+
+
+def record(line, disk, repository_disk, sessions, work):
+    """Runs the sessions one after the other and returns their recordings; `disk` is changed."""
+    recordings = []
+    variables = work / "device.variables"
+    for number, verbs in enumerate(sessions):
+        base = vm.copy_disk(disk, work / f"session-{number}.img")
+        log = work / f"session-{number}.log"
+        script = "".join(f"{verb.name} {verb.command}\n" for verb in verbs)
+        with tiny_device.boot(disk, repository_disk, script, work, f"session-{number}", variables=variables, write_log=log,
+                              timeout=300) as guest:
+            text = guest.wait()
+        vm.check(re.search(rf"^guest: booted [0-9a-f]{{64}} release {verbs[0].before}$", text, re.M), f"another release booted:\n{text[-3000:]}")
+        for verb in verbs:
+            vm.check(f"guest: {verb.name} ended with 0\n" in text, f"{verb.name} failed:\n{text[-3000:]}")
+        kept = work / f"session-{number}.variables"
+        shutil.copyfile(variables, kept)
+        recordings.append(Recording(base, log, kept, verbs))
+    return recordings
+
+
+def check_part(job):
+    """One worker's share of the cuts of a recording. Returns (cuts, failures, counts)."""
+    recording, cuts, arguments, work, update_to = job
+    log, states = recording.load()
+    checker = Checker(*arguments, work)
+    replay = write_log.Replay(log, recording.base, work / "durable.img")
+    state_disk = work / "state.img"
+    failures, counts = [], {}
+    for cut in cuts:
+        allowed, keeps, moment = recording.state(states, cut)
+        replay.make(cut, state_disk)
+        try:
+            booted = checker.check_disk(state_disk, allowed, keeps, update_to)
+            counts[moment, booted] = counts.get((moment, booted), 0) + 1
+        except (Broken, subprocess.TimeoutExpired) as error:
+            failures.append((cut, moment, str(error)))
+    return failures, counts
+
+
+def check_cuts(recording, cuts, arguments, work, update_to, workers):
+    """Checks all cuts; returns failures and counts."""
+    cuts = sorted(cuts)
+    share = -(-len(cuts) // workers)
+    jobs = [(recording, cuts[start:start + share], arguments, work / f"worker-{number}", update_to)
+            for number, start in enumerate(range(0, len(cuts), share))]
+    failures, counts = [], {}
+    with concurrent.futures.ProcessPoolExecutor(workers) as pool:
+        for failed, counted in pool.map(check_part, jobs):
+            failures += failed
+            for key, count in counted.items():
+                counts[key] = counts.get(key, 0) + count
+    return failures, counts
+
+
+def boot_for_real(recording, cut, releases, repository_disk, update_to, work):
+    """Starts the disk of the cut through firmware and boot loader, and updates it there."""
+    work.mkdir(parents=True, exist_ok=True)
+    log, states = recording.load()
+    allowed, _, moment = recording.state(states, cut)
+    disk, variables = work / "disk.img", work / "variables"
+    write_log.Replay(log, recording.base, work / "durable.img").make(cut, disk)
+    shutil.copyfile(recording.variables, variables)
+    script = "status cfs-deploy status\nnext-update cfs-deploy update\n"
+    with tiny_device.boot(disk, repository_disk, script, work, "boot", variables=variables, timeout=300) as guest:
+        text = guest.wait()
+    match = re.search(r"^guest: booted ([0-9a-f]{64}) release (\d+)$", text, re.M)
+    if not match or int(match.group(2)) not in allowed or match.group(1) != releases[int(match.group(2))].digest:
+        raise Broken(f"{moment}: none of {sorted(allowed)} booted:\n{text[-3000:]}")
+    if "guest: status ended with 0\n" not in text or "guest: next-update ended with 0\n" not in text:
+        raise Broken(f"{moment}: no update to {update_to} in the guest:\n{text[-3000:]}")
+    disk.unlink()
+    return moment, int(match.group(2))
+
+
+def scenario():
+    parser = argparse.ArgumentParser()
+    for option in ("--cache", "--work", "--build"):
+        parser.add_argument(option, required=True, type=pathlib.Path)
+    parser.add_argument("--random", type=int, default=200, help="points between flushes")
+    parser.add_argument("--boots", type=int, default=20, help="disks that are started")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    chance = random.Random(options.seed)
+    work = options.work.resolve() / "power_cut"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    programs = {name: options.build.resolve() / folder / name for name, folder in PROGRAMS.items()}
+    started = time.monotonic()
+
+    def say(text):
+        print(f"{time.monotonic() - started:6.1f} s  {text}", flush=True)
+
+    line = tiny_device.Line(programs, work, vm.kernel(options.cache))
+    releases = {1: line.publish(1)}
+    disk = line.install(work / "disk.img")
+    releases[2] = line.publish(2)
+    offer = line.repository_disk(work / "repository-2.img")
+    say("releases 1 and 2 are made")
+    recordings = record(line, disk, offer, SESSIONS, work)
+    say(f"recorded {len(recordings)} sessions")
+    releases[3] = line.publish(3)
+    next_offer = line.repository_disk(work / "repository-3.img")
+    table = json.loads(vm.run("sfdisk", "--json", disk))["partitiontable"]["partitions"]
+    arguments = (programs, releases, line.repository, table)
+
+    failures, boots = [], []
+    for number, recording in enumerate(recordings):
+        log, states = recording.load()
+        share = -(-options.random // len(recordings))
+        cuts = write_log.boundaries(log) + write_log.random_cuts(log, share, chance)
+        failed, counts = check_cuts(recording, cuts, arguments, work, 3, options.workers)
+        failures += failed
+        say(f"session {number}: {log.flushes} flushes, {sum(map(len, log.epochs))} writes, {len(cuts)} disks, {len(failed)} broken")
+        for (moment, booted), count in sorted(counts.items()):
+            print(f"{'':10}{count:5} in '{moment}' boot release {booted}")
+        boots += [(recording, cut) for cut in chance.sample(cuts, min(len(cuts), -(-options.boots // len(recordings))))]
+    for cut, moment, error in failures:
+        print(f"BROKEN {moment}, {cut}:\n{error}")
+    vm.check(not failures, f"{len(failures)} disks are broken")
+
+    with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
+        running = [pool.submit(boot_for_real, recording, cut, releases, next_offer, 3, work / f"boot-{number}")
+                   for number, (recording, cut) in enumerate(boots)]
+        booted = [one.result() for one in running]
+    say(f"{len(booted)} disks were started and updated")
+
+
+if __name__ == "__main__":
+    vm.main(scenario)
