@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/base/io.h"
 #include "lib/boot/systemd_boot.h"
 #include "lib/sysroot/layout.h"
 #include "tests/power/boot_chain.h"

@@ -79,23 +79,36 @@ def copy_range(source, start, size, path):
                 data += os.copy_file_range(disk.fileno(), part.fileno(), position - data, data, data - start)
 
 
+def extract_fat(image, directory):
+    """The files of a FAT file system. One that cannot be read, since it was being written, is empty."""
+    _, listing = run("mdir", "-b", "-/", "-i", image, "::/")
+    for path in (line.removeprefix("::/") for line in listing.splitlines()):
+        if path.endswith("/"):
+            (directory / path).mkdir(parents=True, exist_ok=True)
+            continue
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        status, _ = run("mcopy", "-n", "-i", image, f"::/{path}", directory / path, allowed=(0, 1))
+        if status:
+            (directory / path).write_bytes(b"")
+
+
 class Checker:
     """Looks at disks. releases: number → Release; work: a directory of its own."""
 
     def __init__(self, programs, releases, repository, table, work):
         self._programs, self._releases, self._repository, self._work = programs, releases, repository, work
         esp, root = table
-        self._esp, self._root = (esp["start"] * 512, esp["size"] * 512), root["start"] * 512
+        self._esp, self._root = ((part["start"] * 512, part["size"] * 512) for part in (esp, root))
         work.mkdir(parents=True, exist_ok=True)
 
     def check_disk(self, disk, allowed, keeps, update_to):
-        """Returns the number of the release that boots. The disk is repaired as a boot does it. Raises Broken."""
-        root = f"{disk}?offset={self._root}"
+        """Returns the number of the release that boots. Raises Broken."""
+        root, esp = self._work / "root.img", self._work / "esp.img"
+        copy_range(disk, *self._root, root)
+        copy_range(disk, *self._esp, esp)
         # As cfs-mount-root does, and the kernel's replay of the journal.
         run("e2fsck", "-p", root, allowed=(0, 1))
         run("e2fsck", "-fn", root)
-        esp = self._work / "esp.img"
-        copy_range(disk, *self._esp, esp)
         # The firmware reads it as it is; whoever writes to it next has repaired it.
         booted = self._follow(esp, root, keeps)
         run("fsck.vfat", "-a", esp, allowed=(0, 1))
@@ -122,8 +135,7 @@ class Checker:
         return next(release.number for release in self._releases.values() if release.digest == match.group(1))
 
     def _follow(self, esp_image, root, keeps):
-        esp = self._tree("esp")
-        run("mcopy", "-s", "-n", "-i", esp_image, "::/EFI", "::/loader", esp)
+        extract_fat(esp_image, self._tree("esp"))
         return self._chain("--ext4", root, *[word for number in keeps for word in ("--keeps", self._releases[number].digest)])
 
     def _update(self, booted, number, root):
@@ -172,11 +184,16 @@ class Recording:
         vm.check(not missing, f"{self.log_path}: marks missing: {missing}")
         return log, states
 
-    def state(self, states, cut):
-        """What may boot after the cut. It came after the last of the writes that are there; what was ended by then is
-        durable."""
-        written = max((number + 1 for number, _ in cut.kept), default=0)
-        return states[cut.flushes][written]
+    @staticmethod
+    def state(states, cut):
+        """What may boot after the cut, what is kept, and what the device was doing."""
+        return states[cut.flushes][cut.writes]
+
+    @staticmethod
+    def ends(states):
+        """The cuts right after a command has ended, when nothing that was not flushed is there."""
+        return [write_log.Cut(flushes, number) for flushes, row in enumerate(states) for number in range(1, len(row))
+                if row[number][2].startswith("end ") and row[number] != row[number - 1]]
 
 
 def record(line, disk, repository_disk, sessions, work):
@@ -185,7 +202,7 @@ def record(line, disk, repository_disk, sessions, work):
     variables = work / "device.variables"
     for number, verbs in enumerate(sessions):
         base = vm.copy_disk(disk, work / f"session-{number}.img")
-        log = work / f"session-{number}.log"
+        log = work / f"session-{number}.writes"
         script = "".join(f"{verb.name} {verb.command}\n" for verb in verbs)
         with tiny_device.boot(disk, repository_disk, script, work, f"session-{number}", variables=variables, write_log=log,
                               timeout=300) as guest:
@@ -220,7 +237,7 @@ def check_part(job):
 
 def check_cuts(recording, cuts, arguments, work, update_to, workers):
     """Checks all cuts; returns failures and counts."""
-    cuts = sorted(cuts)
+    cuts = write_log.in_order(cuts)
     share = -(-len(cuts) // workers)
     jobs = [(recording, cuts[start:start + share], arguments, work / f"worker-{number}", update_to)
             for number, start in enumerate(range(0, len(cuts), share))]
@@ -290,7 +307,7 @@ def scenario():
     for number, recording in enumerate(recordings):
         log, states = recording.load()
         share = -(-options.random // len(recordings))
-        cuts = write_log.boundaries(log) + write_log.random_cuts(log, share, chance)
+        cuts = write_log.boundaries(log) + recording.ends(states) + write_log.random_cuts(log, share, chance)
         failed, counts = check_cuts(recording, cuts, arguments, work, 3, options.workers)
         failures += failed
         say(f"session {number}: {log.flushes} flushes, {sum(map(len, log.epochs))} writes, {len(cuts)} disks, {len(failed)} broken")

@@ -21,7 +21,7 @@ import vm
 NAME = "tiny"
 # Between the partition table and the first partition.
 MARK_SECTOR = 2040
-MODULES = ("fat", "vfat", "nls_cp437", "nls_ascii", "efivarfs")
+MODULES = ("fat", "vfat", "nls_cp437", "nls_ascii")
 ESP_VARIABLE = "LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
 INIT = f"""#!/bin/busybox sh
@@ -36,7 +36,7 @@ mount -t efivarfs efivarfs /sys/firmware/efi/efivars
 mount -t ext4 -o ro /dev/vdb /repository
 mkdir -p /dev/disk/by-partuuid
 ln -s ../../vda1 "/dev/disk/by-partuuid/$(tail -c +5 /sys/firmware/efi/efivars/{ESP_VARIABLE} | tr -d '\\000' | tr A-F a-f)"
-mark() {{ printf '%s' "$*" | dd of=/dev/vda bs=512 seek={MARK_SECTOR} conv=sync,notrunc oflag=direct 2>/dev/null || echo "cannot mark"; }}
+mark() {{ printf '%s' "$*" | /usr/bin/dd of=/dev/vda bs=512 seek={MARK_SECTOR} conv=sync,notrunc oflag=direct status=none; }}
 echo
 echo "guest: booted $(sed 's/.*composefs.digest=//; s/ .*//' /proc/cmdline) release $(cut -d' ' -f1 /usr/share/tiny/release)"
 tr -d '\\000' </dev/vdc >/run/script
@@ -86,7 +86,7 @@ class Line:
         root = self._work / "kernel"
         shutil.copytree(kernel.root / "boot", root / "boot")
         modules = root / "lib/modules" / kernel.version
-        names = (*MODULES, "virtio_blk", "virtio_pci", "virtio_scsi", "erofs", "overlay", "loop")
+        names = (*MODULES, "virtio_blk", "virtio_pci", "virtio_scsi", "erofs", "overlay", "loop", "efivarfs")
         for path in kernel.load_order(names):
             target = modules / path.removesuffix(".xz")
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -105,9 +105,11 @@ class Line:
         (tree / "sbin").symlink_to("usr/sbin")
         (tree / "lib").symlink_to("usr/lib")
         (tree / "lib64").symlink_to("usr/lib64")
-        programs = [(tree / "usr/bin/busybox", vm.tool("busybox")), (tree / "usr/bin/cfs-deploy", self._programs["cfs-deploy"])]
+        # busybox's dd cannot write past the cache.
+        programs = [(tree / "usr/bin/busybox", vm.tool("busybox")), (tree / "usr/bin/dd", vm.tool("dd")),
+                    (tree / "usr/bin/cfs-deploy", self._programs["cfs-deploy"])]
         for path, source in programs:
-            shutil.copyfile(pathlib.Path(source).resolve(), path)
+            vm.run("strip", "-o", path, pathlib.Path(source).resolve())
             path.chmod(0o755)
             for library in vm.shared_libraries(source):
                 target = tree / "usr" / library.lstrip("/").removeprefix("usr/")

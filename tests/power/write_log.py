@@ -3,7 +3,7 @@
 
     log = WriteLog(path)                        # of QEMU's blklogwrites, in the format of dm-log-writes
     replay = Replay(log, base, work / "durable.img")
-    for cut in sorted([*boundaries(log), *random_cuts(log, 200, random.Random(seed))]):
+    for cut in in_order([*boundaries(log), *random_cuts(log, 200, random.Random(seed))]):
         replay.make(cut, work / "state.img")    # look at it, change it; the next one starts anew
 
 A disk promises two things: what was written before a flush is there once that flush has ended, and a write with FUA
@@ -40,18 +40,19 @@ class Write:
     is_durable: bool = False
 
 
-@dataclasses.dataclass(frozen=True, order=True)
+@dataclasses.dataclass(frozen=True)
 class Cut:
     """An instant, and which of the writes that were then open are on the disk.
 
-    flushes: so many flushes had ended. Of the writes after them, `kept` (in that order) are there: each is the number of
-    the write since that flush, and which of its sectors, or None for all."""
+    The cut came after so many flushes and so many writes since the last of them. Of these writes, `kept` are there, in that
+    order: each is a number, from 0, and which of its sectors, or None for all."""
 
     flushes: int
+    writes: int = 0
     kept: tuple = ()
 
     def __str__(self):
-        return f"after flush {self.flushes}" + (f" and of the next writes {list(self.kept)}" if self.kept else "")
+        return f"after flush {self.flushes} and {self.writes} writes, of which were kept {list(self.kept)}"
 
 
 class WriteLog:
@@ -120,7 +121,7 @@ def random_cut(log, flushes, chance):
         kept.append((number, sectors))
     if kind == "subset":
         kept = _shuffled(writes, kept, chance)
-    return Cut(flushes, tuple(kept))
+    return Cut(flushes, ended, tuple(kept))
 
 
 def _shuffled(writes, kept, chance):
@@ -150,8 +151,13 @@ def random_cuts(log, count, chance, first=0, last=None):
     return [random_cut(log, flushes, chance) for flushes in chance.choices(epochs, weights, k=count)]
 
 
+def in_order(cuts):
+    """The cuts as Replay wants them: earlier ones first."""
+    return sorted(cuts, key=lambda cut: cut.flushes)
+
+
 class Replay:
-    """Makes the disks of cuts. Those must come in ascending order: what is durable is written only once."""
+    """Makes the disks of cuts, which must come in order: what is durable is written only once."""
 
     def __init__(self, log, base, durable):
         self._log = log

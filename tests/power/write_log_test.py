@@ -52,17 +52,17 @@ class WriteLogTest(unittest.TestCase):
     def test_data_of_a_flush_comes_after_it(self):
         log = self.log((0, "a", 0), (1, "b", FLUSH), (2, "c", 0))
         self.assertEqual(self.disk(log, Cut(1)), "a.......")
-        self.assertEqual(self.disk(log, Cut(1, ((0, None),))), "ab......")
+        self.assertEqual(self.disk(log, Cut(1, 1, ((0, None),))), "ab......")
 
     def test_kept_writes_come_in_the_order_of_the_cut(self):
         log = self.log((0, "ab", 0), (1, "cd", 0))
-        self.assertEqual(self.disk(log, Cut(0, ((0, None), (1, None)))), "acd.....")
-        self.assertEqual(self.disk(log, Cut(0, ((1, None), (0, None)))), "abd.....")
+        self.assertEqual(self.disk(log, Cut(0, 2, ((0, None), (1, None)))), "acd.....")
+        self.assertEqual(self.disk(log, Cut(0, 2, ((1, None), (0, None)))), "abd.....")
 
     def test_a_write_is_there_in_part(self):
         log = self.log((2, "abcd", 0))
-        self.assertEqual(self.disk(log, Cut(0, ((0, (0, 3)),))), "..a..d..")
-        self.assertEqual(self.disk(log, Cut(0, ((0, ()),))), "........")
+        self.assertEqual(self.disk(log, Cut(0, 1, ((0, (0, 3)),))), "..a..d..")
+        self.assertEqual(self.disk(log, Cut(0, 1, ((0, ()),))), "........")
 
     def test_a_discarded_range_reads_as_zeros(self):
         log = self.log((1, 3, DISCARD), (2, "a", 0), (0, "", FLUSH))
