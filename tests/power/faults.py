@@ -21,7 +21,7 @@ import sys
 import time
 
 import directory_device
-from directory_device import Broken, Device, World, check
+from directory_device import Device, World, check
 
 PROGRAMS = {"boot_chain": "tests/power", "deploy_without_verity": "tests/power", "fake_releases": "tests/power"}
 # Errors that a call may end with: of a full or a broken disk, of one that the kernel has made read-only, and of a process
@@ -80,7 +80,7 @@ def prepared(world, verb, path):
     return device
 
 
-def counted(run_text, trace):
+def counted(trace):
     """How often each system call was made, by the thread that made it most often."""
     threads = collections.defaultdict(collections.Counter)
     for line in trace.read_text(errors="replace").splitlines():
@@ -95,13 +95,13 @@ def counted(run_text, trace):
 
 
 def points(world, verb, work):
-    """(the calls that the verb makes, call → (first, last)), without those that load the program."""
+    """call → (first, last): those that the verb makes, without those that load the program."""
     device = prepared(world, verb, work / "traced")
     trace = work / "trace"
     strace = ["strace", "-f", "-o", trace]
     run = device.deploy(*verb.command.split(), offer=verb.offer, under=strace)
     check(run.status in (0, 10), f"{verb.name}: {run}")
-    counts = counted(run.text, trace)
+    counts = counted(trace)
     loading = device.deploy("status", "--help", under=strace)
     start = counted(loading.text, trace)
     start["write"] = 0
