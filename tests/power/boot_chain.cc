@@ -28,15 +28,21 @@ bool is_file_of(std::string_view name, std::string_view id) {
 
 }  // namespace
 
-Result<boot::BootEntry> Device::check_boots() {
-  std::optional<std::string> next = CFS_TRY(loader_.next());
+Result<boot::BootEntry> Device::next() const {
+  std::optional<boot::NextBoot> next = CFS_TRY(loader_.next());
   if (!next) return make_error(ErrorCode::kNotFound, "the boot loader has no entry to start");
   for (const boot::BootEntry& entry : CFS_TRY(loader_.list())) {
-    if (!boot::same_entry(entry.id, *next)) continue;
-    CFS_TRY(check_entry(entry));
-    return entry;
+    if (!boot::same_entry(entry.id, next->id)) continue;
+    if (entry.digest) return entry;
+    return make_error(ErrorCode::kCorrupt, "the UKI of '" + next->id + "' is not whole");
   }
-  return make_error(ErrorCode::kNotFound, "the entry '" + *next + "' that boots next is missing");
+  return make_error(ErrorCode::kNotFound, "the entry '" + next->id + "' that boots is missing");
+}
+
+Result<boot::BootEntry> Device::check_boots() {
+  boot::BootEntry entry = CFS_TRY(next());
+  CFS_TRY(check_entry(entry));
+  return entry;
 }
 
 Result<> Device::check_could_boot(const verity::Digest& image) {
@@ -75,7 +81,7 @@ Result<> Device::check_uki(const std::string& name, const verity::Digest& image)
 
 Result<> Device::check_image(const verity::Digest& image) {
   const std::string link = sysroot::image_path(image);
-  if (CFS_TRY(files_.read_link(link)) != sysroot::image_target(image)) {
+  if (CFS_TRY(files_->read_link(link)) != sysroot::image_target(image)) {
     return make_error(ErrorCode::kCorrupt, "'" + link + "' points elsewhere");
   }
   std::string content = CFS_TRY(read_object(image));
@@ -88,14 +94,14 @@ Result<> Device::check_image(const verity::Digest& image) {
 
 Result<std::string> Device::read_object(const verity::Digest& object) {
   const std::string path = sysroot::object_path(object);
-  std::string content = CFS_TRY(files_.read_file(path));
+  std::string content = CFS_TRY(files_->read_file(path));
   verity::MerkleHasher hasher(verity::TreeBlocks::kKeep);
   hasher.update(as_bytes(content));
   verity::Metadata metadata = hasher.finish_metadata();
   if (metadata.digest != object) {
     return make_error(ErrorCode::kDigestMismatch, "'" + path + "' has another content");
   }
-  CFS_TRY(files_.check_verity(path, metadata));
+  CFS_TRY(files_->check_verity(path, metadata));
   sound_.insert(object);
   return content;
 }

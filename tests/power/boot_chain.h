@@ -18,10 +18,14 @@ class Device {
   /// The SHA-256 of the UKI of each published release, by the release's image.
   using Published = std::map<verity::Digest, verity::Sha256Digest>;
 
-  Device(const boot::BootLoader& loader, UniqueFd esp, DeviceFiles& files, Published published)
+  /// `files`: null when the chain is not to be followed.
+  Device(const boot::BootLoader& loader, UniqueFd esp, DeviceFiles* files, Published published)
       : loader_(loader), esp_(std::move(esp)), files_(files), published_(std::move(published)) {}
 
-  /// Follows the chain. Returns the entry that the boot loader starts, which has a digest. Errors:
+  /// The entry that the boot loader starts; it has a digest. Errors: kNotFound, kCorrupt.
+  [[nodiscard]] Result<boot::BootEntry> next() const;
+
+  /// Follows the chain from the entry that the boot loader starts, and returns that. Errors:
   /// kNotFound (something is missing), kCorrupt, kDigestMismatch, kNoVerity (something is there and
   /// not as it was published).
   [[nodiscard]] Result<boot::BootEntry> check_boots();
@@ -41,7 +45,7 @@ class Device {
 
   const boot::BootLoader& loader_;
   UniqueFd esp_;
-  DeviceFiles& files_;
+  DeviceFiles* files_;
   Published published_;
   std::set<verity::Digest> sound_;
 };

@@ -2,16 +2,17 @@
 // Follows the boot chain of a device that is not running (boot_chain.h).
 //
 //     boot_chain --esp DIR (--ext4 IMAGE | --sysroot DIR) --published DIGEST=SHA256… [--keeps
-//     DIGEST…]
+//     DIGEST…] boot_chain --esp DIR
 //
-// Prints "boots DIGEST by ENTRY, N objects" and ends with 0; or ends with the exit status of the
-// error.
+// Prints "boots DIGEST by FILE" and ends with 0; or ends with the exit status of the error. Without
+// a sysroot nothing is followed. --keeps: an image that must be ready to be booted.
 #include <cstdio>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "lib/base/io.h"
+#include "lib/boot/boot_counter.h"
 #include "lib/boot/systemd_boot.h"
 #include "lib/sysroot/layout.h"
 #include "tests/power/boot_chain.h"
@@ -51,32 +52,35 @@ std::optional<Arguments> parse(const std::vector<std::string>& words) {
       return std::nullopt;
     }
   }
-  bool is_complete = !arguments.esp.empty() && arguments.ext4.empty() != arguments.sysroot.empty();
-  return is_complete && words.size() % 2 == 0 ? std::optional(arguments) : std::nullopt;
+  bool is_one = arguments.ext4.empty() || arguments.sysroot.empty();
+  bool is_right = !arguments.esp.empty() && is_one && words.size() % 2 == 0;
+  return is_right ? std::optional(arguments) : std::nullopt;
 }
 
-Result<> check(const Arguments& arguments, cfs::power::DeviceFiles& files) {
+/// `files`: null when the chain is not to be followed.
+Result<> check(const Arguments& arguments, cfs::power::DeviceFiles* files) {
   cfs::UniqueFd esp = CFS_TRY(cfs::open_at(AT_FDCWD, arguments.esp, O_RDONLY | O_DIRECTORY));
   cfs::boot::SystemdBoot loader =
       CFS_TRY(cfs::boot::SystemdBoot::open(esp.get(), ".", arguments.esp + "/no-variables"));
   cfs::power::Device device(loader, std::move(esp), files, arguments.published);
-  cfs::boot::BootEntry booted = CFS_TRY(device.check_boots());
+  cfs::boot::BootEntry booted = CFS_TRY(files != nullptr ? device.check_boots() : device.next());
   for (const cfs::verity::Digest& image : arguments.keeps) {
     CFS_TRY_WITH("while looking for what must be kept", device.check_could_boot(image));
   }
-  (void)std::printf("boots %s by %s, %zu objects\n", booted.digest->hex().c_str(),
-                    booted.id.c_str(), device.object_count());
+  (void)std::printf("boots %s by %s.efi\n", booted.digest->hex().c_str(),
+                    cfs::boot::with_counter(booted.id, booted.tries).c_str());
   return {};
 }
 
 Result<> run(const Arguments& arguments) {
   if (!arguments.ext4.empty()) {
     cfs::power::Ext4Files files = CFS_TRY(cfs::power::Ext4Files::open(arguments.ext4));
-    return check(arguments, files);
+    return check(arguments, &files);
   }
+  if (arguments.sysroot.empty()) return check(arguments, nullptr);
   cfs::power::DirectoryFiles files(CFS_TRY(
       cfs::Directory::open(AT_FDCWD, arguments.sysroot + "/" + cfs::sysroot::kSysrootDirectory)));
-  return check(arguments, files);
+  return check(arguments, &files);
 }
 
 }  // namespace

@@ -21,6 +21,8 @@ int main(int argc, char** argv) {
     environment.now = [time = std::atoll(clock->c_str())] { return time; };
   }
   environment.kernel_command_line = directory + "/cmdline";
+  environment.kernel_settings = directory + "/settings";
+  environment.run = directory + "/run";
   environment.efi_variables = directory + "/efivars";
   environment.kernel_objects = directory + "/sys";
   environment.devices = directory + "/dev";

@@ -40,32 +40,47 @@ FAULTS = {"openat": (FULL, BROKEN, READ_ONLY, TOO_MANY), "openat2": (FULL, BROKE
 
 @dataclasses.dataclass(frozen=True)
 class Verb:
-    """A command from a state. prepare: the commands that lead there; "reboot" is one. boots: what may boot if it did not
-    finish, and what boots when it has; None: nothing is installed. keeps: releases that can be booted throughout.
-    next: the command after it, with the release that boots then."""
+    """A command from a state. prepare: the commands that lead there; "reboot" is one, "update N" has release N on offer.
+    may_boot: what boots if it did not finish; boots: what boots when it has; None: nothing is installed. good: releases of
+    which one boots in the end, if all others fail. then: what succeeds afterwards, "update N" at the end."""
 
     name: str
     prepare: tuple
     command: str
-    before: object
-    after: object
-    keeps: tuple = ()
-    offer: int = 2
-    next: tuple = ("update", 2)
+    may_boot: tuple
+    boots: object
+    good: tuple = ()
+    then: tuple = ("update 2",)
 
 
 INIT = "init"
-ONE = (INIT, "update 1", "reboot")
+ONE = (INIT, "update 1", "reboot", "bless")
 TWO = (*ONE, "update 2", "reboot")
+GOOD_TWO = (*TWO, "bless")
 VERBS = [
-    Verb("init", (), "init", None, None, next=("init+update", 2)),
-    Verb("first update", (INIT,), "update", None, 1, offer=1, next=("update", 1)),
-    Verb("update", ONE, "update", 1, 2, keeps=(1,)),
-    Verb("update, nothing to do", TWO, "update", 2, 2, keeps=(1, 2)),
-    Verb("rollback", TWO, "rollback", 2, 1, keeps=(1, 2)),
-    Verb("rollback of a staged update", (*ONE, "update 2"), "rollback", 2, 1, keeps=(1, 2)),
-    Verb("status", TWO, "status", 2, 2, keeps=(1, 2)),
+    Verb("init", (), "init", (None,), None, then=("init", "update 2")),
+    Verb("first update", (INIT,), "update 1", (None,), 1, then=("update 1",)),
+    Verb("first bless", (INIT, "update 1", "reboot"), "bless", (1,), 1, then=("bless", "update 2")),
+    Verb("update", ONE, "update 2", (1,), 2, good=(1,)),
+    Verb("update, nothing to do", GOOD_TWO, "update 2", (2,), 2, good=(2,)),
+    Verb("note-boot", TWO, "note-boot", (2,), 2, good=(1,), then=("bless", "update 3")),
+    Verb("bless", TWO, "bless", (2,), 2, good=(1, 2), then=("bless", "update 3")),
+    Verb("mark-bad", GOOD_TWO, "mark-bad --reason smell", (2,), 1, good=(1,), then=("update 3",)),
+    Verb("rollback", GOOD_TWO, "rollback", (2,), 1, good=(1, 2), then=("update 3",)),
+    Verb("rollback of a staged update", (*ONE, "update 2"), "rollback", (2,), 1, good=(1,), then=("update 3",)),
+    Verb("cancel", (*ONE, "update 2"), "cancel", (2,), 1, good=(1,), then=("update 3",)),
+    Verb("update --retry", (*GOOD_TWO, "rollback", "reboot", "bless"), "update 2 --retry", (1,), 2, good=(1, 2), then=("update 3",)),
+    Verb("status", GOOD_TWO, "status", (2,), 2, good=(1, 2)),
+    Verb("history", GOOD_TWO, "history", (2,), 2, good=(1, 2)),
 ]
+RELEASES = 3
+
+
+def words_of(step):
+    """A step as Device.deploy() wants it: its words, and the release on offer."""
+    words = step.split()
+    offer = next((int(word) for word in words if word.isdigit()), 1)
+    return [word for word in words if not word.isdigit()], offer
 
 
 def prepared(world, verb, path):
@@ -75,8 +90,8 @@ def prepared(world, verb, path):
         if step == "reboot":
             device.reboot()
         else:
-            words = step.split()
-            device.done(words[0], offer=int(words[1]) if len(words) > 1 else 1)
+            words, offer = words_of(step)
+            device.done(*words, offer=offer)
     return device
 
 
@@ -99,7 +114,8 @@ def points(world, verb, work):
     device = prepared(world, verb, work / "traced")
     trace = work / "trace"
     strace = ["strace", "-f", "-o", trace]
-    run = device.deploy(*verb.command.split(), offer=verb.offer, under=strace)
+    words, offer = words_of(verb.command)
+    run = device.deploy(*words, offer=offer, under=strace)
     check(run.status in (0, 10), f"{verb.name}: {run}")
     counts = counted(trace)
     loading = device.deploy("status", "--help", under=strace)
@@ -119,29 +135,26 @@ def check_after(device, verb, run, fault):
         reason = os.strerror(getattr(errno, fault))
         check(reason in errors[0], f"the error does not say '{reason}': {run}")
         check(run.status in ((9,) if fault == FULL else (1, 7, 8)), f"another exit status: {run}")
-    wanted = {verb.after} if finished else {verb.before, verb.after}
-    if None in wanted and not list(device.esp.rglob("*.efi")):
-        booted = None
-    elif None in wanted and not (device.esp / "loader/loader.conf").exists():
-        booted = None
-    else:
-        booted, _ = device.boots(keeps=verb.keeps)
+    wanted = {verb.boots} if finished else {verb.boots, *verb.may_boot}
+    is_installed = (device.esp / "loader/loader.conf").exists()
+    booted = device.boots() if is_installed or None not in wanted else None
     check(booted in wanted, f"release {booted} boots, not one of {wanted}")
+    if verb.good:
+        device.check_falls_back(verb.good)
     is_sysroot = (device.sysroot / "cfs").exists()
+    check(is_sysroot or verb.name == "init", "there is no sysroot")
     if is_sysroot:
         status = device.done("status")
         check("damaged" not in status.text, f"status: {status.text}")
-    else:
-        check(verb.name == "init", "there is no sysroot")
-    command, number = verb.next
-    if command == "init+update":
-        if not is_sysroot:
-            device.done("init")
-        command = "update"
-    device.done(command, offer=number, allowed=(0, 10))
-    booted, _ = device.boots(keeps=verb.keeps)
-    check(booted == number, f"after the next {command} release {booted} boots")
-    device.done(command, offer=number, allowed=(10,))
+    for step in verb.then:
+        words, offer = words_of(step)
+        if step != INIT or not is_sysroot:
+            device.done(*words, offer=offer, allowed=(0, 10))
+    booted = device.boots()
+    check(booted == offer, f"after '{verb.then[-1]}' release {booted} boots")
+    if verb.good:
+        device.check_falls_back({*verb.good, booted})
+    device.done(*words, offer=offer, allowed=(10,))
     check(not device.leftovers(), f"left behind: {device.leftovers()}")
 
 
@@ -151,7 +164,8 @@ def try_point(job):
     device = Device(world, start).copy(path)
     inject = f"inject={call}:when={number}:" + (f"error={fault}" if fault else "signal=KILL")
     try:
-        run = device.deploy(*verb.command.split(), offer=verb.offer,
+        words, offer = words_of(verb.command)
+        run = device.deploy(*words, offer=offer,
                             under=["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject])
         check_after(device, verb, run, fault)
     except Exception as error:  # whatever it is, it belongs into the report
@@ -175,7 +189,7 @@ def main():
     programs = {name: options.build.resolve() / folder / name for name, folder in PROGRAMS.items()}
     with directory_device.work_directory() as directory, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         work = pathlib.Path(directory)
-        world = World(programs, work, releases=2)
+        world = World.make(programs, work, RELEASES)
         kills, faults = [], []
         for index, verb in enumerate(VERBS):
             if options.verb not in (None, verb.name):

@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import time
 
+from directory_device import Broken, Device, World, check, next_boot
 import tiny_device
 from tiny_device import vm
 import write_log
@@ -31,26 +32,37 @@ PROGRAMS = {"cfs-build": "builder", "cfs-sign": "signer", "cfs-deploy": "deploye
 
 @dataclasses.dataclass(frozen=True)
 class Verb:
-    """A command of a session. before, after: the release that a device boots that has not, and that has done it.
-    keeps: releases that could still be booted, whatever happens."""
+    """A command of a session. may_boot: releases that boot if it did not finish; boots: the one that does when it has;
+    good: releases of which one boots in the end, if all others fail."""
 
     name: str
     command: str
-    before: int
-    after: int
-    keeps: tuple = (1,)
+    may_boot: tuple
+    boots: int
+    good: tuple
 
 
-# What one boot after the other does. The first runs release 1, and release 2 is on offer.
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """From power on to power off. boots: the release that does; may_boot, good: until the first command begins."""
+
+    boots: int
+    may_boot: tuple
+    good: tuple
+    verbs: tuple
+
+
+# The boot loader counts boots by renaming the entry, and may lose it then: the device falls back.
 SESSIONS = [
-    [Verb("update", "cfs-deploy update", 1, 2)],
-    [Verb("rollback", "cfs-deploy rollback", 2, 1, keeps=(1, 2)), Verb("update-again", "cfs-deploy update", 1, 2, keeps=(1, 2)),
-     Verb("rollback-again", "cfs-deploy rollback", 2, 1, keeps=(1, 2))],
+    Session(1, (1,), (), (Verb("bless", "cfs-deploy bless", (1,), 1, ()),
+                          Verb("update", "cfs-deploy update", (1,), 2, (1,)))),
+    Session(2, (1, 2), (1,), (Verb("note-boot", "cfs-deploy note-boot", (1, 2), 2, (1,)),
+                              Verb("bless", "cfs-deploy bless", (1, 2), 2, (1, 2)),
+                              Verb("rollback", "cfs-deploy rollback", (2,), 1, (1, 2)),
+                              Verb("cancel", "cfs-deploy cancel", (1,), 2, (1, 2)),
+                              Verb("mark-bad", "cfs-deploy mark-bad --reason smell", (2,), 1, (1, 2)))),
+    Session(1, (1,), (1,), (Verb("retry", "cfs-deploy update --retry", (1,), 2, (1,)),)),
 ]
-
-
-class Broken(Exception):
-    """A disk that is not as it must be after a power cut."""
 
 
 def run(*arguments, allowed=(0,), timeout=300):
@@ -92,16 +104,16 @@ def extract_fat(image, directory):
 
 
 class Checker:
-    """Looks at disks. releases: number → Release; work: a directory of its own."""
+    """Looks at disks, whose partitions are those of `table`. work: a directory of its own."""
 
-    def __init__(self, programs, releases, repository, table, work):
-        self._programs, self._releases, self._repository, self._work = programs, releases, repository, work
-        esp, root = table
-        self._esp, self._root = ((part["start"] * 512, part["size"] * 512) for part in (esp, root))
+    def __init__(self, world, table, work):
+        self._world, self._work = world, work
+        self._esp, self._root = ((part["start"] * 512, part["size"] * 512) for part in table)
         work.mkdir(parents=True, exist_ok=True)
 
-    def check_disk(self, disk, allowed, keeps, update_to):
-        """Returns the number of the release that boots. Raises Broken."""
+    def check_disk(self, disk, may_boot, good, update_to):
+        """Returns the number of the release that boots. good: as of Verb. update_to: the release that is on offer, or None
+        for no update. Raises Broken."""
         root, esp = self._work / "root.img", self._work / "esp.img"
         copy_range(disk, *self._root, root)
         copy_range(disk, *self._esp, esp)
@@ -109,84 +121,71 @@ class Checker:
         run("e2fsck", "-p", root, allowed=(0, 1))
         run("e2fsck", "-fn", root)
         # The firmware reads it as it is; whoever writes to it next has repaired it.
-        booted = self._follow(esp, root, keeps)
+        device = self._device(esp)
+        booted = self._follow(device, root, good)
         was_repaired, _ = run("fsck.vfat", "-a", esp, allowed=(0, 1))
         if was_repaired:
             run("fsck.vfat", "-n", esp)
-            repaired = self._follow(esp, root, keeps)
-            if booted != repaired:
-                raise Broken(f"release {booted} boots, but {repaired} when the ESP was repaired")
-        if booted not in allowed:
-            raise Broken(f"release {booted} boots, which is none of {allowed}")
+            device = self._device(esp)
+            repaired = self._follow(device, root, good)
+            check(booted == repaired, f"release {booted} boots, but {repaired} when the ESP was repaired")
+        check(booted in may_boot, f"release {booted} boots, which is none of {sorted(may_boot)}")
         if update_to:
-            self._update(booted, update_to, root)
+            _, said = run("debugfs", "-R", f"rdump /cfs {device.sysroot}", root)
+            check(not re.search(r"^(?!debugfs 1\.)\S", said, re.M), f"debugfs: {said}")
+            self._update(device, update_to)
         return booted
 
-    def _tree(self, name):
-        path = self._work / name
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir()
-        return path
+    def _device(self, esp_image):
+        shutil.rmtree(self._work / "device", ignore_errors=True)
+        device = Device.make(self._world, self._work / "device")
+        extract_fat(esp_image, device.esp)
+        return device
 
-    def _chain(self, *where):
-        published = [word for release in self._releases.values() for word in ("--published", f"{release.digest}={release.uki_sha256}")]
-        _, said = run(self._programs["boot_chain"], "--esp", self._work / "esp", *where, *published)
-        match = re.match(r"boots ([0-9a-f]{64}) by ", said)
-        return next(release.number for release in self._releases.values() if release.digest == match.group(1))
+    def _follow(self, device, root, good):
+        keeps = (device.check_falls_back(good),) if good else ()
+        return next_boot(self._world, device.esp, "--ext4", root, keeps=keeps)[0]
 
-    def _follow(self, esp_image, root, keeps):
-        extract_fat(esp_image, self._tree("esp"))
-        return self._chain("--ext4", root, *[word for number in keeps for word in ("--keeps", self._releases[number].digest)])
-
-    def _update(self, booted, number, root):
-        """The release that boots runs and installs `number`; fs-verity apart."""
-        sysroot, device = self._tree("sysroot"), self._tree("device")
-        _, said = run("debugfs", "-R", f"rdump /cfs {sysroot}", root)
-        if re.search(r"^(?!debugfs 1\.)\S", said):
-            raise Broken(f"debugfs: {said}")
-        (device / "cmdline").write_text(f"quiet composefs.digest={self._releases[booted].digest}\n")
-        (device / "efivars").mkdir()
-        command = [self._programs["deploy_without_verity"], device]
-        arguments = ["--sysroot", sysroot, "--esp", self._work / "esp"]
-        run(*command, "status", "--sysroot", sysroot)
-        run(*command, "update", *arguments, "--url", f"file://{self._repository}")
-        boots = self._chain("--sysroot", sysroot, "--keeps", self._releases[booted].digest)
-        if boots != number:
-            raise Broken(f"after an update to {number} release {boots} boots")
-        run(*command, "update", *arguments, "--url", f"file://{self._repository}", allowed=(10,))
+    def _update(self, device, number):
+        """The device starts and installs release `number`; fs-verity apart."""
+        device.reboot()
+        status = device.done("status")
+        check("damaged" not in status.text, status.text)
+        device.done("update", offer=number)
+        check(device.boots() == number, f"after an update to {number} release {device.boots()} boots")
+        check(not device.leftovers(), f"left behind: {device.leftovers()}")
 
 
 @dataclasses.dataclass
 class Recording:
-    """A session: the disk before, the log, and what may boot after so many flushes."""
+    """A session: the disk before, the log, and the firmware's variables after."""
 
     base: pathlib.Path
     log_path: pathlib.Path
     variables: pathlib.Path
-    verbs: list
+    session: Session
 
     def load(self):
+        """The log, and for each flush and each number of writes since: what may boot, what is good, what goes on."""
         log = write_log.WriteLog(self.log_path)
-        # What the device was doing after each write, by its marks.
-        first, states = self.verbs[0].before, []
-        state = (frozenset([first]), self.verbs[0].keeps, "boot")
+        verbs = {verb.name: verb for verb in self.session.verbs}
+        state, states = (frozenset(self.session.may_boot), self.session.good, "boot"), []
         for writes in log.epochs:
             row = [state]
             for write in writes:
                 if write.offset == tiny_device.MARK_SECTOR * 512:
-                    moment, name = bytes(write.data[:64]).rstrip(b"\0").decode().split()
-                    verb = next(verb for verb in self.verbs if verb.name == name)
-                    allowed = {verb.after} if moment == "end" else {verb.before, verb.after}
-                    state = (frozenset(allowed), verb.keeps, f"{moment} {name}")
+                    moment, name = bytes(write.data).rstrip(b"\0").decode().split()
+                    may_boot = {verbs[name].boots} | (set(verbs[name].may_boot) if moment == "begin" else set())
+                    state = (frozenset(may_boot), verbs[name].good, f"{moment} {name}")
                 row.append(state)
             states.append(row)
-        missing = {f"end {verb.name}" for verb in self.verbs} - {state[2] for row in states for state in row}
+        missing = {f"end {name}" for name in verbs} - {state[2] for row in states for state in row}
         vm.check(not missing, f"{self.log_path}: marks missing: {missing}")
         return log, states
 
     @staticmethod
     def state(states, cut):
-        """What may boot after the cut, what is kept, and what the device was doing."""
+        """The state that the cut came in."""
         return states[cut.flushes][cut.writes]
 
     @staticmethod
@@ -196,39 +195,39 @@ class Recording:
                 if row[number][2].startswith("end ") and row[number] != row[number - 1]]
 
 
-def record(line, disk, repository_disk, sessions, work):
+def record(disk, repository_disk, sessions, work):
     """Runs the sessions one after the other and returns their recordings; `disk` is changed."""
     recordings = []
     variables = work / "device.variables"
-    for number, verbs in enumerate(sessions):
+    for number, session in enumerate(sessions):
         base = vm.copy_disk(disk, work / f"session-{number}.img")
         log = work / f"session-{number}.writes"
-        script = "".join(f"{verb.name} {verb.command}\n" for verb in verbs)
+        script = "".join(f"{verb.name} {verb.command}\n" for verb in session.verbs)
         with tiny_device.boot(disk, repository_disk, script, work, f"session-{number}", variables=variables, write_log=log,
                               timeout=300) as guest:
             text = guest.wait()
-        vm.check(re.search(rf"^guest: booted [0-9a-f]{{64}} release {verbs[0].before}$", text, re.M), f"another release booted:\n{text[-3000:]}")
-        for verb in verbs:
+        vm.check(re.search(rf"^guest: booted [0-9a-f]{{64}} release {session.boots}$", text, re.M), f"another release booted:\n{text[-3000:]}")
+        for verb in session.verbs:
             vm.check(f"guest: {verb.name} ended with 0\n" in text, f"{verb.name} failed:\n{text[-3000:]}")
         kept = work / f"session-{number}.variables"
         shutil.copyfile(variables, kept)
-        recordings.append(Recording(base, log, kept, verbs))
+        recordings.append(Recording(base, log, kept, session))
     return recordings
 
 
 def check_part(job):
-    """One worker's share of the cuts of a recording. Returns (cuts, failures, counts)."""
-    recording, cuts, arguments, work, update_to = job
+    """One worker's share of the cuts of a recording. Returns the failures, and how many disks of each kind there were."""
+    recording, cuts, (programs, releases, repository, table), work, update_to = job
     log, states = recording.load()
-    checker = Checker(*arguments, work)
+    checker = Checker(World(programs, releases, lambda _: f"file://{repository}"), table, work)
     replay = write_log.Replay(log, recording.base, work / "durable.img")
     state_disk = work / "state.img"
     failures, counts = [], {}
     for cut in cuts:
-        allowed, keeps, moment = recording.state(states, cut)
+        may_boot, good, moment = recording.state(states, cut)
         replay.make(cut, state_disk)
         try:
-            booted = checker.check_disk(state_disk, allowed, keeps, update_to)
+            booted = checker.check_disk(state_disk, may_boot, good, update_to)
             counts[moment, booted] = counts.get((moment, booted), 0) + 1
         except (Broken, subprocess.TimeoutExpired) as error:
             failures.append((cut, moment, str(error)))
@@ -254,7 +253,7 @@ def boot_for_real(recording, cut, releases, repository_disk, update_to, work):
     """Starts the disk of the cut through firmware and boot loader, and updates it there."""
     work.mkdir(parents=True, exist_ok=True)
     log, states = recording.load()
-    allowed, _, moment = recording.state(states, cut)
+    may_boot, _, moment = recording.state(states, cut)
     disk, variables = work / "disk.img", work / "variables"
     write_log.Replay(log, recording.base, work / "durable.img").make(cut, disk)
     shutil.copyfile(recording.variables, variables)
@@ -262,8 +261,8 @@ def boot_for_real(recording, cut, releases, repository_disk, update_to, work):
     with tiny_device.boot(disk, repository_disk, script, work, "boot", variables=variables, timeout=300) as guest:
         text = guest.wait()
     match = re.search(r"^guest: booted ([0-9a-f]{64}) release (\d+)$", text, re.M)
-    if not match or int(match.group(2)) not in allowed or match.group(1) != releases[int(match.group(2))].digest:
-        raise Broken(f"{moment}: none of {sorted(allowed)} booted:\n{text[-3000:]}")
+    if not match or int(match.group(2)) not in may_boot or match.group(1) != releases[int(match.group(2))].digest:
+        raise Broken(f"{moment}: none of {sorted(may_boot)} booted:\n{text[-3000:]}")
     if "guest: status ended with 0\n" not in text or "guest: next-update ended with 0\n" not in text:
         raise Broken(f"{moment}: no update to {update_to} in the guest:\n{text[-3000:]}")
     disk.unlink()
@@ -296,7 +295,7 @@ def scenario():
     releases[2] = line.publish(2)
     offer = line.repository_disk(work / "repository-2.img")
     say("releases 1 and 2 are made")
-    recordings = record(line, disk, offer, SESSIONS, work)
+    recordings = record(disk, offer, SESSIONS, work)
     say(f"recorded {len(recordings)} sessions")
     releases[3] = line.publish(3)
     next_offer = line.repository_disk(work / "repository-3.img")

@@ -3,12 +3,13 @@
 
     soak.py --build DIR [--operations N] [--seed N]
 
-After each operation the device boots a release that it may boot, whole; what runs could be booted again; all records can
-be read. The same seed does the same."""
+After each operation the device boots a release, whole; if all fail that were not proven good, one boots that was; all
+records can be read. The same seed does the same."""
 
 import argparse
 import pathlib
 import random
+import re
 import sys
 import time
 
@@ -28,63 +29,97 @@ class Life:
         self.world, self.chance = world, chance
         self.device = Device.make(world, path)
         self.offer = 1
+        self.good = set()  # releases that have proven good and were not marked bad since
         self.device.done("init")
         self.device.done("update", offer=1)
         self.running = self.device.reboot()
-        self.ran = {self.running}
+        self.bless()
 
     @property
     def next(self):
-        return self.device.boots()[0]
+        return self.device.boots()
 
     def publish(self):
-        before = self.next
         self.offer = min(self.offer + 1, RELEASES)
-        check(self.next == before, "the boot loader's choice has changed by itself")
         return f"release {self.offer} is on offer"
 
     def update(self):
-        self.device.done("update", offer=self.offer, allowed=(0, 10))
+        run = self.device.done("update", offer=self.offer, allowed=(0, 10))
+        if "held: " in run.text:
+            return f"update: {self.offer} is held"
         check(self.next == self.offer, f"after an update to {self.offer} release {self.next} boots")
         check(not self.device.leftovers(), f"left behind: {self.device.leftovers()}")
         return f"update to {self.offer}"
 
+    def retry(self):
+        self.device.done("update", "--retry", offer=self.offer, allowed=(0, 10))
+        check(self.next == self.offer, f"after an update to {self.offer} release {self.next} boots")
+        return f"update --retry to {self.offer}"
+
+    def _switch(self, *words):
+        """A command that chooses another release, or says why there is none."""
+        run = self.device.deploy(*words)
+        check(run.status in (0, 1, 10), f"{words[0]}: {run}")
+        check(run.status == 0 or re.search("no earlier good|no update is staged|nothing whole", run.text), f"{words[0]}: {run}")
+        return f"{words[0]}: {self.next} boots" if run.status == 0 else f"{words[0]}: nowhere to go"
+
     def rollback(self):
-        run = self.device.deploy("rollback", offer=self.offer)
-        if run.status == 1 and "there is no earlier good deployment" in run.text:
-            return "rollback: nothing to go back to"
-        check(run.status == 0, f"rollback: {run}")
-        check(self.next in self.ran, f"after a rollback release {self.next} boots, which never ran")
-        return f"rollback to {self.next}"
+        return self._switch("rollback")
+
+    def cancel(self):
+        return self._switch("cancel")
+
+    def mark_bad(self):
+        said = self._switch("mark-bad", "--late", "--reason", "smell")
+        if "boots" in said:
+            self.good.discard(self.running)
+        return said
+
+    def bless(self):
+        self.device.done("bless")
+        self.good.add(self.running)
+        return f"bless {self.running}"
 
     def reboot(self):
         self.running = self.device.reboot()
-        self.ran.add(self.running)
         return f"reboot into {self.running}"
 
+    def reboot_and_bless(self):
+        return f"{self.reboot()}, {self.bless()}"
+
+    def reboots_that_fail(self):
+        """Boots end before anything of ours runs, until one is good."""
+        for _ in range(self.chance.randint(1, 4)):
+            if self.reboot() and self.running in self.good:
+                break
+        self.device.done("note-boot")
+        return f"boots that fail; {self.running} runs"
+
     def _disturbed(self, fault):
-        command = self.chance.choice(("update", "update", "rollback"))
+        command = self.chance.choice((["update"], ["update"], ["rollback"], ["bless"], ["mark-bad", "--late"], ["cancel"], ["note-boot"],
+                                      ["update", "--retry"]))
         call = self.chance.choice(CALLS)
         number = self.chance.randint(1, self.chance.choice((3, 30, 150)))
-        before = self.next
         inject = f"inject={call}:when={number}:" + (f"error={fault}" if fault else "signal=KILL")
-        run = self.device.deploy(command, offer=self.offer,
+        run = self.device.deploy(*command, offer=self.offer,
                                  under=["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject])
-        check(run.status >= 0 or not fault, f"{command} crashed: {run}")
-        may_boot = {before, self.offer} if command == "update" else {before, *self.ran}
-        check(self.next in may_boot, f"release {self.next} boots, none of {may_boot}")
-        return f"{command}, {call} number {number} {fault or 'killed'}: status {run.status}, {self.next} boots"
+        check(run.status >= 0 or not fault, f"{command[0]} crashed: {run}")
+        # Whether it came to the record is not known; what does not count on it holds either way.
+        if command[0] == "bless" and run.status == 0:
+            self.good.add(self.running)
+        if command[0] == "mark-bad":
+            self.good.discard(self.running)
+        return f"{' '.join(command)}, {call} number {number} {fault or 'killed'}: status {run.status}, {self.next} boots"
 
     def kill(self):
         return self._disturbed(None)
 
     def fault(self):
-        call_faults = ("ENOSPC", "EIO", "EROFS", "EMFILE")
-        return self._disturbed(self.chance.choice(call_faults))
+        return self._disturbed(self.chance.choice(("ENOSPC", "EIO", "EROFS", "EMFILE")))
 
     def damage(self):
         """An object of the newest release rots; the next update fetches it again."""
-        self.update()
+        self.retry()
         objects = sorted(path for path in (self.device.sysroot / "cfs/objects").glob("??/*") if path.is_file())
         victim = self.chance.choice(objects)
         content = victim.read_bytes()
@@ -98,24 +133,27 @@ class Life:
         else:
             victim.unlink()
         self.device.done("update", offer=self.offer, allowed=(0, 10))
-        if not victim.exists() or victim.read_bytes() != content:
-            # Of no use for the newest release: nobody has fetched it.
-            check(self.next == self.offer, "the newest release is damaged")
-            victim.unlink(missing_ok=True)
-            victim.write_bytes(content)
-            victim.chmod(0o444)
-            return f"{kind} object of an older release"
-        return f"{kind} object repaired"
+        check(self.next == self.offer, f"release {self.next} boots")
+        if victim.exists() and victim.read_bytes() == content:
+            return f"{kind} object repaired"
+        # Of no use for the newest release: an update leaves it as it is.
+        victim.unlink(missing_ok=True)
+        victim.write_bytes(content)
+        victim.chmod(0o444)
+        return f"{kind} object of an older release"
 
     def check(self):
         """What must hold always."""
-        self.device.boots(keeps=(self.running,))
+        self.device.boots()
+        if self.good:
+            self.device.check_falls_back(self.good)
         status = self.device.done("status")
         check("damaged" not in status.text, f"status: {status.text}")
 
 
 # name → how often
-OPERATIONS = {Life.publish: 3, Life.update: 5, Life.rollback: 4, Life.reboot: 6, Life.kill: 8, Life.fault: 6, Life.damage: 2}
+OPERATIONS = {Life.publish: 3, Life.update: 6, Life.retry: 2, Life.rollback: 2, Life.cancel: 2, Life.mark_bad: 1, Life.reboot: 3,
+              Life.reboot_and_bless: 8, Life.reboots_that_fail: 2, Life.kill: 9, Life.fault: 7, Life.damage: 2}
 
 
 def main():
@@ -131,7 +169,7 @@ def main():
     history = []
     with directory_device.work_directory() as directory:
         work = pathlib.Path(directory)
-        life = Life(World(programs, work, RELEASES), work / "device", chance)
+        life = Life(World.make(programs, work, RELEASES), work / "device", chance)
         for number in range(1, options.operations + 1):
             [operation] = chance.choices(list(OPERATIONS), list(OPERATIONS.values()))
             try:
