@@ -307,6 +307,7 @@ def scenario():
         log, states = recording.load()
         share = -(-options.random // len(recordings))
         cuts = write_log.boundaries(log) + recording.ends(states) + write_log.random_cuts(log, share, chance)
+        cuts = list({(cut.flushes, cut.kept, recording.state(states, cut)): cut for cut in cuts}.values())
         failed, counts = check_cuts(recording, cuts, arguments, work, 3, options.workers)
         failures += failed
         say(f"session {number}: {log.flushes} flushes, {sum(map(len, log.epochs))} writes, {len(cuts)} disks, {len(failed)} broken")

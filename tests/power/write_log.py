@@ -103,9 +103,9 @@ def boundaries(log, first=0, last=None):
 
 
 def random_cut(log, flushes, chance):
-    """A cut somewhere between that flush and the next."""
+    """A cut somewhere between that flush and the next, after one write at least."""
     writes = log.epochs[flushes]
-    ended = chance.randrange(len(writes) + 1)
+    ended = chance.randint(1, len(writes))
     kind = chance.choice(("prefix", "subset", "torn", "last only"))
     kept = []
     for number, write in enumerate(writes[:ended]):
