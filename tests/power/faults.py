@@ -65,7 +65,7 @@ VERBS = [
     Verb("update, nothing to do", GOOD_TWO, "update 2", (2,), 2, good=(2,)),
     Verb("note-boot", TWO, "note-boot", (2,), 2, good=(1,), then=("bless", "update 3")),
     Verb("bless", TWO, "bless", (2,), 2, good=(1, 2), then=("bless", "update 3")),
-    Verb("mark-bad", GOOD_TWO, "mark-bad --reason smell", (2,), 1, good=(1,), then=("update 3",)),
+    Verb("mark-bad", GOOD_TWO, "mark-bad --reason smell", (2,), 1, good=(1, 2), then=("update 3",)),
     Verb("rollback", GOOD_TWO, "rollback", (2,), 1, good=(1, 2), then=("update 3",)),
     Verb("rollback of a staged update", (*ONE, "update 2"), "rollback", (2,), 1, good=(1,), then=("update 3",)),
     Verb("cancel", (*ONE, "update 2"), "cancel", (2,), 1, good=(1,), then=("update 3",)),

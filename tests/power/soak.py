@@ -30,6 +30,7 @@ class Life:
         self.device = Device.make(world, path)
         self.offer = 1
         self.good = set()  # releases that have proven good and were not marked bad since
+        self.unsure = set()  # those of which a command that was stopped may have said so, or the contrary
         self.device.done("init")
         self.device.done("update", offer=1)
         self.running = self.device.reboot()
@@ -72,12 +73,17 @@ class Life:
     def mark_bad(self):
         said = self._switch("mark-bad", "--late", "--reason", "smell")
         if "boots" in said:
-            self.good.discard(self.running)
+            self._judge(self.running, is_good=False)
         return said
+
+    def _judge(self, release, is_good):
+        """None: nobody knows."""
+        for judged, belongs in ((self.good, is_good), (self.unsure, is_good is None)):
+            (judged.add if belongs else judged.discard)(release)
 
     def bless(self):
         self.device.done("bless")
-        self.good.add(self.running)
+        self._judge(self.running, is_good=True)
         return f"bless {self.running}"
 
     def reboot(self):
@@ -104,11 +110,8 @@ class Life:
         run = self.device.deploy(*command, offer=self.offer,
                                  under=["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject])
         check(run.status >= 0 or not fault, f"{command[0]} crashed: {run}")
-        # Whether it came to the record is not known; what does not count on it holds either way.
-        if command[0] == "bless" and run.status == 0:
-            self.good.add(self.running)
-        if command[0] == "mark-bad":
-            self.good.discard(self.running)
+        if command[0] in ("bless", "mark-bad"):
+            self._judge(self.running, is_good=command[0] == "bless" if run.status == 0 else None)
         return f"{' '.join(command)}, {call} number {number} {fault or 'killed'}: status {run.status}, {self.next} boots"
 
     def kill(self):
@@ -146,7 +149,7 @@ class Life:
         """What must hold always."""
         self.device.boots()
         if self.good:
-            self.device.check_falls_back(self.good)
+            self.device.check_falls_back(self.good | self.unsure)
         status = self.device.done("status")
         check("damaged" not in status.text, f"status: {status.text}")
 
