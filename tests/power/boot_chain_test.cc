@@ -152,7 +152,7 @@ TEST_F(BootChainTest, TheUkiIsTorn) {
   }
   expect_broken(ErrorCode::kDigestMismatch, "not as it was published");
   std::filesystem::resize_file(uki, size / 2);
-  expect_broken(ErrorCode::kCorrupt, "its UKI is not whole");
+  expect_broken(ErrorCode::kNotFound, "no entry to start");
 }
 
 TEST_F(BootChainTest, TheUkiIsNotOfARelease) {
@@ -165,9 +165,15 @@ TEST_F(BootChainTest, TheBootLoaderHasNothingToStart) {
   EXPECT_FALSE(check());
 }
 
-TEST_F(BootChainTest, LoaderConfNamesAnother) {
-  write("esp/loader/loader.conf", boot::loader_conf("cfs_9_0123456789ab.0").value());
-  EXPECT_FALSE(check());
+TEST_F(BootChainTest, TheBootLoaderStartsWhatIsNotInstalled) {
+  release::ReleaseDescription other = offer(deployer::second_release());
+  const release::ReleaseFile& uki = *other.file_with_role("uki");
+  const std::string entry = "cfs_2_0123456789ab.0";
+  write(file_of(entry), repository_.files[release::target_path(uki.sha256.hex(), uki.name)]);
+  write("esp/loader/loader.conf", boot::loader_conf(entry).value());
+  expect_broken(ErrorCode::kCorrupt, "is not the image of a release");
+  published_[other.image.digest] = uki.sha256;
+  expect_broken(ErrorCode::kNotFound, sysroot::image_path(other.image.digest));
 }
 
 TEST_F(BootChainTest, AJournalThatWasNotReplayedIsRefused) {
