@@ -26,6 +26,11 @@ int main(int argc, char** argv) {
   environment.efi_variables = directory + "/efivars";
   environment.kernel_objects = directory + "/sys";
   environment.devices = directory + "/dev";
+  environment.vendor_directory = directory + "/vendor";
+  environment.local_directory = directory + "/local";
+  environment.systemctl = directory + "/systemctl";
+  environment.busctl = directory + "/busctl";
+  environment.machine_id = directory + "/machine-id";
   auto run = [&](const std::vector<std::string>& arguments, const cfs::Io& io) {
     return cfs::deployer::run(arguments, io, environment);
   };
