@@ -88,12 +88,12 @@ class Device:
 
     def __init__(self, world, path):
         self.world, self.path = world, pathlib.Path(path)
-        self.sysroot, self.esp = self.path / "sysroot", self.path / "esp"
+        self.sysroot, self.esp, self.disk = self.path / "sysroot", self.path / "esp", self.path / "disk/image"
 
     @staticmethod
     def make(world, path):
         device = Device(world, path)
-        for name in ("sysroot", "esp", "efivars", "sys/class/block", "dev", "settings/random", "run"):
+        for name in ("sysroot", "esp", "efivars", "sys/class/block", "dev", "settings/random", "run", "disk"):
             (device.path / name).mkdir(parents=True, exist_ok=True)
         (device.path / "cmdline").write_text("quiet\n")
         if world.clock:
@@ -119,9 +119,12 @@ class Device:
         """The command line of `words`, where `offer` is the newest release: update, rollback, …"""
         verb, *rest = words
         options = ["--sysroot", self.sysroot]
+        root = self.world.url(1).removeprefix("file://") + "/metadata/1.root.json"
+        source = ["--url", self.world.url(offer), "--root", root, "--name", "test"]
         if verb == "init":
-            root = self.world.url(1).removeprefix("file://") + "/metadata/1.root.json"
-            options += ["--url", self.world.url(offer), "--root", root, "--name", "test"]
+            options += source
+        elif verb == "install":
+            options = ["--disk", self.disk, "--free", "1MiB", *source]
         elif verb != "history":
             options += ["--esp", self.esp]
         if verb == "update":
@@ -171,4 +174,4 @@ class Device:
 
     def leftovers(self):
         """Files with the name of something that was not finished."""
-        return [str(path) for top in (self.sysroot, self.esp) for path in top.rglob(f"{TEMPORARY_PREFIX}*") if path.name != ".cfs"]
+        return [str(path) for top in (self.sysroot, self.esp, self.disk.parent) for path in top.rglob(f"{TEMPORARY_PREFIX}*") if path.name != ".cfs"]

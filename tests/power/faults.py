@@ -17,6 +17,7 @@ import os
 import pathlib
 import random
 import re
+import subprocess
 import sys
 import time
 
@@ -38,11 +39,16 @@ FAULTS = {"openat": (FULL, BROKEN, READ_ONLY, TOO_MANY), "openat2": (FULL, BROKE
           "socketpair": (TOO_MANY,), "eventfd2": (TOO_MANY,), "memfd_create": (TOO_MANY,)}
 
 
+# Threads, but no programs that are run.
+STRACE = ("strace", "-f", "-b", "execve")
+
+
 @dataclasses.dataclass(frozen=True)
 class Verb:
     """A command from a state. prepare: the commands that lead there; "reboot" is one, "update N" has release N on offer.
     may_boot: what boots if it did not finish; boots: what boots when it has; None: nothing is installed. good: releases of
-    which one boots in the end, if all others fail. then: what succeeds afterwards, "update N" at the end."""
+    which one boots in the end, if all others fail. then: what succeeds afterwards, "update N" at the end. is_slow: not
+    among a sample."""
 
     name: str
     prepare: tuple
@@ -51,6 +57,7 @@ class Verb:
     boots: object
     good: tuple = ()
     then: tuple = ("update 2",)
+    is_slow: bool = False
 
 
 INIT = "init"
@@ -72,6 +79,7 @@ VERBS = [
     Verb("update --retry", (*GOOD_TWO, "rollback", "reboot", "bless"), "update 2 --retry", (1,), 2, good=(1, 2), then=("update 3",)),
     Verb("status", GOOD_TWO, "status", (2,), 2, good=(1, 2)),
     Verb("history", GOOD_TWO, "history", (2,), 2, good=(1, 2)),
+    Verb("install", (), "install 2", (None,), None, is_slow=True),
 ]
 RELEASES = 3
 
@@ -118,7 +126,7 @@ def points(start, verb, work):
     """call → (first, last): those that the verb makes, without those that load the program."""
     device = start.copy(work / "traced")
     trace = work / "trace"
-    strace = ["strace", "-f", "-o", trace]
+    strace = [*STRACE, "-o", trace]
     words, offer = words_of(verb.command)
     run = device.deploy(*words, offer=offer, under=strace)
     check(run.status in (0, 10), f"{verb.name}: {run}")
@@ -143,6 +151,9 @@ def check_after(device, verb, run, fault):
         finished = "cannot print the result" in errors[0]
         statuses = (9,) if fault == FULL and not finished else (1, 7, 8)
         check(run.status in statuses, f"another exit status: {run}")
+    if verb.command.startswith("install"):
+        check_disk_image(device, finished)
+        return
     wanted = {verb.boots} if finished else {verb.boots, *verb.may_boot}
     is_installed = (device.esp / "loader/loader.conf").exists()
     booted = device.boots() if is_installed or None not in wanted else None
@@ -166,6 +177,18 @@ def check_after(device, verb, run, fault):
     check(not device.leftovers(), f"left behind: {device.leftovers()}")
 
 
+def check_disk_image(device, finished):
+    """The disk image is there whole or not at all, and can be made."""
+    check(device.disk.exists() or not finished, "there is no disk image")
+    if not device.disk.exists():
+        device.done("install", offer=2)
+        check(not device.leftovers(), f"left behind: {device.leftovers()}")
+    done = subprocess.run(["sfdisk", "--verify", device.disk], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    check("No errors detected" in done.stdout, done.stdout)
+    refused = device.deploy("install", offer=2)
+    check(refused.status == 1 and "exists" in refused.text, f"a disk image is replaced: {refused}")
+
+
 def try_point(job):
     """Runs the verb with something happening to it; returns what is wrong, or nothing."""
     start, verb, call, number, fault, path = job
@@ -174,7 +197,7 @@ def try_point(job):
     try:
         words, offer = words_of(verb.command)
         run = device.deploy(*words, offer=offer,
-                            under=["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject])
+                            under=[*STRACE, "-o", "/dev/null", "-e", f"trace={call}", "-e", inject])
         check_after(device, verb, run, fault)
     except Exception as error:  # whatever it is, it belongs into the report
         return f"{verb.name}, {call} number {number}, {fault or 'killed'}: {error}"
@@ -200,7 +223,8 @@ def main():
         world = World.make(programs, work, RELEASES)
         kills, faults, known = [], [], {}
         for verb in VERBS:
-            if options.verb not in (None, verb.name):
+            is_sample = options.kills is not None and options.faults is not None
+            if options.verb != verb.name if options.verb else verb.is_slow and is_sample:
                 continue
             start = prepared(world, verb.prepare, work, known)
             for call, (first, last) in points(start, verb, work).items():

@@ -108,7 +108,7 @@ class Life:
         number = self.chance.randint(1, self.chance.choice((3, 30, 150)))
         inject = f"inject={call}:when={number}:" + (f"error={fault}" if fault else "signal=KILL")
         run = self.device.deploy(*command, offer=self.offer,
-                                 under=["strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject])
+                                 under=[*faults.STRACE, "-o", "/dev/null", "-e", f"trace={call}", "-e", inject])
         check(run.status >= 0 or not fault, f"{command[0]} crashed: {run}")
         if command[0] in ("bless", "mark-bad"):
             self._judge(self.running, is_good=command[0] == "bless" if run.status == 0 else None)
