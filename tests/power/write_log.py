@@ -186,21 +186,21 @@ class Replay:
                     os.pwrite(disk.fileno(), write.data[start:start + SECTOR_BYTES], write.offset + start)
 
 
-def copy_sparse(source, path):
-    """A copy with the holes of its source."""
+def copy_sparse(source, path, start=0, size=None):
+    """A file of `size` bytes of another one, from `start` on, with its holes."""
     # Not truncated: ext4 would write such a file out when it is closed.
     pathlib.Path(path).unlink(missing_ok=True)
     with open(source, "rb") as from_file, open(path, "wb") as to_file:
-        size = os.fstat(from_file.fileno()).st_size
-        to_file.truncate(size)
-        end = 0
-        while True:
+        end = start + size if size is not None else os.fstat(from_file.fileno()).st_size
+        to_file.truncate(end - start)
+        position = start
+        while position < end:
             try:
-                start = os.lseek(from_file.fileno(), end, os.SEEK_DATA)
-            except OSError as error:  # no data behind `end`
+                position = os.lseek(from_file.fileno(), position, os.SEEK_DATA)
+            except OSError as error:  # no data behind
                 if error.errno == errno.ENXIO:
                     return
                 raise
-            end = os.lseek(from_file.fileno(), start, os.SEEK_HOLE)
-            while start < end:
-                start += os.copy_file_range(from_file.fileno(), to_file.fileno(), end - start, start, start)
+            hole = min(os.lseek(from_file.fileno(), position, os.SEEK_HOLE), end)
+            while position < hole:
+                position += os.copy_file_range(from_file.fileno(), to_file.fileno(), hole - position, position, position - start)

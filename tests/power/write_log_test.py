@@ -111,6 +111,16 @@ class WriteLogTest(unittest.TestCase):
         disks = {self.disk(log, write_log.random_cut(log, 0, chance)) for _ in range(300)}
         self.assertEqual(disks, {"........", "a.......", "B.......", "Bc......"})
 
+    def test_a_part_of_a_file_is_copied_with_its_holes(self):
+        with open(self.base, "r+b") as file:
+            file.truncate(4 << 20)
+            file.seek(2 << 20)
+            file.write(b"x" * 8192)
+        part = self.work / "part"
+        write_log.copy_sparse(self.base, part, 512, 3 << 20)
+        self.assertEqual(part.read_bytes(), self.base.read_bytes()[512:512 + (3 << 20)])
+        self.assertLess(part.stat().st_blocks, 100)
+
     def test_the_same_seed_gives_the_same_cuts(self):
         log = self.log(*[(number % 8, "x", FLUSH if number % 5 == 0 else 0) for number in range(50)])
         cuts = [write_log.random_cuts(log, 20, random.Random(7), first=2, last=6) for _ in range(2)]
