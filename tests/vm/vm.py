@@ -270,11 +270,12 @@ class Guest:
     kernel, initrd, cmdline: direct boot. ovmf=True: boots from disks[boot_disk] through UEFI firmware
     (`variables`, a file kept by the caller, is created when it is missing).
     disks: raw images, /dev/vda, /dev/vdb, …; disk_device: QEMU's controllers, if any, and then the device of a disk.
+    write_log: a file that gets the writes and flushes of disks[boot_disk], in the format of dm-log-writes.
     console: where the text goes. network: user networking, the host's loopback is 10.0.2.2.
     fw_cfg: {name: file}. arguments: more of QEMU's own."""
 
     def __init__(self, *, kernel=None, initrd=None, cmdline="", disks=(), disk_device=VIRTIO_DISK, memory_mib=1024,
-                 processors=1, network=False, ovmf=False, boot_disk=0, variables=None, fw_cfg=None, arguments=(),
+                 processors=1, network=False, ovmf=False, boot_disk=0, variables=None, write_log=None, fw_cfg=None, arguments=(),
                  console=SERIAL_CONSOLE, log=None, timeout=120):
         command = [tool("qemu-system-x86_64"), *QEMU_CPU, "-machine", "q35", "-m", str(memory_mib), "-smp", str(processors),
                    "-nodefaults", "-display", "none", "-no-reboot", *console, "-device", "virtio-rng-pci"]
@@ -291,7 +292,14 @@ class Guest:
             command += ["-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}",
                         "-drive", f"if=pflash,format=raw,unit=1,file={variables}"]
         for number, disk in enumerate(disks):
-            command += ["-drive", f"file={disk},if=none,format=raw,id=disk{number},cache=unsafe"]
+            if write_log and number == boot_disk:
+                # Flushes reach the log and no further.
+                command += ["-blockdev", f"driver=blklogwrites,node-name=disk{number}"
+                            f",file.driver=file,file.filename={disk},file.cache.no-flush=on"
+                            f",log.driver=file,log.filename={write_log},log.cache.no-flush=on"]
+                pathlib.Path(write_log).write_bytes(b"")
+            else:
+                command += ["-drive", f"file={disk},if=none,format=raw,id=disk{number},cache=unsafe"]
             *controllers, device = disk_device
             for controller in controllers if number == 0 else ():
                 command += ["-device", controller]

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of a device: random commands, reboots, kills, failing calls and damage, one after the other.
+
+    soak.py --build DIR [--operations N] [--seed N]
+
+After each operation the device boots a release, whole; if all fail that were not proven good, one boots that was; all
+records can be read. The same seed does the same."""
+
+import argparse
+import pathlib
+import random
+import re
+import sys
+import time
+
+import directory_device
+import faults
+from directory_device import Broken, Device, World, check
+
+RELEASES = 6
+# Calls that a kill or a fault is aimed at: those that change something.
+CALLS = ("openat2", "write", "fsync", "renameat2", "linkat", "symlinkat", "mkdirat", "unlinkat", "fchmod", "syncfs")
+
+
+class Life:
+    """A device, and what is known of it. Each method of OPERATIONS does one thing to it and says what."""
+
+    def __init__(self, world, path, chance):
+        self.world, self.chance = world, chance
+        self.device = Device.make(world, path)
+        self.offer = 1
+        self.good = set()  # releases that have proven good and were not marked bad since
+        self.unsure = set()  # those of which a command that was stopped may have said so, or the contrary
+        self.device.done("init")
+        self.device.done("update", offer=1)
+        self.running = self.device.reboot()
+        self.bless()
+
+    @property
+    def next(self):
+        return self.device.boots()
+
+    def publish(self):
+        self.offer = min(self.offer + 1, RELEASES)
+        return f"release {self.offer} is on offer"
+
+    def update(self):
+        run = self.device.done("update", offer=self.offer, allowed=(0, 10))
+        if "held: " in run.text:
+            return f"update: {self.offer} is held"
+        check(self.next == self.offer, f"after an update to {self.offer} release {self.next} boots")
+        check(not self.device.leftovers(), f"left behind: {self.device.leftovers()}")
+        return f"update to {self.offer}"
+
+    def retry(self):
+        self.device.done("update", "--retry", offer=self.offer, allowed=(0, 10))
+        check(self.next == self.offer, f"after an update to {self.offer} release {self.next} boots")
+        return f"update --retry to {self.offer}"
+
+    def _switch(self, *words):
+        """A command that chooses another release, or says why there is none."""
+        run = self.device.deploy(*words)
+        check(run.status in (0, 1, 10), f"{words[0]}: {run}")
+        check(run.status == 0 or re.search("no earlier good|no update is staged|nothing whole", run.text), f"{words[0]}: {run}")
+        return f"{words[0]}: {self.next} boots" if run.status == 0 else f"{words[0]}: nowhere to go"
+
+    def rollback(self):
+        return self._switch("rollback")
+
+    def cancel(self):
+        return self._switch("cancel")
+
+    def mark_bad(self):
+        said = self._switch("mark-bad", "--late", "--reason", "smell")
+        if "boots" in said:
+            self._judge(self.running, is_good=False)
+        return said
+
+    def _judge(self, release, is_good):
+        """None: nobody knows."""
+        for judged, belongs in ((self.good, is_good), (self.unsure, is_good is None)):
+            (judged.add if belongs else judged.discard)(release)
+
+    def bless(self):
+        self.device.done("bless")
+        self._judge(self.running, is_good=True)
+        return f"bless {self.running}"
+
+    def reboot(self):
+        self.running = self.device.reboot()
+        return f"reboot into {self.running}"
+
+    def reboot_and_bless(self):
+        return f"{self.reboot()}, {self.bless()}"
+
+    def reboots_that_fail(self):
+        """Boots end before anything of ours runs, until one is good."""
+        for _ in range(self.chance.randint(1, 4)):
+            if self.reboot() and self.running in self.good:
+                break
+        self.device.done("note-boot")
+        return f"boots that fail; {self.running} runs"
+
+    def _disturbed(self, fault):
+        command = self.chance.choice((["update"], ["update"], ["rollback"], ["bless"], ["mark-bad", "--late"], ["cancel"], ["note-boot"],
+                                      ["update", "--retry"]))
+        call = self.chance.choice(CALLS)
+        number = self.chance.randint(1, self.chance.choice((3, 30, 150)))
+        inject = f"inject={call}:when={number}:" + (f"error={fault}" if fault else "signal=KILL")
+        run = self.device.deploy(*command, offer=self.offer,
+                                 under=[*faults.STRACE, "-o", "/dev/null", "-e", f"trace={call}", "-e", inject])
+        check(run.status >= 0 or not fault, f"{command[0]} crashed: {run}")
+        if command[0] in ("bless", "mark-bad"):
+            self._judge(self.running, is_good=command[0] == "bless" if run.status == 0 else None)
+        return f"{' '.join(command)}, {call} number {number} {fault or 'killed'}: status {run.status}, {self.next} boots"
+
+    def kill(self):
+        return self._disturbed(None)
+
+    def fault(self):
+        return self._disturbed(self.chance.choice(("ENOSPC", "EIO", "EROFS", "EMFILE")))
+
+    def damage(self):
+        """An object of the newest release rots; the next update fetches it again."""
+        self.retry()
+        objects = sorted(path for path in (self.device.sysroot / "cfs/objects").glob("??/*") if path.is_file())
+        victim = self.chance.choice(objects)
+        content = victim.read_bytes()
+        kind = self.chance.choice(("flipped", "cut short", "removed"))
+        victim.chmod(0o644)
+        if kind == "flipped":
+            where = self.chance.randrange(len(content))
+            victim.write_bytes(content[:where] + bytes([content[where] ^ 1]) + content[where + 1:])
+        elif kind == "cut short":
+            victim.write_bytes(content[:len(content) // 2])
+        else:
+            victim.unlink()
+        self.device.done("update", offer=self.offer, allowed=(0, 10))
+        check(self.next == self.offer, f"release {self.next} boots")
+        if victim.exists() and victim.read_bytes() == content:
+            return f"{kind} object repaired"
+        # Of no use for the newest release: an update leaves it as it is.
+        victim.unlink(missing_ok=True)
+        victim.write_bytes(content)
+        victim.chmod(0o444)
+        return f"{kind} object of an older release"
+
+    def check(self):
+        """What must hold always."""
+        self.device.boots()
+        if self.good:
+            self.device.check_falls_back(self.good | self.unsure)
+        status = self.device.done("status")
+        check("damaged" not in status.text, f"status: {status.text}")
+
+
+# name → how often
+OPERATIONS = {Life.publish: 3, Life.update: 6, Life.retry: 2, Life.rollback: 2, Life.cancel: 2, Life.mark_bad: 1, Life.reboot: 3,
+              Life.reboot_and_bless: 8, Life.reboots_that_fail: 2, Life.kill: 9, Life.fault: 7, Life.damage: 2}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", required=True, type=pathlib.Path)
+    parser.add_argument("--operations", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    started = time.monotonic()
+    programs = {name: options.build.resolve() / folder / name for name, folder in faults.PROGRAMS.items()}
+    chance = random.Random(options.seed)
+    history = []
+    with directory_device.work_directory() as directory:
+        work = pathlib.Path(directory)
+        life = Life(World.make(programs, work, RELEASES), work / "device", chance)
+        for number in range(1, options.operations + 1):
+            [operation] = chance.choices(list(OPERATIONS), list(OPERATIONS.values()))
+            try:
+                history.append(operation.__name__)
+                history[-1] = operation(life)
+                life.check()
+            except Broken as error:
+                for index, line in enumerate(history, start=1):
+                    print(f"{index:4} {line}")
+                print(f"WRONG after operation {number}, seed {options.seed}: {error}")
+                sys.exit(1)
+    print(f"{options.operations} operations in {time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
