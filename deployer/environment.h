@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 
@@ -30,6 +31,8 @@ struct Environment {
   std::string kernel_objects = "/sys";
   /// Where device files are.
   std::string devices = "/dev";
+  /// How long to wait for a device file that udev has not made yet, early in a boot.
+  std::chrono::milliseconds device_wait = std::chrono::seconds(10);
   /// What the release brings for cfs-deploy, and what the administrator says over it.
   std::string vendor_directory = "/usr/lib/cfs";
   std::string local_directory = "/etc/cfs";

@@ -13,7 +13,9 @@
 #include <sys/vfs.h>
 
 #include <optional>
+#include <thread>
 
+#include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/boot/efi_variables.h"
 #include "lib/mount/fs_context.h"
@@ -94,7 +96,13 @@ Result<std::string> find_esp(const Environment& environment) {
   if (std::optional<std::string> uuid =
           CFS_TRY(boot::booted_partition(environment.efi_variables))) {
     const std::string device = environment.devices + "/disk/by-partuuid/" + *uuid;
-    if (stat_at(AT_FDCWD, device, 0)) return device;
+    constexpr std::chrono::milliseconds kPause{100};
+    for (std::chrono::milliseconds waited{0};; waited += kPause) {
+      if (stat_at(AT_FDCWD, device, 0)) return device;
+      if (waited >= environment.device_wait) break;
+      CFS_TRY(check_interrupted());
+      std::this_thread::sleep_for(kPause);
+    }
     return make_error(ErrorCode::kNotFound,
                       "cannot find the EFI system partition that this "
                       "machine was booted from, PARTUUID " +

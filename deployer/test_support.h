@@ -74,6 +74,7 @@ class DeviceTest : public ::testing::Test {
     environment_.efi_variables = path("efivars");
     environment_.kernel_objects = path("sys");
     environment_.devices = path("dev");
+    environment_.device_wait = {};
     environment_.vendor_directory = path("vendor");
     environment_.local_directory = path("local");
     set_booted("");
