@@ -87,9 +87,9 @@ Result<int> wait_for_the_limit(const Arguments& arguments, const Environment& en
                 .exit_status = {},
                 .when = time_of_record(environment)};
   Result<bool> recorded = record(arguments, environment, reason);
+  if (recorded && !*recorded) return 0;  // it was proven good meanwhile
   environment.print(describe(reason) + ": restarting\n");
   Result<> restarted = restart(environment);
-  if (recorded && !*recorded) return 0;
   ::sleep(static_cast<unsigned>(kRestartTimeout.count()));  // NOLINT(concurrency-mt-unsafe)
   ::sync();
   (void)::reboot(RB_AUTOBOOT);
