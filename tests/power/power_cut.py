@@ -54,9 +54,11 @@ class Session:
 
 # The boot loader counts boots by renaming the entry, and may lose it then: the device falls back.
 SESSIONS = [
-    Session(1, (1,), (), (Verb("bless", "cfs-deploy bless", (1,), 1, ()),
+    Session(1, (1,), (), (Verb("health", "cfs-deploy health", (1,), 1, ()),
+                          Verb("bless", "cfs-deploy bless", (1,), 1, ()),
                           Verb("update", "cfs-deploy update", (1,), 2, (1,)))),
     Session(2, (1, 2), (1,), (Verb("note-boot", "cfs-deploy note-boot", (1, 2), 2, (1,)),
+                              Verb("health", "cfs-deploy health", (1, 2), 2, (1,)),
                               Verb("bless", "cfs-deploy bless", (1, 2), 2, (1, 2)),
                               Verb("rollback", "cfs-deploy rollback", (2,), 1, (1, 2)),
                               Verb("cancel", "cfs-deploy cancel", (1,), 2, (1, 2)),

@@ -82,6 +82,7 @@ class Life:
             (judged.add if belongs else judged.discard)(release)
 
     def bless(self):
+        self.device.done("health")
         self.device.done("bless")
         self._judge(self.running, is_good=True)
         return f"bless {self.running}"
