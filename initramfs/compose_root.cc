@@ -271,10 +271,11 @@ Result<> mount_etc(const EtcMount& etc, EtcMode mode) {
   CFS_TRY(context.create());
   UniqueFd mounted = CFS_TRY(context.mount(kNoPrivileges));
   if (mode == EtcMode::kReadOnly) {
-    UniqueFd read_only = CFS_TRY(mount::clone_mount(mounted.get()));
-    CFS_TRY(mount::set_mount_attributes(read_only.get(), MOUNT_ATTR_RDONLY, 0));
+    // Only what is attached can be cloned (kernels before 6.15).
     CFS_TRY(make_directories(AT_FDCWD, kWritableEtc));
     CFS_TRY(mount::attach(mounted.get(), kWritableEtc));
+    UniqueFd read_only = CFS_TRY(mount::clone_mount(mounted.get()));
+    CFS_TRY(mount::set_mount_attributes(read_only.get(), MOUNT_ATTR_RDONLY, 0));
     return mount::attach(read_only.get(), target);
   }
   return mount::attach(mounted.get(), target);

@@ -2,6 +2,7 @@
 #include "initramfs/failure_record.h"
 
 #include <linux/magic.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -37,7 +38,10 @@ Result<> record_failure(const std::string& disk, const verity::Digest& digest,
   mount::FsContext context = CFS_TRY(mount::FsContext::pick(disk));
   CFS_TRY(context.set_flag("rw"));
   CFS_TRY(context.reconfigure());
-  UniqueFd top = CFS_TRY(open_at(AT_FDCWD, disk, O_PATH | O_DIRECTORY));
+  // The mount itself is read-only too: through one of our own, then, that stands nowhere.
+  UniqueFd mounted = CFS_TRY(open_at(AT_FDCWD, disk, O_PATH | O_DIRECTORY));
+  UniqueFd top = CFS_TRY(mount::clone_mount(mounted.get()));
+  CFS_TRY(mount::set_mount_attributes(top.get(), 0, MOUNT_ATTR_RDONLY));
   UniqueFd cfs =
       CFS_TRY(open_beneath(top.get(), sysroot::kSysrootDirectory, O_RDONLY | O_DIRECTORY));
   UniqueFd state = CFS_TRY(open_beneath(cfs.get(), sysroot::kState, O_RDONLY | O_DIRECTORY));
