@@ -307,7 +307,10 @@ Result<> mount_anew(const std::string& target, const mount::MountInfo& disk) {
 Result<> make_writable(const std::string& target) {
   FsContext context = CFS_TRY(FsContext::pick(target));
   CFS_TRY(context.set_flag("rw"));
-  return context.reconfigure();
+  CFS_TRY(context.reconfigure());
+  // initramfs-tools makes the mount itself read-only too.
+  UniqueFd top = CFS_TRY(open_at(AT_FDCWD, target, O_PATH | O_DIRECTORY));
+  return mount::set_mount_attributes(top.get(), 0, MOUNT_ATTR_RDONLY);
 }
 
 std::string json_string(const std::string& text) {

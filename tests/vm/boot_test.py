@@ -252,7 +252,7 @@ def no_file_backed_erofs(machine):
 
 def stacking_too_deep(machine):
     # A kernel that counts a file-backed EROFS as a level of stacking says EINVAL to the overlay on /etc.
-    text = machine.boots_with_fault("EINVAL", 25)
+    text = machine.boots_with_fault("EINVAL", 22)
     says(text, r"strace fsconfig\(\d+, FSCONFIG_SET_STRING, \"workdir\", \"/root/cfs/state/etc/kept/work\", 0\) = 0\s+"
                r"guest: strace fsconfig\(\d+, FSCONFIG_CMD_CREATE, NULL, NULL, 0\) = -1 EINVAL .* \(INJECTED\)")
     says(text, 'json .*"image":"loop".*')
