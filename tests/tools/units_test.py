@@ -23,7 +23,7 @@ STARTED_AT_BOOT = {
 }
 ENABLED_BY_MANIFESTS = {"cfs-update.timer"}
 STARTED_BY_OTHERS = {"cfs-update.service", "cfs-ssh-keys.service"}  # the timer; sshd
-OF_THE_IMAGE = ["/usr/bin/ssh-keygen"]  # where there is sshd
+OF_THE_IMAGE = ["/usr/bin/find", "/usr/bin/ssh-keygen", "/usr/bin/sync"]
 HOST_UNITS = "/lib/systemd/system"
 
 
@@ -78,7 +78,9 @@ def check_loads(root, units):
     names = sorted(path.name for path in units.iterdir() if path.is_file())
     done = run("systemd-analyze", "verify", "--man=no", "--recursive-errors=one", f"--root={root}",
                *names, "multi-user.target", "boot-complete.target")
-    ours = [line for line in done.stderr.splitlines() if "cfs" in line or "cycle" in line]
+    missing = [f"Command {program} is not executable" for program in OF_THE_IMAGE]
+    ours = [line for line in done.stderr.splitlines()
+            if ("cfs" in line or "cycle" in line) and not any(text in line for text in missing)]
     check(not ours, "systemd-analyze verify:\n" + "\n".join(ours))
 
 
