@@ -412,7 +412,9 @@ def wrong_digest(machine):
 def wrong_image_under_pinned_name(machine):
     # The whole image, with verity, where the pinned one should be.
     directory, name = OTHER_DIGEST[:2], OTHER_DIGEST[2:]
-    vm.debugfs(machine.disk, f"mkdir /cfs/objects/{directory}", write=True)
+    # Some other object of the release may lie there already.
+    if f"/{directory}/" not in vm.debugfs(machine.disk, "ls -p /cfs/objects"):
+        vm.debugfs(machine.disk, f"mkdir /cfs/objects/{directory}", write=True)
     vm.debugfs(machine.disk, f"link {machine.object('image')} /cfs/objects/{directory}/{name}", write=True)
     vm.debugfs(machine.disk, f"symlink /cfs/images/{OTHER_DIGEST} ../objects/{directory}/{name}", write=True)
     machine.fails("image-digest", f"has digest {machine.image}, expected {OTHER_DIGEST}",
