@@ -120,6 +120,7 @@ Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
     description.objects.size_bytes += entry.size_bytes;
   }
   description.compatible = release.compatible;
+  description.state_version = release.state_version;
   description.objects.count = objects.size();
   std::string text;
   CFS_TRY(transport::write_manifest(manifest, sink_to_string(text)));

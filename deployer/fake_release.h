@@ -17,6 +17,7 @@ struct FakeRelease {
   std::string channel = "stable";
   uint64_t epoch = 0;
   std::vector<std::string> compatible;
+  uint64_t state_version = 0;
   int64_t created = 1'700'000'000;
   /// Absolute path → content; longer than 64 bytes becomes an object. Directories are made.
   std::map<std::string, std::string> files;

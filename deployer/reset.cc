@@ -33,6 +33,11 @@ Result<> request_reset(Sysroot& sysroot, sysroot::ResetRequest request) {
                                         sysroot::mode_of(sysroot::kReset, false));
 }
 
+std::string describe(const sysroot::ResetRequest& request) {
+  std::string what = request.etc && request.var ? "/etc and /var" : request.etc ? "/etc" : "/var";
+  return what + (request.identity ? ", with what is kept: the device gets a new identity" : "");
+}
+
 RunCommand declare_reset(CLI::App& command) {
   struct Arguments {
     std::string sysroot = kDefaultSysroot;
@@ -59,9 +64,7 @@ RunCommand declare_reset(CLI::App& command) {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
     CFS_TRY(request_reset(sysroot, request));
     request = CFS_TRY(pending_reset(sysroot));
-    std::string what = request.etc && request.var ? "/etc and /var" : request.etc ? "/etc" : "/var";
-    environment.print("the next boot resets " + what +
-                      (request.identity ? " and gives the device a new identity" : "") + "\n");
+    environment.print("the next boot resets " + describe(request) + "\n");
     return 0;
   };
 }

@@ -14,6 +14,9 @@ namespace cfs::deployer {
 /// What was asked for and has not been done yet. Errors: kCorrupt.
 [[nodiscard]] Result<sysroot::ResetRequest> pending_reset(const Sysroot& sysroot);
 
+/// "/etc and /var", with the words for a new identity. `request` is not empty.
+[[nodiscard]] std::string describe(const sysroot::ResetRequest& request);
+
 /// `cfs-deploy reset`
 [[nodiscard]] RunCommand declare_reset(CLI::App& command);
 

@@ -7,6 +7,8 @@
 #include "deployer/mounted_esp.h"
 #include "deployer/options.h"
 #include "deployer/sysroot/running.h"
+#include "lib/base/interrupt.h"
+#include "lib/sysroot/layout.h"
 
 namespace cfs::deployer {
 namespace {
@@ -17,6 +19,7 @@ struct Arguments {
   std::string esp;
   std::string id;
   bool no_way_back = false;
+  bool force = false;
 };
 
 std::shared_ptr<Arguments> declare(CLI::App& command) {
@@ -26,6 +29,18 @@ std::shared_ptr<Arguments> declare(CLI::App& command) {
   return arguments;
 }
 
+void add_force_option(CLI::App& command, bool& force) {
+  command.add_flag(
+      "--force", force,
+      "Even to a release that cannot use what the running one leaves in /var and /etc");
+}
+
+Result<uint64_t> state_version(const Sysroot& sysroot, const Deployment& deployment) {
+  std::string text = CFS_TRY(sysroot.directory().read_file(
+      sysroot::description_path(deployment.digest), release::kMaxDescriptionBytes));
+  return CFS_TRY(release::parse_description(text)).state_version;
+}
+
 /// Opens what a switch needs, makes it to where `choose` says, and tells.
 Result<int> run_switch(const Arguments& arguments, const Environment& environment, ReasonKind why,
                        const std::function<Result<Deployment>(const Inventory&)>& choose) {
@@ -33,6 +48,7 @@ Result<int> run_switch(const Arguments& arguments, const Environment& environmen
   MountedEsp esp = CFS_TRY(MountedEsp::open(arguments.esp, environment, Access::kWrite));
   Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
   Deployment target = CFS_TRY(choose(inventory));
+  if (!arguments.force) CFS_TRY(check_state_version(sysroot, inventory, target));
   CFS_TRY(switch_to(sysroot, esp.loader(), environment, inventory, target, why,
                     switch_options(arguments.no_way_back)));
   environment.print(target.name + " " + target.version + " (epoch " + std::to_string(target.epoch) +
@@ -65,6 +81,22 @@ Result<Deployment> rollback_target(const Inventory& inventory) {
       .with_hint("'cfs-deploy status' shows what is installed");
 }
 
+Result<> check_state_version(const Sysroot& sysroot, const Inventory& inventory,
+                             const Deployment& target) {
+  const std::optional<Deployment>& booted = inventory.references.booted;
+  if (!booted) return {};
+  Result<uint64_t> from = state_version(sysroot, *booted);
+  Result<uint64_t> to = state_version(sysroot, target);
+  CFS_TRY(check_interrupted());
+  if (!from || !to || *from <= *to) return {};
+  return make_error(ErrorCode::kUnsupported,
+                    target.version + " cannot use what " + booted->version +
+                        " leaves in /var and /etc: state_version " + std::to_string(*to) +
+                        " and not " + std::to_string(*from))
+      .with_hint(
+          "'--force' goes back all the same; 'cfs-deploy reset' gives it a state of its own");
+}
+
 Result<> switch_to(Sysroot& sysroot, boot::BootLoader& loader, const Environment& environment,
                    Inventory& inventory, const Deployment& target, ReasonKind why,
                    const SwitchOptions& options) {
@@ -88,6 +120,7 @@ Result<> switch_to(Sysroot& sysroot, boot::BootLoader& loader, const Environment
 RunCommand declare_rollback(CLI::App& command) {
   auto arguments = declare(command);
   add_no_way_back_option(command, arguments->no_way_back);
+  add_force_option(command, arguments->force);
   command.add_option("ID", arguments->id, "Where to go back to (default: see above)");
   return [arguments](const Environment& environment) -> Result<int> {
     return run_switch(*arguments, environment, ReasonKind::kRolledBack,
@@ -101,6 +134,7 @@ RunCommand declare_rollback(CLI::App& command) {
 RunCommand declare_boot(CLI::App& command) {
   auto arguments = declare(command);
   add_no_way_back_option(command, arguments->no_way_back);
+  add_force_option(command, arguments->force);
   command.add_option("ID", arguments->id, "The deployment, as 'status' shows it")->required();
   return [arguments](const Environment& environment) -> Result<int> {
     return run_switch(

@@ -16,6 +16,11 @@ namespace cfs::deployer {
 /// else to the good one before it. Errors: kNotFound (there is none).
 [[nodiscard]] Result<Deployment> rollback_target(const Inventory& inventory);
 
+/// Refuses a target that cannot use what the running release leaves behind: one whose state_version
+/// is smaller. A description that cannot be read says nothing. Errors: kUnsupported; kInterrupted.
+[[nodiscard]] Result<> check_state_version(const Sysroot& sysroot, const Inventory& inventory,
+                                           const Deployment& target);
+
 /// Makes `target` boot next (boot_next()), and then holds what is turned away from: the running and
 /// the staged deployment, if they are newer. `inventory`: of note_what_booted(). Errors: those of
 /// boot_next().

@@ -48,6 +48,27 @@ TEST_F(RollbackTest, WhatWasMarkedBadCanBeTakenBackBeforeTheReboot) {
   EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
 }
 
+TEST_F(RollbackTest, GoesAcrossAChangeOfStateOnlyWithForce) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  FakeRelease second = second_release();
+  second.state_version = 1;
+  offer(second);
+  ASSERT_DONE(update());
+  ASSERT_DONE(rollback());  // it has not run: nothing was left behind
+  ASSERT_DONE(update({"--retry"}));
+  ASSERT_EQ(reboot_well(), "2");
+  const std::string before = status();
+  expect_exit(rollback(), 1, "1 cannot use what 2 leaves in /var and /etc");
+  EXPECT_EQ(status(), before);
+  ASSERT_DONE(command({"rollback", "--force"}));
+  ASSERT_EQ(reboot(), "1");
+  ASSERT_DONE(update({"--retry"}));  // and forward again
+  EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+}
+
 /// Two releases were installed and have run; the second runs.
 class TwoReleasesTest : public RollbackTest {
  protected:

@@ -12,6 +12,8 @@
 #include "deployer/boot_order.h"
 #include "deployer/login_notice.h"
 #include "deployer/options.h"
+#include "deployer/reset.h"
+#include "deployer/sysroot/etc.h"
 #include "deployer/sysroot/running.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
@@ -39,6 +41,17 @@ uint64_t count_file_system_errors(int fd, const std::string& kernel_objects) {
   uint64_t count = 0;
   if (text) std::from_chars(text->data(), text->data() + text->size(), count);
   return count;
+}
+
+/// What became of /etc, and what is to become of it and of /var.
+Result<> read_state(Status& status, const Sysroot& sysroot) {
+  Result<std::vector<std::string>> conflicts = etc_conflicts(sysroot);
+  if (!conflicts) status.damaged.push_back({sysroot::kEtc, conflicts.error().describe()});
+  if (conflicts) status.etc_conflicts = *std::move(conflicts);
+  Result<sysroot::ResetRequest> reset = pending_reset(sysroot);
+  if (!reset) status.damaged.push_back({sysroot::kReset, reset.error().describe()});
+  if (reset) status.reset = *reset;
+  return check_interrupted();
 }
 
 /// What boots next, and what if that fails.
@@ -133,6 +146,7 @@ Result<Status> read_status(const Sysroot& sysroot, const Environment& environmen
     CFS_TRY(check_interrupted());
     status.damaged.push_back({sysroot::kHistory, history.error().describe()});
   }
+  CFS_TRY(read_state(status, sysroot));
   const References& references = status.references;
   for (Deployment& deployment : inventory.deployments) {
     bool has_role = false;
@@ -178,6 +192,13 @@ std::string to_text(const Status& status) {
   for (const Damage& damage : status.damaged) {
     text += "damaged   " + damage.path + ": " + damage.problem + "\n";
   }
+  for (const std::string& path : status.etc_conflicts) {
+    text += "conflict  " + path + ": the release's own is beside it, as " + path +
+            std::string(sysroot::kTheirsSuffix) + "\n";
+  }
+  if (status.reset != sysroot::ResetRequest()) {
+    text += "reset     at the next boot, " + describe(status.reset) + "\n";
+  }
   if (status.file_system_errors > 0) {
     text += "disk      " + std::to_string(status.file_system_errors) +
             " errors in the file system; the image's e2fsck checks it at the next boot\n";
@@ -213,6 +234,8 @@ json::Value to_json(const Status& status) {
   for (const Damage& damage : status.damaged) {
     damaged.emplace_back(json::Value::Object{{"path", damage.path}, {"problem", damage.problem}});
   }
+  json::Value::Array conflicts;
+  for (const std::string& path : status.etc_conflicts) conflicts.emplace_back(path);
   return json::Value::Object{
       {"schema", 1},
       {"origin", json::Value::Object{{"url", status.origin.url.shown()},
@@ -227,6 +250,10 @@ json::Value to_json(const Status& status) {
       {"others", others},
       {"pinned", pinned},
       {"damaged", damaged},
+      {"etc_conflicts", conflicts},
+      {"reset", json::Value::Object{{"etc", status.reset.etc},
+                                    {"identity", status.reset.identity},
+                                    {"var", status.reset.var}}},
       {"file_system_errors", status.file_system_errors},
       {"objects",
        json::Value::Object{{"count", status.object_count}, {"size", status.object_bytes}}},

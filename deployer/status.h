@@ -5,6 +5,7 @@
 #include "deployer/mounted_esp.h"
 #include "deployer/sysroot/references.h"
 #include "lib/json/value.h"
+#include "lib/sysroot/reset_request.h"
 
 namespace cfs::deployer {
 
@@ -22,6 +23,8 @@ struct Status {
   std::vector<Deployment> others;             ///< in none of the roles of `references`
   std::vector<std::string> pinned;            ///< ids
   std::vector<Damage> damaged;                ///< what could not be read
+  std::vector<std::string> etc_conflicts;     ///< etc_conflicts()
+  sysroot::ResetRequest reset;                ///< what the next boot resets
   /// Errors that the kernel has found in the file system's metadata since it was last checked; ext4
   /// only, else 0. After the first one it is read-only.
   uint64_t file_system_errors = 0;

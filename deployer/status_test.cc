@@ -70,6 +70,26 @@ TEST_F(StatusTest, ARecordCannotForgeALine) {
                               Not(HasSubstr("\nbooted    t"))));
 }
 
+TEST_F(StatusTest, WhatBecomesOfTheStateIsSaid) {
+  ASSERT_DONE(init());
+  EXPECT_THAT(status(), AllOf(Not(HasSubstr("conflict")), Not(HasSubstr("reset"))));
+  const std::string home = std::string(64, 'a') + ".merge";
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("sysroot/cfs/state/etc/" + home + "/tree/ssh")));
+  write("sysroot/cfs/state/etc/" + home + "/tree/ssh/sshd_config.cfs-new", "x");
+  std::filesystem::create_symlink(home, path("sysroot/cfs/state/etc/last"));
+  ASSERT_DONE(run_command({"reset", "--sysroot", path("sysroot"), "--var"}));
+  EXPECT_THAT(status(),
+              AllOf(HasSubstr("\nconflict  /etc/ssh/sshd_config: the release's own is beside "
+                              "it, as /etc/ssh/sshd_config.cfs-new\n"),
+                    HasSubstr("\nreset     at the next boot, /var\n")));
+  ASSERT_DONE(command({"status", "--json"}));
+  EXPECT_THAT(output_,
+              AllOf(HasSubstr("\"etc_conflicts\":[\"/etc/ssh/sshd_config\"]"),
+                    HasSubstr("\"reset\":{\"etc\":false,\"identity\":false,\"var\":true}")));
+  write("sysroot/cfs/state/reset", "x");
+  EXPECT_THAT(status(), HasSubstr("damaged   state/reset: "));
+}
+
 TEST_F(StatusTest, ErrorsInTheFileSystemAreSaid) {
   ASSERT_DONE(init());
   EXPECT_THAT(status(), Not(HasSubstr("errors in the file system")));

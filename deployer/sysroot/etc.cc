@@ -83,6 +83,10 @@ Result<std::vector<std::string>> etc_conflicts(const Sysroot& sysroot) {
   if (!last.ends_with(sysroot::kEtcMergeSuffix) || !image_of_home(last)) return found;
   Directory tree = CFS_TRY(cfs.open_directory(etc_path(last) + "/" + sysroot::kEtcTree));
   CFS_TRY(find_conflicts(tree, "/etc", 0, found));
+  for (std::string& path : found) {
+    std::replace_if(
+        path.begin(), path.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  }
   std::sort(found.begin(), found.end());
   return found;
 }

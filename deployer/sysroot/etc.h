@@ -22,7 +22,8 @@ namespace cfs::deployer {
                                            const std::set<verity::Digest>& installed);
 
 /// Of the /etc that was used last: the paths below /etc at which the release has something else
-/// than the device, which keeps its own (mode merge). Sorted. Errors: kPermission.
+/// than the device, which keeps its own (mode merge). Sorted; for people: what is not printable
+/// ASCII is '?'. Errors: kPermission.
 [[nodiscard]] Result<std::vector<std::string>> etc_conflicts(const Sysroot& sysroot);
 
 }  // namespace cfs::deployer

@@ -65,9 +65,10 @@ TEST_F(EtcTest, WhatNoReleaseNeedsIsRemoved) {
 
 TEST_F(EtcTest, ConflictsAreFound) {
   home(kA + ".merge", {"tree/a", "tree/a.cfs-new", "tree/d/b.cfs-new", "tree/c.cfs-new/x",
-                       "tree/.cfs-new", "base/z.cfs-new"});
+                       "tree/.cfs-new", "base/z.cfs-new", "tree/e\x1b[1m.cfs-new"});
   used_last(kA + ".merge");
-  EXPECT_THAT(etc_conflicts(sysroot()).value(), ElementsAre("/etc/a", "/etc/c", "/etc/d/b"));
+  EXPECT_THAT(etc_conflicts(sysroot()).value(),
+              ElementsAre("/etc/a", "/etc/c", "/etc/d/b", "/etc/e?[1m"));
 }
 
 }  // namespace
