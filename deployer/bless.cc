@@ -17,6 +17,7 @@
 #include "deployer/login_notice.h"
 #include "deployer/mounted_esp.h"
 #include "deployer/options.h"
+#include "deployer/rollback.h"
 #include "deployer/sysroot/running.h"
 
 namespace cfs::deployer {
@@ -111,13 +112,12 @@ Result<Deployment> mark_bad(Sysroot& sysroot, boot::BootLoader& loader,
   CFS_TRY(save_deployment(sysroot, bad));
   update_inventory(inventory, bad);
   CFS_TRY(record_outcome(sysroot, environment, bad, BootOutcome::kFailed, bad.held));
-  CFS_TRY(boot_next(sysroot, loader, inventory, *target, {.way_back = WayBack::kNotRequired}));
-  return *target;
+  return boot_next(sysroot, loader, inventory, *target, {.way_back = WayBack::kNotRequired});
 }
 
 RunCommand declare_bless(CLI::App& command) {
   auto arguments = declare(command);
-  return [arguments](const Environment& environment) -> Result<int> {
+  return [arguments](const Environment& environment) -> Result<Answer> {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
     MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
     Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
@@ -128,7 +128,9 @@ RunCommand declare_bless(CLI::App& command) {
     bool is_new = CFS_TRY(bless(sysroot, esp.loader(), environment, inventory));
     environment.print(inventory.references.booted->version +
                       (is_new ? " is good\n" : " was good already\n"));
-    return 0;
+    return Answer{.json = json::Value::Object{{"schema", 1},
+                                              {"booted", to_json(*inventory.references.booted)},
+                                              {"is_new", is_new}}};
   };
 }
 
@@ -136,7 +138,7 @@ RunCommand declare_mark_bad(CLI::App& command) {
   auto arguments = declare(command);
   command.add_option("--reason", arguments->reason, "Why; kept in the history");
   command.add_flag("--late", arguments->late, "Even if it was proven good long ago");
-  return [arguments](const Environment& environment) -> Result<int> {
+  return [arguments](const Environment& environment) -> Result<Answer> {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
     MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
     Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
@@ -144,20 +146,19 @@ RunCommand declare_mark_bad(CLI::App& command) {
     if (!arguments->late) limit = CFS_TRY(read_config(environment)).health.mark_bad_within;
     Deployment next =
         CFS_TRY(mark_bad(sysroot, esp.loader(), environment, inventory, arguments->reason, limit));
-    environment.print(next.name + " " + next.version + " (epoch " + std::to_string(next.epoch) +
-                      ") boots next\n");
-    return 0;
+    environment.print(describe_next(next) + "\n");
+    return next_answer(next);
   };
 }
 
 RunCommand declare_note_boot(CLI::App& command) {
   auto arguments = declare(command);
-  return [arguments](const Environment& environment) -> Result<int> {
+  return [arguments](const Environment& environment) -> Result<Answer> {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
     MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
     Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
     CFS_TRY(write_login_notice(environment, what_failed(inventory)));
-    return 0;
+    return Answer();
   };
 }
 

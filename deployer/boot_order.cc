@@ -200,8 +200,8 @@ Result<> remove_unneeded_entries(const Sysroot& sysroot, boot::BootLoader& loade
   return {};
 }
 
-Result<> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Inventory& inventory,
-                   Deployment deployment, const SwitchOptions& options) {
+Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Inventory& inventory,
+                             Deployment deployment, const SwitchOptions& options) {
   References& references = inventory.references;
   const bool is_running = is_same(references.booted, deployment);
   CFS_TRY(check_can_boot(sysroot, loader, deployment));
@@ -209,7 +209,7 @@ Result<> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Inventory& invent
       CFS_TRY(find_way_back(sysroot, loader, inventory, deployment, options.way_back));
 
   deployment.held.reset();
-  if (deployment.state == DeploymentState::kBad) {
+  if (deployment.state == DeploymentState::kBad || deployment.state == DeploymentState::kFetched) {
     deployment.state = is_running ? DeploymentState::kTrial : DeploymentState::kStaged;
   }
   CFS_TRY(save_deployment(sysroot, deployment));
@@ -258,7 +258,7 @@ Result<> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Inventory& invent
     bool is_parked = running && running->tries && running->tries->left == boot::kParked;
     if (running && !is_parked) CFS_TRY(loader.set_tries(running->id, boot::kParked));
   }
-  return {};
+  return deployment;
 }
 
 Result<std::optional<Deployment>> next_deployment(const boot::BootLoader& loader,

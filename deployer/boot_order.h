@@ -30,7 +30,8 @@ struct SwitchOptions {
 /// Makes a deployment boot next, with its tries if it was not proven good yet, and another one boot
 /// when it has used them up. Before anything changes both are verified: image and objects measured,
 /// UKI hashed. Their boot entries are put in place, or back, from the copies of their UKIs; all
-/// other entries are parked behind them. `deployment` is saved and `inventory` brought up to date.
+/// other entries are parked behind them. `deployment` is saved, `inventory` brought up to date.
+/// Returns the deployment as it is then.
 ///
 /// Can be repeated: after a power cut at any instant the device boots what it booted before or
 /// `deployment`, and calling it again does the rest.
@@ -38,8 +39,9 @@ struct SwitchOptions {
 /// and nothing of ways_back() is whole);
 /// kNotFound, kDigestMismatch, kNoVerity, kCorrupt (`deployment` is not whole); kNoSpace (the ESP);
 /// kInterrupted; those of the boot loader.
-[[nodiscard]] Result<> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Inventory& inventory,
-                                 Deployment deployment, const SwitchOptions& options);
+[[nodiscard]] Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader,
+                                           Inventory& inventory, Deployment deployment,
+                                           const SwitchOptions& options);
 
 /// Removes from the boot loader what neither `needed` nor the choice, the running deployment or the
 /// recovery need and what can be put back; parks what cannot. `needed`: entry ids.

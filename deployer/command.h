@@ -8,6 +8,7 @@
 
 #include "deployer/environment.h"
 #include "lib/base/command_io.h"
+#include "lib/json/value.h"
 
 namespace CLI {
 class App;
@@ -15,9 +16,15 @@ class App;
 
 namespace cfs::deployer {
 
-/// Does a command whose options have been parsed. Returns the exit status when nothing failed: 0,
-/// or 10 when there was nothing to do.
-using RunCommand = std::function<Result<int>(const Environment&)>;
+/// What a command says when nothing failed.
+struct Answer {
+  int status = 0;  ///< exit status: 0, or one that the command documents
+  /// What `--json` prints in the place of all text: docs/schema/<command>.json.
+  json::Value json = json::Value::Object{{"schema", 1}};
+};
+
+/// Does a command whose options have been parsed.
+using RunCommand = std::function<Result<Answer>(const Environment&)>;
 
 /// One command of cfs-deploy: a file of its own, and a row in commands().
 struct CommandRow {
@@ -30,7 +37,8 @@ struct CommandRow {
 [[nodiscard]] std::span<const CommandRow> commands();
 
 /// The command `cfs-deploy` (CommandFunction of lib/command/program.h) in `environment`, whose
-/// `print` is replaced by one to `io`.
+/// `print` is replaced by one to `io`. With `--json` only the answer is printed, or the error:
+/// docs/schema/error.json.
 [[nodiscard]] Result<int> run(const std::vector<std::string>& arguments, const Io& io,
                               const Environment& environment);
 

@@ -25,25 +25,15 @@ std::string to_text(const History& history) {
 }
 
 RunCommand declare_history(CLI::App& command) {
-  struct Arguments {
-    std::string sysroot = kDefaultSysroot;
-    bool json = false;
-  };
-  auto arguments = std::make_shared<Arguments>();
-  add_sysroot_option(command, arguments->sysroot);
-  command.add_flag("--json", arguments->json, "As JSON");
-  return [arguments](const Environment& environment) -> Result<int> {
-    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kRead));
+  auto path = std::make_shared<std::string>(kDefaultSysroot);
+  add_sysroot_option(command, *path);
+  return [path](const Environment& environment) -> Result<Answer> {
+    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, *path, Access::kRead));
     const History history = CFS_TRY(read_history(sysroot));
-    if (!arguments->json) {
-      environment.print(to_text(history));
-      return 0;
-    }
+    environment.print(to_text(history));
     json::Value::Array boots;
     for (const Boot& boot : history) boots.push_back(to_json(boot));
-    environment.print(
-        json::to_canonical(json::Value::Object{{"schema", 1}, {"boots", std::move(boots)}}) + "\n");
-    return 0;
+    return Answer{.json = json::Value::Object{{"schema", 1}, {"boots", std::move(boots)}}};
   };
 }
 

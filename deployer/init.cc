@@ -16,12 +16,12 @@ RunCommand declare_init(CLI::App& command) {
   auto arguments = std::make_shared<Arguments>();
   add_sysroot_option(command, arguments->sysroot);
   add_release_options(command, arguments->releases);
-  return [arguments](const Environment& environment) -> Result<int> {
+  return [arguments](const Environment& environment) -> Result<Answer> {
     std::string root = CFS_TRY(arguments->releases.read_root());
     CFS_TRY(Sysroot::create(environment, arguments->sysroot, arguments->releases.origin(), root,
                             arguments->releases.board));
     environment.print("made a sysroot in " + arguments->sysroot + "\n");
-    return 0;
+    return Answer();
   };
 }
 

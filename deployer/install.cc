@@ -162,7 +162,7 @@ Result<> install(const InstallOptions& options, const Environment& environment) 
                       .check_room = [&](const Plan& plan, uint64_t uki_bytes) {
                         return check_room(directory, plan, uki_bytes, options.free_bytes);
                       }}));
-  const Deployment& deployment = result.staged.value();
+  const Deployment& deployment = result.deployment.value();
 
   disk::DiskPlan plan;
   plan.seed = deployment.digest.hex();
@@ -209,7 +209,7 @@ RunCommand declare_install(CLI::App& command) {
                   "K, M, G, T (powers of 1024), at most 1TiB")
       ->check(check_free)
       ->capture_default_str();
-  return [arguments](const Environment& environment) -> Result<int> {
+  return [arguments](const Environment& environment) -> Result<Answer> {
     Origin origin = arguments->releases.origin();
     const net::Url url = origin.url;
     if (arguments->device_url) origin.url = *arguments->device_url;
@@ -221,7 +221,7 @@ RunCommand declare_install(CLI::App& command) {
                      .board = arguments->releases.board,
                      .free_bytes = parse_size(arguments->free).value()},
                     environment));
-    return 0;
+    return Answer();
   };
 }
 

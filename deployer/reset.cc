@@ -54,7 +54,7 @@ RunCommand declare_reset(CLI::App& command) {
                 "Both, and what is kept: the machine-id, the ssh host keys")
       ->excludes(etc)
       ->excludes(var);
-  return [arguments](const Environment& environment) -> Result<int> {
+  return [arguments](const Environment& environment) -> Result<Answer> {
     sysroot::ResetRequest request = arguments->request;
     if (arguments->all) request = {.etc = true, .identity = true, .var = true};
     if (request == sysroot::ResetRequest()) {
@@ -65,7 +65,7 @@ RunCommand declare_reset(CLI::App& command) {
     CFS_TRY(request_reset(sysroot, request));
     request = CFS_TRY(pending_reset(sysroot));
     environment.print("the next boot resets " + describe(request) + "\n");
-    return 0;
+    return Answer();
   };
 }
 

@@ -42,8 +42,9 @@ Result<uint64_t> state_version(const Sysroot& sysroot, const Deployment& deploym
 }
 
 /// Opens what a switch needs, makes it to where `choose` says, and tells.
-Result<int> run_switch(const Arguments& arguments, const Environment& environment, ReasonKind why,
-                       const std::function<Result<Deployment>(const Inventory&)>& choose) {
+Result<Answer> run_switch(const Arguments& arguments, const Environment& environment,
+                          ReasonKind why,
+                          const std::function<Result<Deployment>(const Inventory&)>& choose) {
   Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments.sysroot, Access::kWrite));
   MountedEsp esp = CFS_TRY(MountedEsp::open(arguments.esp, environment, Access::kWrite));
   Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
@@ -51,12 +52,19 @@ Result<int> run_switch(const Arguments& arguments, const Environment& environmen
   if (!arguments.force) CFS_TRY(check_state_version(sysroot, inventory, target));
   CFS_TRY(switch_to(sysroot, esp.loader(), environment, inventory, target, why,
                     switch_options(arguments.no_way_back)));
-  environment.print(target.name + " " + target.version + " (epoch " + std::to_string(target.epoch) +
-                    ") boots next\n");
-  return 0;
+  environment.print(describe_next(target) + "\n");
+  return next_answer(target);
 }
 
 }  // namespace
+
+std::string describe_next(const Deployment& next) {
+  return next.name + " " + next.version + " (epoch " + std::to_string(next.epoch) + ") boots next";
+}
+
+Answer next_answer(const Deployment& next) {
+  return {.json = json::Value::Object{{"schema", 1}, {"next", to_json(next)}}};
+}
 
 Result<Deployment> find_deployment(const Inventory& inventory, const std::string& name) {
   std::vector<Deployment> found;
@@ -122,7 +130,7 @@ RunCommand declare_rollback(CLI::App& command) {
   add_no_way_back_option(command, arguments->no_way_back);
   add_force_option(command, arguments->force);
   command.add_option("ID", arguments->id, "Where to go back to (default: see above)");
-  return [arguments](const Environment& environment) -> Result<int> {
+  return [arguments](const Environment& environment) -> Result<Answer> {
     return run_switch(*arguments, environment, ReasonKind::kRolledBack,
                       [&](const Inventory& inventory) -> Result<Deployment> {
                         if (arguments->id.empty()) return rollback_target(inventory);
@@ -136,7 +144,7 @@ RunCommand declare_boot(CLI::App& command) {
   add_no_way_back_option(command, arguments->no_way_back);
   add_force_option(command, arguments->force);
   command.add_option("ID", arguments->id, "The deployment, as 'status' shows it")->required();
-  return [arguments](const Environment& environment) -> Result<int> {
+  return [arguments](const Environment& environment) -> Result<Answer> {
     return run_switch(
         *arguments, environment, ReasonKind::kRolledBack,
         [&](const Inventory& inventory) { return find_deployment(inventory, arguments->id); });
@@ -145,7 +153,7 @@ RunCommand declare_boot(CLI::App& command) {
 
 RunCommand declare_cancel(CLI::App& command) {
   auto arguments = declare(command);
-  return [arguments](const Environment& environment) -> Result<int> {
+  return [arguments](const Environment& environment) -> Result<Answer> {
     return run_switch(*arguments, environment, ReasonKind::kCancelled,
                       [](const Inventory& inventory) -> Result<Deployment> {
                         const References& references = inventory.references;

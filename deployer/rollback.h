@@ -29,6 +29,12 @@ namespace cfs::deployer {
                                  const Deployment& target, ReasonKind why,
                                  const SwitchOptions& options);
 
+/// "NAME VERSION (epoch N) boots next"
+[[nodiscard]] std::string describe_next(const Deployment& next);
+
+/// Of a command after which `next` boots next: docs/schema/next.json.
+[[nodiscard]] Answer next_answer(const Deployment& next);
+
 /// `cfs-deploy rollback`
 [[nodiscard]] RunCommand declare_rollback(CLI::App& command);
 /// `cfs-deploy boot`

@@ -264,19 +264,16 @@ RunCommand declare_status(CLI::App& command) {
   struct Arguments {
     std::string sysroot = kDefaultSysroot;
     std::string esp;
-    bool json = false;
   };
   auto arguments = std::make_shared<Arguments>();
   add_sysroot_option(command, arguments->sysroot);
   add_esp_option(command, arguments->esp);
-  command.add_flag("--json", arguments->json, "As JSON");
-  return [arguments](const Environment& environment) -> Result<int> {
+  return [arguments](const Environment& environment) -> Result<Answer> {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kRead));
     Result<MountedEsp> esp = MountedEsp::open(arguments->esp, environment, Access::kRead);
     Status status = CFS_TRY(read_status(sysroot, environment, esp));
-    environment.print(arguments->json ? json::to_canonical(to_json(status)) + "\n"
-                                      : to_text(status));
-    return 0;
+    environment.print(to_text(status));
+    return Answer{.json = to_json(status)};
   };
 }
 

@@ -41,7 +41,7 @@ struct Status {
 
 /// For people.
 [[nodiscard]] std::string to_text(const Status& status);
-/// For programs: docs/FORMATS.md, "cfs-deploy status --json".
+/// For programs: docs/schema/status.json.
 [[nodiscard]] json::Value to_json(const Status& status);
 
 /// `cfs-deploy status`

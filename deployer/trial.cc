@@ -31,7 +31,6 @@ constexpr std::chrono::seconds kRestartTimeout{300};
 struct Arguments {
   std::string sysroot = kDefaultSysroot;
   std::string esp;
-  bool json = false;
   bool on_trial = false;
   bool limit = false;
 };
@@ -71,30 +70,30 @@ Result<bool> is_on_trial(const Arguments& arguments, const Environment& environm
 
 /// Waits until the time is up; ends the trial if it still goes on then. When systemd does not
 /// restart the machine the kernel does.
-Result<int> wait_for_the_limit(const Arguments& arguments, const Environment& environment) {
+Result<Answer> wait_for_the_limit(const Arguments& arguments, const Environment& environment) {
   const Config config = read_config(environment).value_or(Config{});  // its check says so
   const std::chrono::seconds limit = config.health.limit;
   while (time_since_boot() < limit) {
     CFS_TRY(check_interrupted());
-    if (!CFS_TRY(is_on_trial(arguments, environment))) return 0;
+    if (!CFS_TRY(is_on_trial(arguments, environment))) return Answer();
     const auto left = limit - time_since_boot();
     ::sleep(static_cast<unsigned>(std::clamp<int64_t>(left.count(), 0, 10)));  // NOLINT
   }
-  if (!CFS_TRY(is_on_trial(arguments, environment))) return 0;
+  if (!CFS_TRY(is_on_trial(arguments, environment))) return Answer();
   Reason reason{.kind = ReasonKind::kNoHealth,
                 .what = {},
                 .detail = "not within " + format_duration(limit) + " after it was started",
                 .exit_status = {},
                 .when = time_of_record(environment)};
   Result<bool> recorded = record(arguments, environment, reason);
-  if (recorded && !*recorded) return 0;  // it was proven good meanwhile
+  if (recorded && !*recorded) return Answer();  // it was proven good meanwhile
   environment.print(describe(reason) + ": restarting\n");
   Result<> restarted = restart(environment);
   ::sleep(static_cast<unsigned>(kRestartTimeout.count()));  // NOLINT(concurrency-mt-unsafe)
   ::sync();
   (void)::reboot(RB_AUTOBOOT);
   CFS_TRY(std::move(restarted));
-  return 1;
+  return Answer{.status = 1};
 }
 
 }  // namespace
@@ -141,7 +140,6 @@ RunCommand declare_health(CLI::App& command) {
   auto arguments = std::make_shared<Arguments>();
   add_sysroot_option(command, arguments->sysroot);
   add_esp_option(command, arguments->esp);
-  command.add_flag("--json", arguments->json, "As JSON");
   CLI::Option* on_trial =
       command.add_flag("--on-trial", arguments->on_trial,
                        "Write a failure down, and restart the machine if the release is on trial");
@@ -149,22 +147,19 @@ RunCommand declare_health(CLI::App& command) {
       .add_flag("--limit", arguments->limit,
                 "Wait for health.limit, and end a trial that goes on then")
       ->excludes(on_trial);
-  return [arguments](const Environment& environment) -> Result<int> {
+  return [arguments](const Environment& environment) -> Result<Answer> {
     if (arguments->limit) return wait_for_the_limit(*arguments, environment);
     HealthOptions options{.sysroot = arguments->sysroot, .esp = arguments->esp, .tell = {}};
-    if (!arguments->json) {
-      options.tell = [&](const CheckResult& check) { environment.print(to_text(check)); };
-    }
+    options.tell = [&](const CheckResult& check) { environment.print(to_text(check)); };
     HealthReport report = CFS_TRY(run_health(environment, options));
-    if (arguments->json) environment.print(json::to_canonical(to_json(report)) + "\n");
     CFS_TRY(save_health_report(environment, report));
-    if (report.passed()) return 0;
+    if (report.passed()) return Answer{.json = to_json(report)};
     if (arguments->on_trial) {
       if (CFS_TRY(record(*arguments, environment, reason_of(report, environment)))) {
         CFS_TRY(restart(environment));
       }
     }
-    return 1;
+    return Answer{.status = 1, .json = to_json(report)};
   };
 }
 

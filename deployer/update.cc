@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "deployer/activate.h"
+#include "deployer/apply.h"
 #include "deployer/config/schedule.h"
 #include "deployer/fetch/repository.h"
 #include "deployer/mounted_esp.h"
@@ -89,12 +89,10 @@ Result<> refuse_older(const Inventory& inventory, const trust::Verified<trust::T
   return {};
 }
 
-/// Nothing when the deployment boots next and has all it needs; otherwise what it lacks, in words.
-Result<std::optional<std::string>> what_is_missing(Sysroot& sysroot, const boot::BootLoader& loader,
-                                                   const Deployment& deployment,
+/// Nothing when the deployment has all it needs; otherwise what it lacks, in words.
+Result<std::optional<std::string>> what_is_missing(Sysroot& sysroot, const Deployment& deployment,
                                                    const release::ReleaseFile& uki) {
   std::optional<std::string> missing;
-  if (!CFS_TRY(boots_next(loader, deployment))) return missing = "it does not boot next";
   const std::string path = sysroot::uki_path(deployment.digest, uki.sha256);
   if (deployment.uki && !CFS_TRY(file_is_there(uki, sysroot.directory(), path))) {
     return missing = "the copy of its UKI is missing or damaged";
@@ -110,6 +108,15 @@ Result<std::optional<std::string>> what_is_missing(Sysroot& sysroot, const boot:
     default:
       return std::move(complete).error();
   }
+}
+
+/// The installed deployment of a release that is on offer.
+std::optional<Deployment> find_installed(const Inventory& inventory, const verity::Digest& image,
+                                         uint64_t epoch) {
+  for (const Deployment& one : inventory.deployments) {
+    if (one.digest == image && one.epoch == epoch) return one;
+  }
+  return std::nullopt;
 }
 
 Result<> check_room_on_device(const Sysroot& sysroot, boot::BootLoader& loader,
@@ -129,102 +136,151 @@ Result<> check_room_on_device(const Sysroot& sysroot, boot::BootLoader& loader,
   return require_space(esp, "the EFI system partition", uki_bytes);
 }
 
-}  // namespace
+/// What a repository has for this device, verified.
+struct Offer {
+  trust::Verified<trust::Targets> targets;
+  trust::ReleaseTarget newest;
+  trust::Verified<release::ReleaseDescription> description;
+};
 
-namespace {
+Result<Offer> read_offer(Repository& repository, const net::Url& url, const Sysroot& sysroot,
+                         const Inventory& installed, const std::string& channel, UnixTime now) {
+  const Origin& origin = sysroot.origin();
+  trust::Fetch fetch = repository.metadata();
+  trust::MetadataDirectory trusted = CFS_TRY(sysroot.trust_store());
+  trust::Verified<trust::Targets> targets = CFS_TRY(refresh(trusted, fetch, now, url));
+  trust::ReleaseTarget newest = CFS_TRY(trust::find_newest_release(
+      trusted, fetch, targets, origin.name, channel.empty() ? origin.channel : channel));
+  CFS_TRY(refuse_older(installed, targets, newest));
+  trust::Verified<release::ReleaseDescription> description =
+      CFS_TRY(trust::fetch_release(targets, newest.target, fetch));
+  CFS_TRY(check_compatible(*description, CFS_TRY(read_board(sysroot.directory()))));
+  if (description->file_with_role("uki") == nullptr) {
+    return make_error(ErrorCode::kCorrupt, "release '" + newest.version + "' has no UKI");
+  }
+  return Offer{std::move(targets), std::move(newest), std::move(description)};
+}
+
+/// What there is to do for the release on offer, before its objects are looked at: kAvailable if
+/// anything.
+Result<UpdateResult> compare_with_installed(Sysroot& sysroot, const boot::BootLoader& loader,
+                                            const Environment& environment,
+                                            const Inventory& installed, const Offer& offer,
+                                            const UpdateOptions& options) {
+  const References& references = installed.references;
+  const trust::ReleaseTarget& newest = offer.newest;
+  const std::string name = newest.name + " " + named(newest.version, newest.epoch);
+  UpdateResult result{
+      .outcome = UpdateOutcome::kAvailable,
+      .newest = newest,
+      .from = references.staged ? references.staged : references.booted,
+      .deployment = find_installed(installed, offer.description->image.digest, newest.epoch),
+      .plan = {}};
+  const std::optional<Deployment>& known = result.deployment;
+  if (!known) return result;
+  if (known->held && !options.retry) {
+    environment.print("held: " + name + ", " + describe(*known->held) +
+                      "; 'cfs-deploy update --retry' takes it again\n");
+    result.outcome = UpdateOutcome::kHeld;
+    return result;
+  }
+  const bool is_current = result.from && result.from->id == known->id;
+  if (options.until != Until::kFetched && !is_current) return result;
+  std::optional<std::string> missing;
+  if (is_current && options.until != Until::kFetched && !CFS_TRY(boots_next(loader, *known))) {
+    missing = "it does not boot next";
+  } else {
+    missing = CFS_TRY(what_is_missing(sysroot, *known, *offer.description->file_with_role("uki")));
+  }
+  if (missing) {
+    environment.print("incomplete: " + named(newest.version, newest.epoch) + ", " + *missing +
+                      "\n");
+    return result;
+  }
+  const bool waits = known->state == DeploymentState::kFetched;
+  environment.print((waits ? "fetched already: " : "up to date: ") + name + "\n");
+  result.outcome = UpdateOutcome::kUpToDate;
+  return result;
+}
+
+std::string describe_plan(const UpdateResult& result, const std::string& channel, size_t objects) {
+  const Plan& plan = result.plan;
+  const trust::ReleaseTarget& newest = result.newest;
+  return newest.name + " " + channel + ": " +
+         (result.from ? named(result.from->version, result.from->epoch) + " -> "
+                      : std::string("new: ")) +
+         named(newest.version, newest.epoch) + "\nto fetch: " + format_bytes(plan.fetch_bytes) +
+         " in " + std::to_string(plan.files()) + " files (the release has " +
+         std::to_string(objects) + " objects); needs " + format_bytes(plan.disk_bytes) +
+         " on disk\n";
+}
+
+/// Brings what the plan says, the UKI too, into the sysroot.
+Result<> fetch_all(Repository& repository, Sysroot& sysroot, const verity::Digest& digest,
+                   const Plan& plan) {
+  Progress progress("fetching", plan.fetch_bytes);
+  const Directory& cfs = sysroot.directory();
+  const std::string directory = sysroot::release_directory(digest);
+  CFS_TRY(cfs.make_directories(directory, sysroot::mode_of(directory, true)));
+  if (plan.uki) {
+    CFS_TRY(repository.fetch_file(*plan.uki, cfs, sysroot::uki_path(digest, plan.uki->sha256),
+                                  progress));
+  }
+  CFS_TRY(repository.fetch_objects(plan.objects, sysroot.objects(), progress));
+  if (!plan.image) return {};
+  return repository.fetch_objects(std::span(&*plan.image, 1), sysroot.objects(), progress);
+}
 
 /// update() from one repository.
 Result<UpdateResult> update_from(const net::Url& url, Sysroot& sysroot, boot::BootLoader& loader,
                                  const Environment& environment, const UpdateOptions& options) {
   Inventory installed = CFS_TRY(note_what_booted(sysroot, environment, loader));
   const UnixTime now = CFS_TRY(believable_time(sysroot, installed, environment));
-  Origin origin = sysroot.origin();
-  if (!options.channel.empty()) origin.channel = options.channel;
   Repository repository = CFS_TRY(Repository::open(url, environment.network));
-  trust::Fetch fetch = repository.metadata();
-  trust::MetadataDirectory trusted = CFS_TRY(sysroot.trust_store());
-  trust::Verified<trust::Targets> targets = CFS_TRY(refresh(trusted, fetch, now, url));
-  trust::ReleaseTarget newest =
-      CFS_TRY(trust::find_newest_release(trusted, fetch, targets, origin.name, origin.channel));
-  CFS_TRY(refuse_older(installed, targets, newest));
-  trust::Verified<release::ReleaseDescription> description =
-      CFS_TRY(trust::fetch_release(targets, newest.target, fetch));
-  CFS_TRY(check_compatible(*description, CFS_TRY(read_board(sysroot.directory()))));
-  const verity::Digest& digest = description->image.digest;
-  const release::ReleaseFile* uki = description->file_with_role("uki");
-  if (uki == nullptr) {
-    return make_error(ErrorCode::kCorrupt, "release '" + newest.version + "' has no UKI");
-  }
-
-  const References& references = installed.references;
-  for (const Deployment& one : installed.deployments) {
-    if (!one.held || options.retry || one.digest != digest || one.epoch != newest.epoch) continue;
-    environment.print("held: " + origin.name + " " + named(one.version, one.epoch) + ", " +
-                      describe(*one.held) + "; 'cfs-deploy update --retry' takes it again\n");
-    return UpdateResult{.staged = {}, .up_to_date = true};
-  }
-  const std::optional<Deployment>& current =
-      references.staged ? references.staged : references.booted;
-  if (current && current->digest == digest && current->epoch == newest.epoch) {
-    std::optional<std::string> missing = CFS_TRY(what_is_missing(sysroot, loader, *current, *uki));
-    if (!missing) {
-      environment.print("up to date: " + origin.name + " " + named(newest.version, newest.epoch) +
-                        "\n");
-      return UpdateResult{.staged = {}, .up_to_date = true};
-    }
-    environment.print("incomplete: " + named(newest.version, newest.epoch) + ", " + *missing +
-                      "\n");
-  }
+  const Offer offer =
+      CFS_TRY(read_offer(repository, url, sysroot, installed, options.channel, now));
+  const release::ReleaseDescription& description = *offer.description;
+  const release::ReleaseFile& uki = *description.file_with_role("uki");
+  UpdateResult result =
+      CFS_TRY(compare_with_installed(sysroot, loader, environment, installed, offer, options));
+  if (result.is_nothing_to_do()) return result;
 
   trust::Verified<transport::Manifest> manifest =
-      CFS_TRY(trust::fetch_transport(description, fetch));
-  Plan plan = CFS_TRY(make_plan(manifest, sysroot.objects()));
-  const Directory& cfs = sysroot.directory();
-  const std::string uki_path = sysroot::uki_path(digest, uki->sha256);
-  bool uki_is_missing = !CFS_TRY(file_is_there(*uki, cfs, uki_path));
-  if (uki_is_missing) {
-    plan.fetch_bytes += uki->size_bytes;
-    plan.disk_bytes += align_up(uki->size_bytes, 4096);
-  }
-  size_t files = plan.objects.size() + (plan.image ? 1 : 0) + (uki_is_missing ? 1 : 0);
-  environment.print(
-      origin.name + " " + origin.channel + ": " +
-      (current ? named(current->version, current->epoch) + " -> " : std::string("new: ")) +
-      named(newest.version, newest.epoch) + "\nto fetch: " + format_bytes(plan.fetch_bytes) +
-      " in " + std::to_string(files) + " files (the release has " +
-      std::to_string(manifest->objects.size()) + " objects); needs " +
-      format_bytes(plan.disk_bytes) + " on disk\n");
-  if (options.check_only) return UpdateResult{};
+      CFS_TRY(trust::fetch_transport(offer.description, repository.metadata()));
+  result.plan = CFS_TRY(make_plan(manifest, sysroot.objects()));
+  const std::string uki_path = sysroot::uki_path(description.image.digest, uki.sha256);
+  if (!CFS_TRY(file_is_there(uki, sysroot.directory(), uki_path))) result.plan.add_uki(uki);
+  environment.print(describe_plan(result, offer.newest.channel, manifest->objects.size()));
+  if (options.until == Until::kChecked) return result;
 
   uint64_t time_of_record = options.purpose == Purpose::kDevice
                                 ? static_cast<uint64_t>(std::max<UnixTime>(now, 0))
-                                : description->created;
-  Deployment deployment = CFS_TRY(deployment_for(sysroot, installed, *description, time_of_record));
-  deployment.targets_keys = targets->targets_keys;
+                                : description.created;
+  Deployment deployment = CFS_TRY(deployment_for(sysroot, installed, description, time_of_record));
+  deployment.targets_keys = offer.targets->targets_keys;
   CFS_TRY(sysroot.require_verity());
-  CFS_TRY(options.check_room ? options.check_room(plan, uki->size_bytes)
-                             : check_room_on_device(sysroot, loader, installed, deployment, plan,
-                                                    uki->size_bytes));
-
-  {
-    Progress progress("fetching", plan.fetch_bytes);
-    const std::string directory = sysroot::release_directory(digest);
-    CFS_TRY(cfs.make_directories(directory, sysroot::mode_of(directory, true)));
-    if (uki_is_missing) CFS_TRY(repository.fetch_file(*uki, cfs, uki_path, progress));
-    CFS_TRY(repository.fetch_objects(plan.objects, sysroot.objects(), progress));
-    if (plan.image) {
-      CFS_TRY(repository.fetch_objects(std::span(&*plan.image, 1), sysroot.objects(), progress));
-    }
-  }
+  CFS_TRY(options.check_room ? options.check_room(result.plan, uki.size_bytes)
+                             : check_room_on_device(sysroot, loader, installed, deployment,
+                                                    result.plan, uki.size_bytes));
+  CFS_TRY(fetch_all(repository, sysroot, description.image.digest, result.plan));
   if (options.purpose == Purpose::kDevice) {
-    CFS_TRY(fill_var(sysroot, digest));
-    CFS_TRY(forget_etc(sysroot, digest));
+    CFS_TRY(fill_var(sysroot, description.image.digest));
+    CFS_TRY(forget_etc(sysroot, description.image.digest));
   }
-  Deployment staged = CFS_TRY(
-      activate(sysroot, loader, installed, description, std::move(deployment), options.switching));
-  environment.print("staged " + named(staged.version, staged.epoch) + ": " + staged.entry +
-                    " boots next\n");
-  return UpdateResult{.staged = std::move(staged)};
+  deployment =
+      CFS_TRY(record_fetched(sysroot, installed, offer.description, std::move(deployment)));
+  const std::string name = named(deployment.version, deployment.epoch);
+  result.outcome = UpdateOutcome::kFetched;
+  if (options.until == Until::kFetched) {
+    environment.print("fetched " + name + ": 'cfs-deploy apply' makes it boot next\n");
+  } else {
+    deployment =
+        CFS_TRY(boot_next(sysroot, loader, installed, std::move(deployment), options.switching));
+    result.outcome = UpdateOutcome::kStaged;
+    environment.print("staged " + name + ": " + deployment.entry + " boots next\n");
+  }
+  result.deployment = std::move(deployment);
+  return result;
 }
 
 /// What `update --unattended` does after it has updated: restarts the machine into what waits, if
@@ -258,56 +314,125 @@ Result<UpdateResult> update(Sysroot& sysroot, boot::BootLoader& loader,
   return update_from(urls.back(), sysroot, loader, environment, options);
 }
 
-RunCommand declare_update(CLI::App& command) {
-  struct Arguments {
-    std::string sysroot = kDefaultSysroot;
-    std::string esp;
-    std::optional<net::Url> url;
-    bool check = false;
-    bool unattended = false;
-    bool retry = false;
-    bool no_way_back = false;
-  };
+namespace {
+
+struct Arguments {
+  std::string sysroot = kDefaultSysroot;
+  std::string esp;
+  std::optional<net::Url> url;
+  bool unattended = false;
+  bool retry = false;
+  bool no_way_back = false;
+};
+
+std::shared_ptr<Arguments> declare(CLI::App& command) {
   auto arguments = std::make_shared<Arguments>();
   add_sysroot_option(command, arguments->sysroot);
   add_esp_option(command, arguments->esp);
   add_url_option(command, "--url", "Fetch from here this time (mirror, USB stick)", arguments->url);
-  CLI::Option* check =
-      command.add_flag("--check", arguments->check, "Only say what would be fetched");
-  command
-      .add_flag("--unattended", arguments->unattended,
-                "Only if the configuration says that it is time; restart when it says so")
-      ->excludes(check);
-  command.add_flag("--retry", arguments->retry,
+  return arguments;
+}
+
+void add_retry_option(CLI::App& command, bool& retry) {
+  command.add_flag("--retry", retry,
                    "Take a release again that has failed here or was turned away from");
+}
+
+Answer answer(const UpdateResult& result) {
+  return {.status = result.is_nothing_to_do() ? exit_status(ErrorCode::kNothingToDo) : 0,
+          .json = to_json(result)};
+}
+
+Result<UpdateResult> update_until(Until until, const Arguments& arguments, Config config,
+                                  Sysroot& sysroot, boot::BootLoader& loader,
+                                  const Environment& environment) {
+  if (arguments.url) config.urls = {*arguments.url};
+  SwitchOptions switching = switch_options(arguments.no_way_back);
+  switching.tries = static_cast<unsigned>(config.tries);
+  return update(sysroot, loader, environment,
+                {.urls = config.urls,
+                 .channel = config.channel,
+                 .until = until,
+                 .retry = arguments.retry,
+                 .switching = switching,
+                 .check_room = {}});
+}
+
+RunCommand command_until(Until until, std::shared_ptr<Arguments> arguments) {
+  return [until, arguments](const Environment& environment) -> Result<Answer> {
+    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
+    MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
+    return answer(CFS_TRY(update_until(until, *arguments, CFS_TRY(read_config(environment)),
+                                       sysroot, esp.loader(), environment)));
+  };
+}
+
+constexpr std::pair<UpdateOutcome, const char*> kOutcomes[] = {
+    {UpdateOutcome::kUpToDate, "up-to-date"}, {UpdateOutcome::kHeld, "held"},
+    {UpdateOutcome::kAvailable, "available"}, {UpdateOutcome::kFetched, "fetched"},
+    {UpdateOutcome::kStaged, "staged"},
+};
+
+}  // namespace
+
+json::Value to_json(const UpdateResult& result) {
+  auto record = [](const std::optional<Deployment>& deployment) {
+    return deployment ? to_json(*deployment) : json::Value();
+  };
+  json::Value::Object object{
+      {"schema", 1},
+      {"release", json::Value::Object{{"name", result.newest.name},
+                                      {"version", result.newest.version},
+                                      {"channel", result.newest.channel},
+                                      {"epoch", result.newest.epoch}}},
+      {"from", record(result.from)},
+      {"deployment", record(result.deployment)},
+      {"fetch", json::Value::Object{{"bytes", result.plan.fetch_bytes},
+                                    {"files", uint64_t{result.plan.files()}},
+                                    {"disk_bytes", result.plan.disk_bytes}}}};
+  for (const auto& [outcome, name] : kOutcomes) {
+    if (outcome == result.outcome) object["outcome"] = name;
+  }
+  return object;
+}
+
+RunCommand declare_check(CLI::App& command) {
+  auto arguments = declare(command);
+  add_retry_option(command, arguments->retry);
+  return command_until(Until::kChecked, std::move(arguments));
+}
+
+RunCommand declare_fetch(CLI::App& command) {
+  auto arguments = declare(command);
+  add_retry_option(command, arguments->retry);
+  return command_until(Until::kFetched, std::move(arguments));
+}
+
+RunCommand declare_update(CLI::App& command) {
+  auto arguments = declare(command);
+  add_retry_option(command, arguments->retry);
+  command.add_flag("--unattended", arguments->unattended,
+                   "Only if the configuration says that it is time; restart when it says so");
   add_no_way_back_option(command, arguments->no_way_back);
-  return [arguments](const Environment& environment) -> Result<int> {
+  RunCommand attended = command_until(Until::kStaged, arguments);
+  return [arguments, attended](const Environment& environment) -> Result<Answer> {
+    if (!arguments->unattended) return attended(environment);
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
     MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
     Config config = CFS_TRY(read_config(environment));
-    if (arguments->unattended) {
-      CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
-      if (std::optional<std::string> reason = CFS_TRY(why_not_look(config, environment))) {
-        environment.print("not looking: " + *reason + "\n");
-        CFS_TRY(restart_if_it_is_time(sysroot, esp.loader(), environment, config));
-        return exit_status(ErrorCode::kNothingToDo);
-      }
-    }
-    if (arguments->url) config.urls = {*arguments->url};
-    SwitchOptions switching = switch_options(arguments->no_way_back);
-    switching.tries = static_cast<unsigned>(config.tries);
-    UpdateResult result = CFS_TRY(update(sysroot, esp.loader(), environment,
-                                         {.urls = config.urls,
-                                          .channel = config.channel,
-                                          .check_only = arguments->check,
-                                          .retry = arguments->retry,
-                                          .switching = switching,
-                                          .check_room = {}}));
-    if (arguments->unattended) {
-      CFS_TRY(note_look(environment));
+    CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
+    if (std::optional<std::string> reason = CFS_TRY(why_not_look(config, environment))) {
+      environment.print("not looking: " + *reason + "\n");
       CFS_TRY(restart_if_it_is_time(sysroot, esp.loader(), environment, config));
+      return Answer{.status = exit_status(ErrorCode::kNothingToDo),
+                    .json = json::Value::Object{
+                        {"schema", 1}, {"outcome", "not-looking"}, {"reason", *reason}}};
     }
-    return result.up_to_date ? exit_status(ErrorCode::kNothingToDo) : 0;
+    UpdateResult result = CFS_TRY(
+        update_until(Until::kStaged, *arguments, config, sysroot, esp.loader(), environment));
+    CFS_TRY(note_look(environment));
+    CFS_TRY(restart_if_it_is_time(sysroot, esp.loader(), environment, config));
+    return answer(result);
   };
 }
 

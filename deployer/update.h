@@ -10,6 +10,7 @@
 #include "deployer/sysroot/deployment.h"
 #include "deployer/sysroot/sysroot.h"
 #include "lib/boot/boot_loader.h"
+#include "lib/trust/releases.h"
 
 namespace cfs::deployer {
 
@@ -18,11 +19,18 @@ enum class Purpose {
   kDiskImage,  ///< /var is left to the disk image; the record has the release's own time
 };
 
+/// How far an update goes.
+enum class Until {
+  kChecked,  ///< says what there is; fetches nothing but metadata
+  kFetched,  ///< brings all of it onto the device; apply() does the rest
+  kStaged,   ///< and makes it boot next
+};
+
 struct UpdateOptions {
   std::vector<net::Url> urls;  ///< tried in this order; none: the sysroot's origin
   std::string channel;         ///< empty: the sysroot's origin
-  bool check_only = false;     ///< say what would be done, fetch nothing but metadata
-  bool retry = false;          ///< take a release that is held (Deployment::held)
+  Until until = Until::kStaged;
+  bool retry = false;  ///< take a release that is held (Deployment::held)
   SwitchOptions switching;
   Purpose purpose = Purpose::kDevice;
   /// Looks, before anything is fetched, whether there is room for a plan and a UKI of so many
@@ -30,13 +38,28 @@ struct UpdateOptions {
   std::function<Result<>(const Plan& plan, uint64_t uki_bytes)> check_room;
 };
 
+enum class UpdateOutcome {
+  kUpToDate,   ///< nothing had to be done
+  kHeld,       ///< the release has failed here, or was turned away from
+  kAvailable,  ///< Until::kChecked: there is something to fetch
+  kFetched,
+  kStaged,
+};
+
 struct UpdateResult {
-  std::optional<Deployment> staged;  ///< boots next; none after check_only
-  bool up_to_date = false;           ///< nothing had to be done, or the release is held
+  UpdateOutcome outcome = UpdateOutcome::kUpToDate;
+  trust::ReleaseTarget newest;           ///< on offer
+  std::optional<Deployment> from;        ///< what it takes the place of
+  std::optional<Deployment> deployment;  ///< its record, if it has one
+  Plan plan;                             ///< what was to be fetched
+
+  [[nodiscard]] bool is_nothing_to_do() const {
+    return outcome == UpdateOutcome::kUpToDate || outcome == UpdateOutcome::kHeld;
+  }
 };
 
 /// Brings the sysroot to the newest release of its origin's name and channel: metadata, plan,
-/// space, objects, check, /var, boot entry last. Prints through `environment`. A release that is
+/// space, objects, check, record, boot entry last. Prints through `environment`. A release that is
 /// installed already, and lacks an object or its boot entry, is completed. One that has failed here
 /// or was turned away from is held: it is not taken again without `retry`.
 ///
@@ -54,6 +77,13 @@ struct UpdateResult {
                                           const Environment& environment,
                                           const UpdateOptions& options);
 
+/// For programs: docs/schema/update.json.
+[[nodiscard]] json::Value to_json(const UpdateResult& result);
+
+/// `cfs-deploy check`
+[[nodiscard]] RunCommand declare_check(CLI::App& command);
+/// `cfs-deploy fetch`
+[[nodiscard]] RunCommand declare_fetch(CLI::App& command);
 /// `cfs-deploy update`
 [[nodiscard]] RunCommand declare_update(CLI::App& command);
 

@@ -64,7 +64,7 @@ TEST_F(UpdateTest, TheLifeOfADevice) {
   // The second release: two objects and the image are new.
   release::ReleaseDescription two = offer(second_release());
   server_.forget();
-  ASSERT_DONE(update({"--check"}));
+  ASSERT_DONE(command({"check"}));
   EXPECT_THAT(output_, HasSubstr("1 (epoch 1) -> 2 (epoch 2)"));
   EXPECT_THAT(output_, HasSubstr("in 4 files"));
   EXPECT_EQ(server_.count("/obj/"), 0u);
@@ -424,6 +424,27 @@ TEST_F(UpdateTest, AChangeOfTheTargetsKeysCountsEpochsAnew) {
   }
   offer(next);
   expect_exit(update(), 6, "is older than the installed 3 (epoch 3)");
+}
+
+// A device that was switched off for long finds its stored timestamp expired, and looks for a new
+// one all the same.
+TEST_F(UpdateTest, AnExpiredStoredTimestampDoesNotKeepItFromLooking) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  constexpr UnixTime kTwoMonthsLater = trust::FakeRepository::kNow + 60 * 86400;
+  environment_.now = [] { return kTwoMonthsLater; };
+  expect_exit(update(), 6, "expired");  // what is on offer has expired too
+  {
+    std::lock_guard lock(mutex_);
+    for (auto& [name, role] : repository_.roles) role.expires = kTwoMonthsLater + 86400;
+    repository_.roles["root"].version = 2;
+    repository_.publish_root();
+  }
+  offer(second_release());
+  ASSERT_DONE(update());
+  EXPECT_EQ(reboot_well(), "2");
 }
 
 }  // namespace

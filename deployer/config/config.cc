@@ -342,16 +342,14 @@ json::Value to_json(const Config& config) {
 }
 
 RunCommand declare_config(CLI::App& command) {
-  auto json = std::make_shared<bool>(false);
   auto action = std::make_shared<std::string>();
   command.add_option("action", *action, "show: every key, its value, and which file says so")
       ->required()
       ->check(CLI::IsMember({"show"}));
-  command.add_flag("--json", *json, "As JSON");
-  return [json, action](const Environment& environment) -> Result<int> {
+  return [action](const Environment& environment) -> Result<Answer> {
     Config config = CFS_TRY(read_config(environment));
-    environment.print(*json ? json::to_canonical(to_json(config)) + "\n" : to_text(config));
-    return 0;
+    environment.print(to_text(config));
+    return Answer{.json = to_json(config)};
   };
 }
 

@@ -81,7 +81,7 @@ struct ConfigKey {
 
 /// Every key with its value and where that comes from. For people: each line can stand in a file.
 [[nodiscard]] std::string to_text(const Config& config);
-/// For programs: docs/FORMATS.md, "cfs-deploy config show --json".
+/// For programs: docs/schema/config.json.
 [[nodiscard]] json::Value to_json(const Config& config);
 
 /// `cfs-deploy config`

@@ -14,6 +14,13 @@ uint64_t disk_usage_bytes(uint64_t size_bytes) {
          (verity::tree_blocks(size_bytes) + kDescriptorBlocks) * verity::kBlockSize;
 }
 
+void Plan::add_uki(const release::ReleaseFile& file) {
+  uki = file;
+  fetch_bytes += file.size_bytes;
+  disk_bytes += align_up(file.size_bytes, verity::kBlockSize);
+  ++inodes;
+}
+
 Result<Plan> make_plan(const trust::Verified<transport::Manifest>& manifest,
                        const store::ObjectStore& store) {
   Plan plan;

@@ -71,7 +71,7 @@ struct HealthOptions {
 /// For people: a line for each check, and below what has not gone well its output, indented.
 [[nodiscard]] std::string to_text(const CheckResult& check);
 [[nodiscard]] std::string to_text(const HealthReport& report);
-/// For programs: docs/FORMATS.md, "cfs-deploy health --json".
+/// For programs: docs/schema/health.json.
 [[nodiscard]] json::Value to_json(const CheckResult& check);
 [[nodiscard]] json::Value to_json(const HealthReport& report);
 

@@ -14,6 +14,7 @@ constexpr unsigned kSchema = 1;
 constexpr size_t kMaxTextBytes = 255;
 
 constexpr std::pair<DeploymentState, std::string_view> kStates[] = {
+    {DeploymentState::kFetched, "fetched"},
     {DeploymentState::kStaged, "staged"},
     {DeploymentState::kTrial, "trial"},
     {DeploymentState::kGood, "good"},
@@ -87,7 +88,7 @@ Result<Deployment> parse_deployment(std::string_view text) {
       return deployment;
     }
   }
-  return state.refuse("must be staged, trial, good or bad");
+  return state.refuse("must be fetched, staged, trial, good or bad");
 }
 
 json::Value to_json(const Deployment& deployment) {

@@ -15,10 +15,11 @@ namespace cfs::deployer {
 
 /// Every deployment has one state.
 enum class DeploymentState {
-  kStaged,  ///< complete on disk, never seen running
-  kTrial,   ///< has been seen running, and was not proven good
-  kGood,    ///< was proven good by a boot through the boot loader whose health checks passed
-  kBad,     ///< failed, or was marked bad
+  kFetched,  ///< complete on disk, and nobody has chosen it
+  kStaged,   ///< was chosen to boot next, and was not seen running yet
+  kTrial,    ///< has been seen running, and was not proven good
+  kGood,     ///< was proven good by a boot through the boot loader whose health checks passed
+  kBad,      ///< failed, or was marked bad
 };
 
 /// An installed release: `deployments/<id>/deployment.json` (docs/FORMATS.md).
@@ -29,7 +30,7 @@ struct Deployment {
   std::string version;
   std::string channel;
   uint64_t epoch = 0;
-  DeploymentState state = DeploymentState::kStaged;
+  DeploymentState state = DeploymentState::kFetched;
   uint64_t installed = 0;  ///< Unix time
   uint64_t blessed = 0;    ///< Unix time when it was last proven good; 0: never
   std::string entry;       ///< id of its boot entry (lib/boot/boot_loader.h)
@@ -44,7 +45,7 @@ struct Deployment {
   bool operator==(const Deployment&) const = default;
 };
 
-/// "staged", "trial", "good", "bad"
+/// "fetched", "staged", "trial", "good", "bad"
 [[nodiscard]] std::string_view state_name(DeploymentState state);
 
 /// `[0-9a-f.]+`

@@ -82,7 +82,9 @@ References references_now(const Inventory& inventory, const std::optional<Runnin
   if (!running) return references;
   std::optional<Deployment> now = running_deployment(inventory, *running);
   if (!now) return references;  // the running system is not from this sysroot
-  if (now->state == DeploymentState::kStaged) now->state = DeploymentState::kTrial;
+  bool is_first_time =
+      now->state == DeploymentState::kStaged || now->state == DeploymentState::kFetched;
+  if (is_first_time) now->state = DeploymentState::kTrial;
   const std::optional<Deployment>& last = references.booted;
   if (last && last->id != now->id && last->state == DeploymentState::kGood) {
     references.previous = last;

@@ -125,9 +125,11 @@ class Device:
             options += source
         elif verb == "install":
             options = ["--disk", self.disk, "--free", "1MiB", *source]
-        elif verb != "history":
+        elif verb == "config":
+            options = []
+        elif verb not in ("history", "reset"):
             options += ["--esp", self.esp]
-        if verb == "update":
+        if verb in ("check", "fetch", "update"):
             options += ["--url", self.world.url(offer)]
         return [self.world.programs["deploy_without_verity"], self.path, verb, *options, *rest]
 

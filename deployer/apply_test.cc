@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "deployer/activate.h"
+#include "deployer/apply.h"
 
 #include "deployer/test_support.h"
 #include "lib/boot/fake_boot_loader.h"
@@ -8,9 +8,9 @@
 namespace cfs::deployer {
 namespace {
 
-class ActivateTest : public DeviceTest {};
+class ApplyTest : public DeviceTest {};
 
-TEST_F(ActivateTest, AUkiThatPinsAnotherImageIsRefused) {
+TEST_F(ApplyTest, AUkiThatPinsAnotherImageIsRefused) {
   FakeRelease release = first_release();
   release.pin = std::string(64, 'a');
   offer(release);
@@ -19,7 +19,7 @@ TEST_F(ActivateTest, AUkiThatPinsAnotherImageIsRefused) {
   expect_nothing_installed();
 }
 
-TEST_F(ActivateTest, CutsBetweenTheStepsOfActivation) {
+TEST_F(ApplyTest, CutsBetweenTheStepsOfActivation) {
   offer(first_release());
   ASSERT_DONE(init());
   ASSERT_DONE(update());
@@ -63,7 +63,72 @@ TEST_F(ActivateTest, CutsBetweenTheStepsOfActivation) {
   EXPECT_EQ(reboot(), "2");
 }
 
-TEST_F(ActivateTest, AnEntryThatWasCutShortIsNone) {
+TEST_F(ApplyTest, WhatWasFetchedWaitsUntilItIsApplied) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  offer(second_release());
+  expect_exit(command({"apply"}), 10, "nothing that was fetched");
+
+  ASSERT_DONE(command({"fetch"}));
+  EXPECT_THAT(output_, HasSubstr("fetched 2 (epoch 2)"));
+  EXPECT_THAT(status(),
+              AllOf(StartsWith("test 1 is running and boots next."), HasSubstr("  fetched\n")));
+  server_.forget();
+  Result<int> again = command({"fetch"});
+  ASSERT_TRUE(again) << again.error().describe();
+  EXPECT_EQ(*again, 10);
+  EXPECT_THAT(output_, HasSubstr("fetched already: test 2"));
+  EXPECT_EQ(server_.count("/obj/"), 0u);
+  EXPECT_EQ(reboot_well(), "1");
+
+  server_.forget();
+  ASSERT_DONE(command({"apply"}));
+  EXPECT_EQ(server_.count("/"), 0u);  // the repository is not asked
+  EXPECT_THAT(status(), HasSubstr("; 2 boots next, with 3 tries left"));
+  EXPECT_EQ(reboot_well(), "2");
+  expect_exit(command({"apply"}), 10, "nothing that was fetched");
+}
+
+TEST_F(ApplyTest, WhatWasFetchedCanLoseAnObjectAndGetItBack) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  FakeRelease release = second_release();
+  release.files["/usr/lib/extra"] = random_text(5000, 77);
+  offer(release);
+  ASSERT_DONE(command({"fetch"}));
+  const std::string object =
+      "sysroot/cfs/objects/" +
+      verity::digest_of(as_bytes(release.files["/usr/lib/extra"])).object_path();
+  std::filesystem::remove(path(object));
+  expect_exit(command({"apply"}), 1, "");
+  EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+  ASSERT_DONE(command({"fetch"}));
+  EXPECT_THAT(output_, HasSubstr("incomplete: 2"));
+  ASSERT_DONE(command({"apply"}));
+  EXPECT_EQ(reboot_well(), "2");
+}
+
+TEST_F(ApplyTest, NothingOlderThanWhatIsStagedIsApplied) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  offer(second_release());
+  ASSERT_DONE(command({"fetch"}));
+  FakeRelease third = second_release();
+  third.version = "3";
+  third.epoch = 10;
+  offer(third);
+  ASSERT_DONE(update());
+  expect_exit(command({"apply"}), 10, "nothing that was fetched");
+  EXPECT_EQ(reboot_well(), "3");
+}
+
+TEST_F(ApplyTest, AnEntryThatWasCutShortIsNone) {
   boot::FakeBootLoader fake;
   const std::string hex(64, 'a');
   Deployment deployment{.digest = verity::Digest::parse(hex).value(), .entry = "cfs_1_x"};
