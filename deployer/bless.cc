@@ -157,7 +157,9 @@ RunCommand declare_note_boot(CLI::App& command) {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
     MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
     Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
-    CFS_TRY(write_login_notice(environment, what_failed(inventory)));
+    const std::string failed = what_failed(inventory);
+    CFS_TRY(write_login_notice(environment, failed));
+    if (!failed.empty()) environment.print(failed + "\n");
     return Answer();
   };
 }

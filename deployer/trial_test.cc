@@ -100,8 +100,11 @@ TEST_F(TrialTest, WhatStopsEarlyLeavesItsReason) {
 
 TEST_F(TrialTest, TheWatchdogAndThePanicAreToldApart) {
   ASSERT_DONE(command({"note-boot"}));
-  ASSERT_TRUE(make_directories(AT_FDCWD, path("sys/class/watchdog/watchdog0")));
-  write("sys/class/watchdog/watchdog0/bootstatus", "32\n");
+  for (const auto& [watchdog, status] : {std::pair("watchdog0", "0\n"), {"watchdog1", "32\n"}}) {
+    const std::string directory = "sys/class/watchdog/" + std::string(watchdog);
+    ASSERT_TRUE(make_directories(AT_FDCWD, path(directory)));
+    write(directory + "/bootstatus", status);
+  }
   reboot();
   ASSERT_DONE(command({"note-boot"}));
   ASSERT_DONE(run_command({"history", "--sysroot", path("sysroot")}));

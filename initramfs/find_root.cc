@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "initramfs/compose_root.h"
+#include "initramfs/init.h"
 #include "initramfs/root_device.h"
 #include "initramfs/uevent.h"
 #include "lib/base/io.h"
@@ -49,24 +50,22 @@ std::string boot_partition(ModuleLoader& modules) {
 struct Failure {
   Stage stage;
   Error error;
+  UniqueFd mount;  // if it could be mounted
 };
 
-/// Mounts `device` read-only and looks for the pinned image in it.
-Result<UniqueFd> mount_candidate(const BlockDevice& device, const verity::Digest& digest,
-                                 ModuleLoader& modules, Stage& stage) {
-  stage = Stage::kDevice;
+Result<UniqueFd> mount_read_only(const BlockDevice& device, ModuleLoader& modules) {
   (void)modules.load_for("fs-" + device.superblock->type);
   std::string doing = "while mounting '" + device.path + "'";
   mount::FsContext context = CFS_TRY_WITH(doing, mount::FsContext::open(device.superblock->type));
   CFS_TRY_WITH(doing, context.set_string("source", device.path));
   CFS_TRY_WITH(doing, context.set_flag("ro"));
   CFS_TRY_WITH(doing, context.create());
-  UniqueFd mounted = CFS_TRY_WITH(doing, context.mount(0));
-  stage = Stage::kImage;
-  UniqueFd image =
-      CFS_TRY_WITH("on '" + device.path + "'", open_pinned_image(mounted.get(), digest));
-  CFS_TRY_WITH("on '" + device.path + "'", mount::check_image_digest(image.get(), digest));
-  return mounted;
+  return CFS_TRY_WITH(doing, context.mount(0));
+}
+
+Result<> check_pinned_image(int mounted, const verity::Digest& digest) {
+  UniqueFd image = CFS_TRY(open_pinned_image(mounted, digest));
+  return mount::check_image_digest(image.get(), digest);
 }
 
 /// All that was found so far.
@@ -97,16 +96,12 @@ class Search {
           failures_.contains(device.path)) {
         continue;
       }
-      Stage stage = Stage::kDevice;
-      Result<UniqueFd> mounted = mount_candidate(device, digest_, modules, stage);
-      if (mounted) {
-        mounts_[device.path] = *std::move(mounted);
-        candidates_.push_back({.path = device.path});
-        disks_.push_back(device.disk);
-        continue;
-      }
-      if (boot_disks.contains(device.disk) || first_failed_.empty()) first_failed_ = device.path;
-      failures_.emplace(device.path, Failure{stage, std::move(mounted).error()});
+      std::optional<Failure> failure = try_device(device, modules);
+      if (!failure) continue;
+      bool is_on_boot_disk = boot_disks.contains(device.disk);
+      if (is_on_boot_disk || first_failed_.empty()) first_failed_ = device.path;
+      if (is_on_boot_disk) failed_on_boot_disk_ = true;
+      failures_.emplace(device.path, *std::move(failure));
     }
     for (size_t i = 0; i < candidates_.size(); ++i) {
       candidates_[i].is_on_boot_disk = boot_disks.contains(disks_[i]);
@@ -125,11 +120,18 @@ class Search {
     return std::optional<FoundRoot>(FoundRoot{candidate.path, std::move(mounts_[candidate.path])});
   }
 
+  /// Why there is nothing to boot. The file system that was meant is at kSysroot then, if it could
+  /// be mounted: what went wrong is written down there.
   Error why_not(unsigned seconds, Stage& stage) {
     auto failed = failures_.find(first_failed_);
     if (failed != failures_.end()) {
       stage = failed->second.stage;
       Error error = std::move(failed->second.error);
+      bool is_ours = failed_on_boot_disk_ || failures_.size() == 1;
+      if (is_ours && failed->second.mount.valid() && make_directories(AT_FDCWD, kSysroot)) {
+        // Without it only the record is missing.
+        (void)mount::attach(failed->second.mount.get(), kSysroot);
+      }
       if (failures_.size() == 1) return error;
       return std::move(error).with("and " + std::to_string(failures_.size() - 1) +
                                    " other file systems that 'root=' fits cannot be booted");
@@ -144,6 +146,21 @@ class Search {
   }
 
  private:
+  /// Mounts the device and looks for the pinned image in it. Nothing: it is a candidate.
+  std::optional<Failure> try_device(const BlockDevice& device, ModuleLoader& modules) {
+    Result<UniqueFd> mounted = mount_read_only(device, modules);
+    if (!mounted) return Failure{Stage::kDevice, std::move(mounted).error(), UniqueFd()};
+    Result<> checked = check_pinned_image(mounted->get(), digest_);
+    if (!checked) {
+      Error error = std::move(checked).error().with("on '" + device.path + "'");
+      return Failure{Stage::kImage, std::move(error), *std::move(mounted)};
+    }
+    mounts_[device.path] = *std::move(mounted);
+    candidates_.push_back({.path = device.path});
+    disks_.push_back(device.disk);
+    return std::nullopt;
+  }
+
   kernel_cmdline::RootSpec spec_;
   verity::Digest digest_;
   std::string boot_partition_;
@@ -155,6 +172,7 @@ class Search {
   std::map<std::string, UniqueFd> mounts_;
   std::map<std::string, Failure> failures_;
   std::string first_failed_;
+  bool failed_on_boot_disk_ = false;
 };
 
 }  // namespace

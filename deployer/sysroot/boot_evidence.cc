@@ -38,12 +38,19 @@ Result<Reason> read_boot_failure(const Sysroot& sysroot, const verity::Digest& i
   return reason;
 }
 
+/// Of any of the machine's watchdogs.
 bool watchdog_has_reset(const std::string& kernel_objects) {
-  Result<std::string> text =
-      read_file(AT_FDCWD, kernel_objects + "/class/watchdog/watchdog0/bootstatus", kMaxNumberBytes);
-  unsigned status = 0;
-  if (text) std::from_chars(text->data(), text->data() + text->size(), status);
-  return (status & kWatchdogReset) != 0;
+  const std::string watchdogs = kernel_objects + "/class/watchdog";
+  Result<std::vector<std::string>> names = list_directory(AT_FDCWD, watchdogs);
+  if (!names) return false;
+  for (const std::string& name : *names) {
+    Result<std::string> text =
+        read_file(AT_FDCWD, watchdogs + "/" + name + "/bootstatus", kMaxNumberBytes);
+    unsigned status = 0;
+    if (text) std::from_chars(text->data(), text->data() + text->size(), status);
+    if ((status & kWatchdogReset) != 0) return true;
+  }
+  return false;
 }
 
 /// The line of a kernel's panic in pstore; nothing when there is none.

@@ -20,6 +20,7 @@ import uuid
 SELECTED = "LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 FAKE_NOW = 1_800_000_000  # the time for which fake_releases signs
 TEMPORARY_PREFIX = ".cfs-"
+OF_MOUNT_ROOT = ".cfs-etc-"
 COUNTER = re.compile(r"\+\d+(-\d+)?$")
 # A leak checker does not work under strace.
 ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
@@ -175,5 +176,6 @@ class Device:
         return number
 
     def leftovers(self):
-        """Files with the name of something that was not finished."""
-        return [str(path) for top in (self.sysroot, self.esp, self.disk.parent) for path in top.rglob(f"{TEMPORARY_PREFIX}*") if path.name != ".cfs"]
+        """Files with the name of something that was not finished, but for those that cfs-mount-root removes."""
+        return [str(path) for top in (self.sysroot, self.esp, self.disk.parent) for path in top.rglob(f"{TEMPORARY_PREFIX}*")
+                if path.name != ".cfs" and not path.name.startswith(OF_MOUNT_ROOT)]

@@ -53,7 +53,7 @@ poweroff -f
 
 MANIFEST = """\
 cfs: 1
-image: {{name: {name}, version: "{number}", epoch: {number}}}
+image: {{name: {name}, version: "{number}", epoch: {number}, compatible: [{boards}]}}
 sources:
   - {{id: boot, dir: {{path: "{kernel}/boot", into: /boot}}}}
   - {{id: modules, dir: {{path: "{kernel}/lib", into: /usr/lib}}}}
@@ -127,10 +127,13 @@ class Line:
             (tree / f"usr/share/tiny/{other}").write_text(f"{number if other % 2 else 0} {other} " * (300 << other))
         return tree
 
-    def publish(self, number):
+    def publish(self, number, without=None, boards=""):
+        """without: a file that its tree lacks. boards: those that it is for, if not for all."""
         tree = self._tree(number)
+        if without:
+            (tree / without).unlink()
         manifest = self._work / f"manifest-{number}.yaml"
-        manifest.write_text(MANIFEST.format(name=NAME, number=number, kernel=self._modules, tree=tree))
+        manifest.write_text(MANIFEST.format(name=NAME, number=number, kernel=self._modules, tree=tree, boards=boards))
         out = self._work / f"release-{number}"
         vm.run(self._programs["cfs-build"], "build", manifest, "-o", out, "--mount-root", self._programs["cfs-mount-root"],
                "--store", self._work / "store")

@@ -16,13 +16,16 @@ def boot(disk, work, disks_before=(), **options):
     guest = DebianGuest(ovmf=True, variables=work / "variables.fd", disks=[*disks_before, disk],
                         boot_disk=len(disks_before), memory_mib=2048, processors=2,
                         network=True, log=work / "console.log", timeout=BOOT_SECONDS, **options)
-    guest.expect(r"root@\S+:~# ")
-    guest.command("stty -echo; export PS1= PS2= TERM=dumb; dmesg -n 1", first=True)
+    guest.wait_for_shell()
     return guest
 
 
 class DebianGuest(vm.Guest):
     _marks = itertools.count(1)
+
+    def wait_for_shell(self):
+        self.expect(r"root@\S+:~# ")
+        self.command("stty -echo; export PS1= PS2= TERM=dumb; dmesg -n 1", first=True)
 
     def command(self, command, check=True, first=False):
         """Runs one shell command in the guest and returns what it printed. VmError when it fails."""

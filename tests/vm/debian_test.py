@@ -54,13 +54,13 @@ class Line:
         environment = ":".join(str(build / folder) for folder in ("builder", "signer", "deployer"))
         os.environ["PATH"] = environment + ":" + os.environ["PATH"]
 
-    def build(self, number):
-        """Builds release `number`: the example manifest with one file more."""
+    def build(self, number, files=""):
+        """Builds release `number`: the example manifest with one file more, and `files` of the manifest."""
         manifest = (self.source / "manifests/debian-minimal.yaml").read_text()
         manifest = manifest.replace("../build/device", str(self.source / "build/device"))
         manifest = manifest.replace('version: "1"', f'version: "{number}"').replace("epoch: 1\n", f"epoch: {number}\n")
         marker = f'\n  - {{path: {MARKER}, content: "{number} {"x" * 200}\\n"}}\n'
-        manifest = manifest.replace("\nfiles:\n", "\nfiles:" + marker)
+        manifest = manifest.replace("\nfiles:\n", "\nfiles:" + marker + files)
         path = self.work / f"manifest-{number}.yaml"
         path.write_text(manifest)
         out = self.work / f"release-{number}"

@@ -272,13 +272,13 @@ class Guest:
     disks: raw images, /dev/vda, /dev/vdb, …; disk_device: QEMU's controllers, if any, and then the device of a disk.
     write_log: a file that gets the writes and flushes of disks[boot_disk], in the format of dm-log-writes.
     console: where the text goes. network: user networking, the host's loopback is 10.0.2.2.
-    fw_cfg: {name: file}. arguments: more of QEMU's own."""
+    fw_cfg: {name: file}. arguments: more of QEMU's own. reboots: a reset starts the machine anew and does not end it."""
 
     def __init__(self, *, kernel=None, initrd=None, cmdline="", disks=(), disk_device=VIRTIO_DISK, memory_mib=1024,
-                 processors=1, network=False, ovmf=False, boot_disk=0, variables=None, write_log=None, fw_cfg=None, arguments=(),
+                 processors=1, network=False, ovmf=False, boot_disk=0, variables=None, write_log=None, fw_cfg=None, arguments=(), reboots=False,
                  console=SERIAL_CONSOLE, log=None, timeout=120):
         command = [tool("qemu-system-x86_64"), *QEMU_CPU, "-machine", "q35", "-m", str(memory_mib), "-smp", str(processors),
-                   "-nodefaults", "-display", "none", "-no-reboot", *console, "-device", "virtio-rng-pci"]
+                   "-nodefaults", "-display", "none", *([] if reboots else ["-no-reboot"]), *console, "-device", "virtio-rng-pci"]
         if kernel:
             command += ["-kernel", str(kernel), "-append",
                         "console=ttyS0 panic=-1 printk.devkmsg=on " + cmdline]
