@@ -62,6 +62,7 @@ Result<Deployment> record_fetched(Sysroot& sysroot, Inventory& inventory,
   CFS_TRY(open_uki(sysroot, deployment));
   CFS_TRY(sysroot.publish_image(digest));
   CFS_TRY(sysroot.save_release(description));
+  deployment.collected = false;
   CFS_TRY(save_deployment(sysroot, deployment));
   update_inventory(inventory, deployment);
   return deployment;

@@ -116,7 +116,8 @@ bool can_be_removed(const Sysroot& sysroot, const Inventory& inventory,
 
 }  // namespace
 
-Result<> check_image_is_complete(Sysroot& sysroot, const verity::Digest& image_digest) {
+Result<std::vector<tree::ObjectReference>> objects_of_image(const Sysroot& sysroot,
+                                                            const verity::Digest& image_digest) {
   UniqueFd file =
       CFS_TRY_WITH("while opening the image", sysroot.objects().open_object(image_digest));
   erofs::Image image = CFS_TRY_WITH("while reading the image", erofs::read_image_file(file.get()));
@@ -126,8 +127,14 @@ Result<> check_image_is_complete(Sysroot& sysroot, const verity::Digest& image_d
     error.code = ErrorCode::kCorrupt;
     return error;
   }
-  Progress progress("checking every object", needed->size(), Progress::Unit::kItems);
-  for (const tree::ObjectReference& object : *needed) {
+  return needed;
+}
+
+Result<> check_image_is_complete(Sysroot& sysroot, const verity::Digest& image_digest) {
+  const std::vector<tree::ObjectReference> needed =
+      CFS_TRY(objects_of_image(sysroot, image_digest));
+  Progress progress("checking every object", needed.size(), Progress::Unit::kItems);
+  for (const tree::ObjectReference& object : needed) {
     CFS_TRY(check_interrupted());
     progress.add(1);
     CFS_TRY_WITH("while checking the objects of image " + image_digest.hex(),
@@ -157,7 +164,7 @@ std::vector<Deployment> ways_back(const Inventory& inventory, const Deployment& 
   const References& references = inventory.references;
   std::vector<Deployment> ways;
   auto add = [&](const std::optional<Deployment>& one) {
-    if (!one || one->id == next.id) return;
+    if (!one || one->id == next.id || one->collected) return;
     bool is_known = std::any_of(ways.begin(), ways.end(),
                                 [&](const Deployment& way) { return way.id == one->id; });
     if (!is_known) ways.push_back(*one);

@@ -14,6 +14,8 @@
 #include "deployer/status.h"
 #include "deployer/trial.h"
 #include "deployer/update.h"
+#include "deployer/upkeep/gc.h"
+#include "deployer/upkeep/pin.h"
 #include "lib/base/error_name.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/utf8.h"
@@ -43,6 +45,10 @@ constexpr CommandRow kCommands[] = {
     {"health", "Check whether this device is in good health", declare_health},
     {"config", "Show how this device is set up, and which file says so", declare_config},
     {"reset", "Forget at the next boot what the device has changed", declare_reset},
+    {"gc", "Remove what no deployment needs that must stay", declare_gc},
+    {"pin", "Keep a deployment although nothing else needs it", declare_pin},
+    {"unpin", "Leave a deployment to garbage collection again", declare_unpin},
+    {"recovery", "Say which deployment boots when nothing else does", declare_recovery},
     {"install", "Make a bootable disk image; needs no root rights", declare_install},
 };
 

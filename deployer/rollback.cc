@@ -66,6 +66,14 @@ Answer next_answer(const Deployment& next) {
   return {.json = json::Value::Object{{"schema", 1}, {"next", to_json(next)}}};
 }
 
+Result<Deployment> find_installed(const Inventory& inventory, const std::string& name) {
+  Deployment found = CFS_TRY(find_deployment(inventory, name));
+  if (!found.collected) return found;
+  return make_error(ErrorCode::kNotFound, "nothing but the record of " + found.version +
+                                              " is left: garbage collection has removed it")
+      .with_hint("'cfs-deploy update --retry' fetches the newest release again");
+}
+
 Result<Deployment> find_deployment(const Inventory& inventory, const std::string& name) {
   std::vector<Deployment> found;
   for (const Deployment& one : inventory.deployments) {
@@ -134,7 +142,7 @@ RunCommand declare_rollback(CLI::App& command) {
     return run_switch(*arguments, environment, ReasonKind::kRolledBack,
                       [&](const Inventory& inventory) -> Result<Deployment> {
                         if (arguments->id.empty()) return rollback_target(inventory);
-                        return find_deployment(inventory, arguments->id);
+                        return find_installed(inventory, arguments->id);
                       });
   };
 }
@@ -147,7 +155,7 @@ RunCommand declare_boot(CLI::App& command) {
   return [arguments](const Environment& environment) -> Result<Answer> {
     return run_switch(
         *arguments, environment, ReasonKind::kRolledBack,
-        [&](const Inventory& inventory) { return find_deployment(inventory, arguments->id); });
+        [&](const Inventory& inventory) { return find_installed(inventory, arguments->id); });
   };
 }
 

@@ -32,6 +32,10 @@ namespace cfs::deployer {
 /// "NAME VERSION (epoch N) boots next"
 [[nodiscard]] std::string describe_next(const Deployment& next);
 
+/// As find_deployment(), without those of which only the record is left. Errors: kNotFound.
+[[nodiscard]] Result<Deployment> find_installed(const Inventory& inventory,
+                                                const std::string& name);
+
 /// Of a command after which `next` boots next: docs/schema/next.json.
 [[nodiscard]] Answer next_answer(const Deployment& next);
 

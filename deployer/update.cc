@@ -111,8 +111,8 @@ Result<std::optional<std::string>> what_is_missing(Sysroot& sysroot, const Deplo
 }
 
 /// The installed deployment of a release that is on offer.
-std::optional<Deployment> find_installed(const Inventory& inventory, const verity::Digest& image,
-                                         uint64_t epoch) {
+std::optional<Deployment> find_release(const Inventory& inventory, const verity::Digest& image,
+                                       uint64_t epoch) {
   for (const Deployment& one : inventory.deployments) {
     if (one.digest == image && one.epoch == epoch) return one;
   }
@@ -174,7 +174,7 @@ Result<UpdateResult> compare_with_installed(Sysroot& sysroot, const boot::BootLo
       .outcome = UpdateOutcome::kAvailable,
       .newest = newest,
       .from = references.staged ? references.staged : references.booted,
-      .deployment = find_installed(installed, offer.description->image.digest, newest.epoch),
+      .deployment = find_release(installed, offer.description->image.digest, newest.epoch),
       .plan = {}};
   const std::optional<Deployment>& known = result.deployment;
   if (!known) return result;

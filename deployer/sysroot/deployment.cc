@@ -77,6 +77,9 @@ Result<Deployment> parse_deployment(std::string_view text) {
   if (std::optional<json::Reader> held = CFS_TRY(reader.optional_member("held"))) {
     deployment.held = CFS_TRY(parse_reason(*held));
   }
+  if (std::optional<json::Reader> collected = CFS_TRY(reader.optional_member("collected"))) {
+    deployment.collected = CFS_TRY(collected->boolean());
+  }
   json::Reader state = CFS_TRY(reader.member("state"));
   std::string name = CFS_TRY(state.text(kMaxTextBytes));
   for (const auto& [value, known] : kStates) {
@@ -106,6 +109,7 @@ json::Value to_json(const Deployment& deployment) {
   };
   if (deployment.uki) object["uki"] = deployment.uki->hex();
   if (deployment.blessed > 0) object["blessed"] = deployment.blessed;
+  if (deployment.collected) object["collected"] = true;
   if (deployment.held) object["held"] = to_json(*deployment.held);
   if (deployment.targets_keys) object["targets_keys"] = deployment.targets_keys->hex();
   return object;

@@ -42,6 +42,8 @@ struct Deployment {
   /// Why `update` does not choose it by itself: it has failed, or somebody has turned away from it.
   /// Always there in the state kBad.
   std::optional<Reason> held;
+  /// Garbage collection has left nothing of it but this record, which says that it is held.
+  bool collected = false;
   bool operator==(const Deployment&) const = default;
 };
 

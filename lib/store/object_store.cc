@@ -191,7 +191,7 @@ struct ObjectStore::State {
   State(UniqueFd opened, FileLock lock) : directory(std::move(opened)), in_use(std::move(lock)) {}
 
   UniqueFd directory;
-  FileLock in_use;
+  std::optional<FileLock> in_use;  ///< none while objects are removed
   std::string path;
   StoreOptions options;
   uid_t user = ::geteuid();
@@ -202,6 +202,8 @@ struct ObjectStore::State {
   bool cache_matches(const verity::Digest& digest, const struct stat& status);
   void cache_record(const verity::Digest& digest, const struct stat& status);
   void save_cache();
+
+  Result<Removed> remove_all_but(std::span<const verity::Digest> keep, Removal removal);
 
   /// What stands in the place of a directory of objects has to be one: overlayfs follows no
   /// symlinks there, so what lies behind one could never be read.
@@ -377,6 +379,41 @@ Result<std::vector<verity::Digest>> ObjectStore::list() const {
     }
   }
   return digests;
+}
+
+Result<Removed> ObjectStore::State::remove_all_but(std::span<const verity::Digest> keep,
+                                                   Removal removal) {
+  Removed removed;
+  for (const std::string& prefix : CFS_TRY(list_directory(directory.get(), "."))) {
+    if (!is_fan_out(prefix)) continue;
+    Result<std::vector<std::string>> names = list_directory(directory.get(), prefix);
+    if (!names && names.error().sys_errno == ENOTDIR) continue;
+    for (const std::string& name : CFS_TRY(std::move(names))) {
+      const std::string path = prefix + "/" + name;
+      std::optional<verity::Digest> digest = verity::Digest::from_object_path(path);
+      if (!digest || std::binary_search(keep.begin(), keep.end(), *digest)) continue;
+      CFS_TRY(check_interrupted());
+      struct stat status = CFS_TRY(stat_at(directory.get(), path, AT_SYMLINK_NOFOLLOW));
+      if (S_ISDIR(status.st_mode)) continue;
+      if (removal == Removal::kRemove) CFS_TRY(remove_file(directory.get(), path));
+      ++removed.objects;
+      if (status.st_nlink == 1) removed.disk_bytes += static_cast<uint64_t>(status.st_blocks) * 512;
+    }
+  }
+  return removed;
+}
+
+Result<Removed> ObjectStore::remove_all_but(std::span<const verity::Digest> keep, Removal removal) {
+  if (removal == Removal::kOnlyCount) return state_->remove_all_but(keep, removal);
+  const int directory = state_->directory.get();
+  state_->in_use.reset();
+  auto remove_alone = [&]() -> Result<Removed> {
+    FileLock alone = CFS_TRY(lock_for_removal(directory));
+    return state_->remove_all_but(keep, removal);
+  };
+  Result<Removed> removed = remove_alone();
+  state_->in_use = CFS_TRY(lock_for_use(directory));
+  return removed;
 }
 
 struct Batch::State {

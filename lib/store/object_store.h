@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,14 @@ struct StoreOptions {
 };
 
 class Batch;
+
+enum class Removal { kRemove, kOnlyCount };
+
+/// What was removed, or would be.
+struct Removed {
+  uint64_t objects = 0;
+  uint64_t disk_bytes = 0;  ///< allocated blocks
+};
 
 /// A directory of files named by their fs-verity digest: `ab/cdef…` (COMPOSEFS-FORMAT.md §1).
 /// Besides the objects it holds `.cfs/` (docs/FORMATS.md): temporary files and, where there is no
@@ -64,6 +73,13 @@ class ObjectStore {
 
   /// Starts a batch of additions. Removes what batches of dead processes have left behind.
   [[nodiscard]] Result<Batch> begin();
+
+  /// Removes every object that is not in `keep`, which is sorted, or only counts them. Files of
+  /// other names are left alone. No batch of this store may be alive, and nobody else may have the
+  /// store open. Memory: a directory of names at a time. Not synced: after a power cut objects may
+  /// be there again, whole. Errors: kBusy (another process has the store open); kInterrupted.
+  [[nodiscard]] Result<Removed> remove_all_but(std::span<const verity::Digest> keep,
+                                               Removal removal);
 
   /// The directory, for mount options and file-level copies.
   [[nodiscard]] int directory_fd() const;

@@ -18,6 +18,7 @@
 
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
+#include "lib/store/lock.h"
 #include "lib/store/verified_cache.h"
 #include "lib/verity/kernel.h"
 
@@ -849,6 +850,39 @@ int fill_until_full(const std::string& path) {
   Result<bool> good = store->contains(objects->at(0));
   if (!good || !*good) return 53;
   return exit_status(result.error().code);
+}
+
+TEST_F(ObjectStoreTest, RemovesAllButWhatIsToBeKept) {
+  std::vector<verity::Digest> all;
+  for (int number = 0; number < 300; ++number) {
+    all.push_back(fill({content_number(number, 5000)}).front());
+  }
+  std::vector<verity::Digest> keep(all.begin(), all.begin() + 100);
+  std::sort(keep.begin(), keep.end());
+  const std::string others = directory_.path() + "/store/" + all[200].object_path().substr(0, 2);
+  ASSERT_TRUE(write_file_atomically(AT_FDCWD, others + "/note", as_bytes("not an object")));
+  ObjectStore store = open_store();
+
+  Removed counted = store.remove_all_but(keep, Removal::kOnlyCount).value();
+  EXPECT_EQ(counted.objects, 200u);
+  EXPECT_GE(counted.disk_bytes, 200u * 8192);
+  EXPECT_EQ(store.list().value().size(), 300u);
+
+  {
+    ObjectStore reader = open_store();
+    EXPECT_EQ(store.remove_all_but(keep, Removal::kRemove).error().code, ErrorCode::kBusy);
+  }
+  EXPECT_EQ(store.list().value().size(), 300u);
+
+  Removed removed = store.remove_all_but(keep, Removal::kRemove).value();
+  EXPECT_EQ(removed.objects, 200u);
+  EXPECT_EQ(removed.disk_bytes, counted.disk_bytes);
+  std::vector<verity::Digest> left = store.list().value();
+  std::sort(left.begin(), left.end());
+  EXPECT_EQ(left, keep);
+  EXPECT_EQ(read_file(AT_FDCWD, others + "/note", 100).value(), "not an object");
+  // It is in use again.
+  EXPECT_EQ(lock_for_removal(store.directory_fd()).error().code, ErrorCode::kBusy);
 }
 
 TEST_F(ObjectStoreTest, AFileThatCannotGrowIsNoSpace) {

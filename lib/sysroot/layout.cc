@@ -45,6 +45,12 @@ std::string reference_path(std::string_view name) {
 
 std::string reference_target(std::string_view id) { return "../" + deployment_directory(id); }
 
+std::string pinned_path(std::string_view id) {
+  return std::string(kPinned) + "/" + std::string(id);
+}
+
+std::string pinned_target(std::string_view id) { return "../../" + deployment_directory(id); }
+
 std::span<const char* const> directories() {
   static constexpr const char* kAll[] = {kTrust,      kObjects, kImages, kReleases,  kDeployments,
                                          kReferences, kPinned,  kState,  kBootState, kTemporary};

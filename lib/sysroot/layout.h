@@ -78,6 +78,11 @@ constexpr const char* kTemporary = "tmp";
 /// "../deployments/<id>"
 [[nodiscard]] std::string reference_target(std::string_view id);
 
+/// "refs/pinned/<id>", a symlink to pinned_target().
+[[nodiscard]] std::string pinned_path(std::string_view id);
+/// "../../deployments/<id>"
+[[nodiscard]] std::string pinned_target(std::string_view id);
+
 /// The directories that every sysroot has, parents first; without those above kVar they are empty
 /// in a new one.
 [[nodiscard]] std::span<const char* const> directories();

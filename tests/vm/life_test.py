@@ -9,6 +9,7 @@ import json
 import pathlib
 import re
 import shutil
+import subprocess
 import sys
 import time
 
@@ -91,7 +92,7 @@ class World:
         self.cmdline = (directory / "cmdline").read_text().rstrip("\0\n")
 
 
-STATUS = "cfs-deploy note-boot; cfs-deploy status"
+STATUS = "cfs-deploy note-boot >/run/noted; cfs-deploy status"
 
 
 def panic(device):
@@ -120,6 +121,8 @@ def init_missing(device):
 def image_missing(device):
     device.done(1, "cfs-deploy update")
     digest = device.world.releases[2].digest
+    # What the journal holds would come back.
+    subprocess.run([vm.tool("e2fsck"), "-p", device.root], stdout=subprocess.DEVNULL, check=False)
     vm.debugfs(device.root, f"rm /cfs/objects/{digest[:2]}/{digest[2:]}", write=True)
     stops_early(device, 2, "image-missing")
 

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The order of removal. What stays is known, and its images read, before anything goes; and each
+// step removes what nothing that is left refers to:
+//
+//     boot entries    so that none starts what is about to go
+//     records         the last that knows of a release; a held one is reduced to its record
+//     images/         links; what has none is not mounted
+//     releases/       descriptions and UKIs
+//     state/etc/      the /etc of releases
+//     objects
+//
+// Each is durable before the next begins, but for objects: one that a power cut brings back is
+// removed by the next run. So is whatever a cut between two steps leaves: it has no record.
+#include "deployer/upkeep/gc.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+
+#include "deployer/boot_order.h"
+#include "deployer/config/config.h"
+#include "deployer/mounted_esp.h"
+#include "deployer/options.h"
+#include "deployer/sysroot/etc.h"
+#include "deployer/sysroot/running.h"
+#include "lib/base/interrupt.h"
+#include "lib/base/progress.h"
+#include "lib/sysroot/layout.h"
+
+namespace cfs::deployer {
+namespace {
+
+/// Sorted.
+Result<std::vector<verity::Digest>> objects_of(const Sysroot& sysroot, const Roots& roots,
+                                               const std::vector<verity::Digest>& also) {
+  std::vector<verity::Digest> objects = also;
+  for (const verity::Digest& image : roots.images) {
+    CFS_TRY(check_interrupted());
+    Result<std::vector<tree::ObjectReference>> needed = objects_of_image(sysroot, image);
+    bool has_record = std::any_of(roots.kept.begin(), roots.kept.end(),
+                                  [&](const Deployment& one) { return one.digest == image; });
+    // An entry whose image is gone cannot boot.
+    if (!needed && !has_record && needed.error().code == ErrorCode::kNotFound) continue;
+    if (!needed) {
+      return Error(std::move(needed).error())
+          .with("while looking what image " + image.hex() + " needs")
+          .with_hint("nothing was removed; 'cfs-deploy fsck --repair' mends the image");
+    }
+    for (const tree::ObjectReference& object : *needed) objects.push_back(object.digest);
+    objects.push_back(image);
+    // A hundred releases share most of theirs.
+    std::sort(objects.begin(), objects.end());
+    objects.erase(std::unique(objects.begin(), objects.end()), objects.end());
+  }
+  return objects;
+}
+
+/// A record must stay that keeps `update` from taking the release again.
+bool is_still_of_use(const Deployment& deployment, const Inventory& inventory) {
+  if (!deployment.held) return false;
+  return std::none_of(
+      inventory.deployments.begin(), inventory.deployments.end(), [&](const Deployment& one) {
+        return one.state == DeploymentState::kGood && !one.held && one.name == deployment.name &&
+               one.channel == deployment.channel && one.epoch > deployment.epoch;
+      });
+}
+
+Result<> remove_entries(boot::BootLoader& loader, const Roots& roots) {
+  for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
+    for (const Deployment& one : roots.collected) {
+      if (boot::same_entry(one.entry, entry.id)) CFS_TRY(loader.remove(entry.id));
+    }
+  }
+  return {};
+}
+
+/// Moves the directory aside in one step, which is durable, and removes it there.
+Result<> remove_whole(const Directory& cfs, const std::string& parent, const std::string& name) {
+  const std::string aside = std::string(sysroot::kTemporary) + "/" + name;
+  CFS_TRY(cfs.remove_tree(aside));
+  CFS_TRY(cfs.rename(parent + "/" + name, aside));
+  CFS_TRY(cfs.sync(parent));
+  return cfs.remove_tree(aside);
+}
+
+Result<> remove_records(Sysroot& sysroot, Inventory& inventory, const Roots& roots) {
+  for (const Deployment& one : roots.collected) {
+    CFS_TRY(check_interrupted());
+    if (is_still_of_use(one, inventory)) {
+      if (one.collected) continue;
+      Deployment left = one;
+      left.collected = true;
+      CFS_TRY(save_deployment(sysroot, left));
+      update_inventory(inventory, left);
+      continue;
+    }
+    CFS_TRY(remove_whole(sysroot.directory(), sysroot::kDeployments, one.id));
+  }
+  std::erase_if(inventory.deployments, [&](const Deployment& one) {
+    bool goes = std::any_of(roots.collected.begin(), roots.collected.end(),
+                            [&](const Deployment& other) { return other.id == one.id; });
+    return goes && !one.collected;
+  });
+  return {};
+}
+
+Result<> remove_images(const Directory& cfs, const std::set<verity::Digest>& images) {
+  for (const std::string& name : CFS_TRY(cfs.list(sysroot::kImages))) {
+    std::optional<verity::Digest> digest = verity::Digest::parse(name);
+    if (!digest || images.contains(*digest)) continue;
+    CFS_TRY(cfs.remove_file(sysroot::image_path(*digest)));
+  }
+  return cfs.sync(sysroot::kImages);
+}
+
+/// UKIs that no deployment of the image boots with.
+Result<> remove_ukis(const Directory& cfs, const verity::Digest& image, const Roots& roots) {
+  const std::string directory = sysroot::release_directory(image);
+  std::set<std::string> needed;
+  for (const Deployment& one : roots.kept) {
+    if (one.digest != image) continue;
+    if (!one.uki) return {};  // an earlier version's, which does not say
+    needed.insert(sysroot::uki_path(image, *one.uki));
+  }
+  for (const std::string& name : CFS_TRY(cfs.list(directory))) {
+    const std::string path = directory + "/" + name;
+    if (name.ends_with(".efi") && !needed.contains(path)) CFS_TRY(cfs.remove_file(path));
+  }
+  return {};
+}
+
+Result<> remove_releases(const Directory& cfs, const Roots& roots) {
+  for (const std::string& name : CFS_TRY(cfs.list(sysroot::kReleases))) {
+    CFS_TRY(check_interrupted());
+    std::optional<verity::Digest> digest = verity::Digest::parse(name);
+    if (!digest) continue;
+    bool has_record = std::any_of(roots.kept.begin(), roots.kept.end(),
+                                  [&](const Deployment& one) { return one.digest == *digest; });
+    if (has_record) {
+      CFS_TRY(remove_ukis(cfs, *digest, roots));
+    } else if (!roots.images.contains(*digest)) {
+      CFS_TRY(remove_whole(cfs, sysroot::kReleases, name));
+    }
+  }
+  return {};
+}
+
+Garbage garbage_of(const Roots& roots, store::Removed objects) {
+  Garbage garbage{.deployments = {}, .objects = objects};
+  for (const Deployment& one : roots.collected) {
+    if (!one.collected) garbage.deployments.push_back(one);
+  }
+  return garbage;
+}
+
+json::Value to_json(const Garbage& garbage) {
+  json::Value::Array deployments;
+  for (const Deployment& one : garbage.deployments) deployments.push_back(to_json(one));
+  return json::Value::Object{
+      {"schema", 1},
+      {"deployments", std::move(deployments)},
+      {"objects", json::Value::Object{{"count", garbage.objects.objects},
+                                      {"disk_bytes", garbage.objects.disk_bytes}}}};
+}
+
+}  // namespace
+
+Result<Garbage> find_garbage(Sysroot& sysroot, const boot::BootLoader& loader,
+                             const Inventory& inventory, const GarbageOptions& options) {
+  const Roots roots = CFS_TRY(find_roots(inventory, loader, options.keep));
+  const std::vector<verity::Digest> keep = CFS_TRY(objects_of(sysroot, roots, options.also));
+  return garbage_of(roots,
+                    CFS_TRY(sysroot.objects().remove_all_but(keep, store::Removal::kOnlyCount)));
+}
+
+Result<Garbage> collect_garbage(Sysroot& sysroot, boot::BootLoader& loader, Inventory& inventory,
+                                const GarbageOptions& options) {
+  const Roots roots = CFS_TRY(find_roots(inventory, loader, options.keep));
+  const std::vector<verity::Digest> keep = CFS_TRY(objects_of(sysroot, roots, options.also));
+  CFS_TRY(remove_entries(loader, roots));
+  CFS_TRY(remove_records(sysroot, inventory, roots));
+  CFS_TRY(remove_images(sysroot.directory(), roots.images));
+  CFS_TRY(remove_releases(sysroot.directory(), roots));
+  CFS_TRY(remove_unneeded_etc(sysroot, roots.images));
+  return garbage_of(roots,
+                    CFS_TRY(sysroot.objects().remove_all_but(keep, store::Removal::kRemove)));
+}
+
+std::string describe(const Garbage& garbage, bool is_dry_run) {
+  std::string text = is_dry_run ? "would remove " : "removed ";
+  for (const Deployment& one : garbage.deployments) {
+    text += one.version + " (epoch " + std::to_string(one.epoch) + "), ";
+  }
+  return text + std::to_string(garbage.objects.objects) + " objects, " +
+         format_bytes(garbage.objects.disk_bytes);
+}
+
+RunCommand declare_gc(CLI::App& command) {
+  struct Arguments {
+    std::string sysroot = kDefaultSysroot;
+    std::string esp;
+    bool dry_run = false;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  add_sysroot_option(command, arguments->sysroot);
+  add_esp_option(command, arguments->esp);
+  command.add_flag("--dry-run", arguments->dry_run, "Only say what would be removed");
+  return [arguments](const Environment& environment) -> Result<Answer> {
+    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
+    MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
+    Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
+    const GarbageOptions options{.keep = CFS_TRY(read_config(environment)).keep, .also = {}};
+    Garbage garbage = arguments->dry_run
+                          ? CFS_TRY(find_garbage(sysroot, esp.loader(), inventory, options))
+                          : CFS_TRY(collect_garbage(sysroot, esp.loader(), inventory, options));
+    environment.print(describe(garbage, arguments->dry_run) + "\n");
+    return Answer{.json = to_json(garbage)};
+  };
+}
+
+}  // namespace cfs::deployer

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "deployer/upkeep/pin.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+
+#include "deployer/boot_order.h"
+#include "deployer/mounted_esp.h"
+#include "deployer/options.h"
+#include "deployer/rollback.h"
+#include "deployer/sysroot/running.h"
+#include "lib/sysroot/layout.h"
+
+namespace cfs::deployer {
+namespace {
+
+struct Arguments {
+  std::string sysroot = kDefaultSysroot;
+  std::string esp;
+  std::string id;
+};
+
+std::shared_ptr<Arguments> declare(CLI::App& command) {
+  auto arguments = std::make_shared<Arguments>();
+  add_sysroot_option(command, arguments->sysroot);
+  command.add_option("ID", arguments->id, "The deployment, as 'status' shows it")->required();
+  return arguments;
+}
+
+std::string name_of(const Deployment& deployment) {
+  return deployment.name + " " + deployment.version + " (epoch " +
+         std::to_string(deployment.epoch) + ")";
+}
+
+Answer answer(const Deployment& deployment) {
+  return {.json = json::Value::Object{{"schema", 1}, {"deployment", to_json(deployment)}}};
+}
+
+/// The recovery, with an entry that waits behind all others, unless it boots anyway.
+Result<> set_recovery(Sysroot& sysroot, boot::BootLoader& loader, const Deployment& deployment) {
+  CFS_TRY(check_image_is_complete(sysroot, deployment.digest));
+  UniqueFd uki = CFS_TRY(open_uki(sysroot, deployment));
+  CFS_TRY(set_reference(sysroot, Role::kRecovery, deployment));
+  return loader.install(deployment.entry, uki.get(), boot::kParked);
+}
+
+}  // namespace
+
+RunCommand declare_pin(CLI::App& command) {
+  auto arguments = declare(command);
+  return [arguments](const Environment& environment) -> Result<Answer> {
+    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
+    Deployment one = CFS_TRY(find_installed(CFS_TRY(read_inventory(sysroot)), arguments->id));
+    const Directory& cfs = sysroot.directory();
+    CFS_TRY(cfs.make_directories(sysroot::kPinned, sysroot::mode_of(sysroot::kPinned, true)));
+    CFS_TRY(cfs.write_symlink(sysroot::pinned_path(one.id), sysroot::pinned_target(one.id)));
+    CFS_TRY(cfs.sync(sysroot::kReferences));
+    environment.print(name_of(one) + " is pinned\n");
+    return answer(one);
+  };
+}
+
+RunCommand declare_unpin(CLI::App& command) {
+  auto arguments = declare(command);
+  return [arguments](const Environment& environment) -> Result<Answer> {
+    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
+    Inventory inventory = CFS_TRY(read_inventory(sysroot));
+    Deployment one = CFS_TRY(find_deployment(inventory, arguments->id));
+    if (std::count(inventory.pinned.begin(), inventory.pinned.end(), one.id) == 0) {
+      return make_error(ErrorCode::kNothingToDo, name_of(one) + " is not pinned");
+    }
+    CFS_TRY(sysroot.directory().remove_file(sysroot::pinned_path(one.id)));
+    CFS_TRY(sysroot.directory().sync(sysroot::kPinned));
+    environment.print(name_of(one) + " is pinned no more\n");
+    return answer(one);
+  };
+}
+
+RunCommand declare_recovery(CLI::App& command) {
+  struct RecoveryArguments : Arguments {
+    std::string action;
+  };
+  auto arguments = std::make_shared<RecoveryArguments>();
+  add_sysroot_option(command, arguments->sysroot);
+  add_esp_option(command, arguments->esp);
+  command
+      .add_option("action", arguments->action,
+                  "set: keep ID for when nothing else boots. clear: keep none")
+      ->required()
+      ->check(CLI::IsMember({"set", "clear"}));
+  command.add_option("ID", arguments->id, "The deployment, as 'status' shows it");
+  return [arguments](const Environment& environment) -> Result<Answer> {
+    const bool is_set = arguments->action == "set";
+    if (is_set == arguments->id.empty()) {
+      return make_error(ErrorCode::kUsage, is_set ? "which deployment is to be the recovery?"
+                                                  : "'recovery clear' takes no ID")
+          .with_hint("'cfs-deploy status' shows what is installed, with ids");
+    }
+    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
+    MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
+    Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
+    if (!is_set) {
+      if (!inventory.references.recovery) {
+        return make_error(ErrorCode::kNothingToDo, "there is no recovery");
+      }
+      CFS_TRY(remove_reference(sysroot, Role::kRecovery));
+      environment.print("there is no recovery any more\n");
+      return answer(*inventory.references.recovery);
+    }
+    Deployment one = CFS_TRY(find_installed(inventory, arguments->id));
+    CFS_TRY(set_recovery(sysroot, esp.loader(), one));
+    environment.print(name_of(one) + " boots when nothing else does\n");
+    return answer(one);
+  };
+}
+
+}  // namespace cfs::deployer
