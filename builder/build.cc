@@ -15,7 +15,9 @@
 #include "builder/passes/extensions.h"
 #include "builder/passes/normalize.h"
 #include "builder/passes/rules.h"
+#include "builder/passes/var.h"
 #include "builder/reports/packages.h"
+#include "builder/reports/var.h"
 #include "builder/rootfs.h"
 #include "builder/sources/source.h"
 #include "lib/base/check.h"
@@ -57,8 +59,9 @@ void add_kernel_package(const Manifest& manifest) {
   installer->source->add_package(*manifest.kernel->package);
 }
 
-/// The tree as the manifest wants it, the kernel still inside.
-Result<> assemble(const Manifest& manifest, const SourceContext& context, Rootfs& rootfs) {
+/// The tree as the manifest wants it, the kernel still inside. Returns what it ships for /var.
+Result<std::vector<sysroot::VarRule>> assemble(const Manifest& manifest,
+                                               const SourceContext& context, Rootfs& rootfs) {
   bool no_leaks = std::find(manifest.normalize.begin(), manifest.normalize.end(),
                             NormalizePass::kHostLeaks) != manifest.normalize.end();
   for (const SourceEntry& entry : manifest.sources) {
@@ -78,7 +81,7 @@ Result<> assemble(const Manifest& manifest, const SourceContext& context, Rootfs
   if (manifest.allowed.count(Risk::kExtensionsFromVar) == 0) {
     CFS_TRY(refuse_extensions_from_var(rootfs));
   }
-  return {};
+  return separate_var(manifest.var, manifest.source_date_epoch, rootfs);
 }
 
 /// Removes from the build's own store what rules, normalisation and the kernel left unused.
@@ -131,7 +134,7 @@ release::ReleaseDescription describe(const Manifest& manifest, const erofs::Imag
 
 Result<std::string> package_list(Rootfs& rootfs) {
   std::string dpkg_status;
-  if (const tree::Node* node = rootfs.tree.find("/var/lib/dpkg/status")) {
+  if (const tree::Node* node = rootfs.tree.find(kDpkgStatusPath)) {
     dpkg_status = CFS_TRY(rootfs.contents.read(*node, kMaxDpkgStatusBytes));
   }
   return packages_json(installed_packages(dpkg_status));
@@ -173,7 +176,7 @@ Result<BuildResult> build(const Manifest& manifest, const BuildOptions& options)
                                  : CFS_TRY(store::ObjectStore::open(AT_FDCWD, context.store, {}));
   Rootfs rootfs{.tree = {}, .contents = Contents(store)};
 
-  CFS_TRY(assemble(manifest, context, rootfs));
+  std::vector<sysroot::VarRule> var = CFS_TRY(assemble(manifest, context, rootfs));
   std::optional<KernelImage> kernel;
   if (manifest.kernel) {
     kernel = CFS_TRY(take_kernel(rootfs, manifest.source_date_epoch));
@@ -182,12 +185,14 @@ Result<BuildResult> build(const Manifest& manifest, const BuildOptions& options)
 
   erofs::ImageInfo image = CFS_TRY(write_image(rootfs, output));
   std::vector<tree::ObjectReference> objects = CFS_TRY(tree::objects_of(rootfs.tree));
-  BuildResult result{.release = describe(manifest, image, objects), .warnings = {}};
+  BuildResult result{
+      .release = describe(manifest, image, objects), .var = std::move(var), .warnings = {}};
   if (kernel) {
     result.warnings =
         CFS_TRY(write_boot_files(manifest, programs, *kernel, rootfs, output, result.release));
   }
   CFS_TRY(output.write("packages.json", as_bytes(CFS_TRY(package_list(rootfs)))));
+  CFS_TRY(output.write("var.txt", as_bytes(var_report(result.var))));
   CFS_TRY(output.write("release.json",
                        as_bytes(CFS_TRY(release::serialise_description(result.release)))));
   if (own_store) CFS_TRY(prune(store, objects, image.digest));

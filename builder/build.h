@@ -8,6 +8,7 @@
 #include "builder/sources/source.h"
 #include "lib/base/result.h"
 #include "lib/release/description.h"
+#include "lib/sysroot/var_policy.h"
 
 namespace cfs::builder {
 
@@ -21,6 +22,7 @@ struct BuildOptions {
 
 struct BuildResult {
   release::ReleaseDescription release;
+  std::vector<sysroot::VarRule> var;  ///< what it ships for /var, as separate_var() returns it
   std::vector<std::string> warnings;  ///< for people; nothing that makes the output wrong
 };
 

@@ -85,7 +85,7 @@ TEST(Build, MakesEverythingThatTheFormatSays) {
   ASSERT_TRUE(done) << done.error().describe();
   EXPECT_THAT(project.names("out"),
               UnorderedElementsAre("cmdline", "image.cfs", "initramfs", "objects", "packages.json",
-                                   "release.json", "test_1.efi", "vmlinuz"));
+                                   "release.json", "test_1.efi", "var.txt", "vmlinuz"));
   release::ReleaseDescription release =
       must(release::parse_description(project.read("out/release.json")));
   EXPECT_EQ(release.name, "test");
@@ -110,6 +110,11 @@ TEST(Build, MakesEverythingThatTheFormatSays) {
   EXPECT_EQ(back.tree.find("/usr/share/doc"), nullptr);
   EXPECT_TRUE(back.tree.find("/boot")->children().empty());
   EXPECT_EQ(back.tree.find("/etc/machine-id")->size_bytes, 0U);
+
+  EXPECT_TRUE(back.tree.find("/var")->children().empty());
+  EXPECT_EQ(back.tree.find("/usr/share/factory/var/lib/dpkg")->symlink_target(),
+            "../../usr/lib/sysimage/dpkg");
+  EXPECT_EQ(project.read("out/var.txt"), "replaced /var/lib/dpkg\n");
 
   // The UKI pins the image and consists of the files beside it.
   std::string command_line =
@@ -138,7 +143,7 @@ TEST(Build, TwiceTheSameBytes) {
   must(run_command({.arguments = {"touch", project.path("site/etc/motd")}}));
   must(run(project.arguments("two", {"--store", project.path("shared")}), out));
   for (const char* name :
-       {"release.json", "image.cfs", "test_1.efi", "initramfs", "packages.json"}) {
+       {"release.json", "image.cfs", "test_1.efi", "initramfs", "packages.json", "var.txt"}) {
     EXPECT_EQ(project.read(std::string("one/") + name), project.read(std::string("two/") + name))
         << name;
   }

@@ -11,6 +11,7 @@
 
 #include "builder/build.h"
 #include "builder/manifest/manifest.h"
+#include "builder/reports/var.h"
 #include "builder/sources/source.h"
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
@@ -42,6 +43,7 @@ Result<int> build_command(const std::string& manifest_path, BuildOptions options
   for (const release::ReleaseFile& file : release.files) {
     text += fmt::format("{:<8} {} {}\n", file.role, file.name, format_bytes(file.size_bytes));
   }
+  text += var_summary(result.var);
   CFS_TRY(print(io, text));
   return 0;
 }

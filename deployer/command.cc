@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "deployer/apply.h"
+#include "deployer/apply_var.h"
 #include "deployer/bless.h"
 #include "deployer/config/config.h"
 #include "deployer/history.h"
@@ -44,6 +45,7 @@ constexpr CommandRow kCommands[] = {
     {"note-boot", "Write down what was started, and how the boots before ended", declare_note_boot},
     {"health", "Check whether this device is in good health", declare_health},
     {"config", "Show how this device is set up, and which file says so", declare_config},
+    {"apply-var", "Bring what the running release ships for /var", declare_apply_var},
     {"reset", "Forget at the next boot what the device has changed", declare_reset},
     {"gc", "Remove what no deployment needs that must stay", declare_gc},
     {"pin", "Keep a deployment although nothing else needs it", declare_pin},

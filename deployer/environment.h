@@ -21,6 +21,8 @@ struct Environment {
   std::function<UnixTime()> now = current_time;
   /// What the running system was booted with.
   std::string kernel_command_line = "/proc/cmdline";
+  /// The root of the running system.
+  std::string root = "/";
   /// Where the kernel shows its settings, and the id of this boot.
   std::string kernel_settings = "/proc/sys/kernel";
   /// Where the running system keeps what lasts until it ends.

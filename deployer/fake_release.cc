@@ -96,13 +96,6 @@ Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
     tree.set_object(*file, entry.digest, content.size());
     objects[entry.digest] = entry;
   }
-  tree::Node* lib = CFS_TRY(make_parent(tree, "/var/lib/x"));
-  tree::Node* link = CFS_TRY(tree.add(*lib, "link", attributes(S_IFLNK | 0777)));
-  CFS_TRY(tree.set_symlink_target(*link, "target"));
-  tree::Node* first = CFS_TRY(tree.add(*lib, "first", attributes(S_IFREG | 0600)));
-  CFS_TRY(tree.set_content(*first, "two names"));
-  CFS_TRY(tree.add_link(*lib, "second", *first));
-  tree.count_links();
 
   transport::Manifest manifest;
   std::string image = CFS_TRY(make_image(tree));

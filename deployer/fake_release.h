@@ -29,8 +29,7 @@ struct FakeRelease {
 [[nodiscard]] std::string random_text(size_t size_bytes, uint64_t seed);
 
 /// Makes image, objects, UKI and description and adds them to `repository`; offered from its next
-/// publish_next() on. All files belong to the caller of the test. Besides `files` the image has, in
-/// /var/lib: link → target, and first and second, which are one file.
+/// publish_next() on. All files belong to the caller of the test.
 [[nodiscard]] Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
                                                           const FakeRelease& release);
 

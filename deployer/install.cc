@@ -9,7 +9,6 @@
 #include <memory>
 
 #include "deployer/options.h"
-#include "deployer/sysroot/var.h"
 #include "deployer/update.h"
 #include "lib/base/free_space.h"
 #include "lib/base/io.h"
@@ -170,10 +169,6 @@ Result<> install(const InstallOptions& options, const Environment& environment) 
   plan.esp_files = esp_files(esp_directory, deployment.entry, std::move(loader));
   plan.root_free_bytes = options.free_bytes;
   plan.root_entries = CFS_TRY(root_entries(root, plan.source_date_epoch));
-  const std::string var = std::string(sysroot::kSysrootDirectory) + "/" + sysroot::kVar;
-  for (disk::RootEntry& entry : CFS_TRY(var_entries(sysroot, deployment.digest, var))) {
-    plan.root_entries.push_back(std::move(entry));
-  }
   const std::string made = work.path() + "/disk.img";
   {
     Progress progress("writing the disk", CFS_TRY(disk::content_bytes(plan)));

@@ -46,8 +46,6 @@ inline FakeRelease first_release() {
     release.files["/usr/bin/program" + std::to_string(i)] = random_text(1000 + 4000 * i, i);
   }
   release.files["/etc/hostname"] = "device";
-  release.files["/var/lib/data"] = random_text(5000, 100);
-  release.files["/var/lib/small"] = "inline";
   return release;
 }
 

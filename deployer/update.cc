@@ -13,7 +13,6 @@
 #include "deployer/sysroot/board.h"
 #include "deployer/sysroot/etc.h"
 #include "deployer/sysroot/running.h"
-#include "deployer/sysroot/var.h"
 #include "deployer/trial.h"
 #include "lib/base/free_space.h"
 #include "lib/base/interrupt.h"
@@ -264,7 +263,6 @@ Result<UpdateResult> update_from(const net::Url& url, Sysroot& sysroot, boot::Bo
                                                     result.plan, uki.size_bytes));
   CFS_TRY(fetch_all(repository, sysroot, description.image.digest, result.plan));
   if (options.purpose == Purpose::kDevice) {
-    CFS_TRY(fill_var(sysroot, description.image.digest));
     CFS_TRY(forget_etc(sysroot, description.image.digest));
   }
   deployment =

@@ -45,7 +45,18 @@ struct RiskName {
   Risk risk;
   std::string_view name;
 };
-constexpr std::array<RiskName, 1> kRisks = {{{Risk::kExtensionsFromVar, "extensions-from-var"}}};
+constexpr std::array<RiskName, 2> kRisks = {{{Risk::kExtensionsFromVar, "extensions-from-var"},
+                                             {Risk::kProgramsFromVar, "programs-from-var"}}};
+
+constexpr std::string_view kUsrLocal = "/usr/local";
+// The names in /var are those that OSTree systems use.
+constexpr std::array<PersistentPlace, 5> kPersistentPlaces = {{
+    {"/home", "/var/home", "var/home", 0755},
+    {"/opt", "/var/opt", "var/opt", 0755},
+    {"/root", "/var/roothome", "var/roothome", 0700},
+    {"/srv", "/var/srv", "var/srv", 0755},
+    {kUsrLocal, "/var/usrlocal", "../var/usrlocal", 0755},
+}};
 
 /// The names of a table of things with names.
 template <typename Table>
@@ -190,6 +201,52 @@ Result<std::string> read_kernel_option(const yaml::Value& value) {
   return option;
 }
 
+void read_var_path(const yaml::Value& value, std::vector<VarPath>& paths) {
+  yaml::Map map = value.map({"path", "policy"});
+  VarPath wanted;
+  wanted.place = value.place();
+  std::string policy;
+  bool has_path = map.require("path", wanted.rule.path, ImagePathReader{Root::kRefused});
+  if (has_path && !sysroot::is_var_path(wanted.rule.path)) {
+    yaml::Value path = *map.find("path");
+    path.report(path.error("'" + wanted.rule.path + "' is not below /var"));
+  }
+  auto is_same = [&](const VarPath& other) { return other.rule.path == wanted.rule.path; };
+  if (has_path && std::any_of(paths.begin(), paths.end(), is_same)) {
+    value.report(value.error("'" + wanted.rule.path + "' is listed twice"));
+  }
+  if (map.require("policy", policy, yaml::ChoiceReader{sysroot::kVarPolicyNames})) {
+    wanted.rule.policy = *sysroot::policy_of_name(policy);
+  }
+  paths.push_back(std::move(wanted));
+}
+
+void read_var(const yaml::Value& value, Manifest& manifest) {
+  yaml::Map map = value.map({"paths", "persistent"});
+  if (auto paths = map.find("paths")) {
+    for (const yaml::Value& item : paths->items()) read_var_path(item, manifest.var.paths);
+  }
+  std::optional<yaml::Value> persistent = map.find("persistent");
+  if (!persistent) return;
+  std::vector<std::string_view> choices;
+  for (const PersistentPlace& place : kPersistentPlaces) choices.push_back(place.path);
+  std::set<std::string> words;
+  for (const yaml::Value& item : persistent->items()) {
+    std::string word;
+    if (!item.read(word, yaml::ChoiceReader{choices})) continue;
+    if (!words.insert(word).second) item.report(item.error("'" + word + "' is listed twice"));
+    if (word == kUsrLocal && manifest.allowed.count(Risk::kProgramsFromVar) == 0) {
+      item.report(item.error("systemd, udev and every shell look into /usr/local first, and "
+                             "nothing vouches for what is in /var")
+                      .with_hint(fmt::format("write 'allow: [{}]' into the manifest",
+                                             risk_name(Risk::kProgramsFromVar))));
+    }
+    auto place = std::find_if(kPersistentPlaces.begin(), kPersistentPlaces.end(),
+                              [&](const PersistentPlace& row) { return row.path == word; });
+    manifest.var.persistent.push_back({.place = &*place, .manifest_place = item.place()});
+  }
+}
+
 void read_kernel(const yaml::Value& value, std::span<const SourceKind> kinds, Manifest& manifest) {
   yaml::Map map = value.map({"package", "initramfs", "cmdline"});
   Kernel& kernel = manifest.kernel.emplace();
@@ -296,8 +353,8 @@ void read_reproducible(const yaml::Value& value, Manifest& manifest) {
 
 void read_manifest(const yaml::Value& root, const std::string& folder,
                    std::span<const SourceKind> kinds, Manifest& manifest) {
-  yaml::Map map = root.map(
-      {"cfs", "image", "sources", "files", "kernel", "etc", "root", "reproducible", "allow"});
+  yaml::Map map = root.map({"cfs", "image", "sources", "files", "var", "kernel", "etc", "root",
+                            "reproducible", "allow"});
   int64_t version = 0;
   bool has_version = map.require("cfs", version, yaml::IntegerReader{0, kMaxEpoch});
   if (has_version && version != 1) {
@@ -315,15 +372,16 @@ void read_manifest(const yaml::Value& root, const std::string& folder,
   if (auto files = map.find("files")) {
     for (const yaml::Value& item : files->items()) read_rule(item, manifest.files);
   }
+  auto allowed = read_words(map, "allow", names_of(kRisks)).value_or(std::set<std::string>());
+  for (const RiskName& risk : kRisks) {
+    if (allowed.count(std::string(risk.name)) > 0) manifest.allowed.insert(risk.risk);
+  }
+  if (auto var = map.find("var")) read_var(*var, manifest);
   if (auto kernel = map.find("kernel")) read_kernel(*kernel, kinds, manifest);
   read_root_policy(map, manifest);
   manifest.source_date_epoch = kDefaultSourceDateEpoch;
   for (const NormalizePassName& pass : kPasses) manifest.normalize.push_back(pass.pass);
   if (auto reproducible = map.find("reproducible")) read_reproducible(*reproducible, manifest);
-  auto allowed = read_words(map, "allow", names_of(kRisks)).value_or(std::set<std::string>());
-  for (const RiskName& risk : kRisks) {
-    if (allowed.count(std::string(risk.name)) > 0) manifest.allowed.insert(risk.risk);
-  }
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "builder/manifest/values.h"
 #include "lib/base/result.h"
 #include "lib/kernel_cmdline/root_policy.h"
+#include "lib/sysroot/var_policy.h"
 #include "lib/yaml/value.h"
 
 namespace cfs::builder {
@@ -70,6 +71,30 @@ struct Kernel {
   std::vector<std::string> command_line;
 };
 
+/// A directory that lies in the read-only root, unless it is to persist.
+struct PersistentPlace {
+  std::string_view path;
+  std::string_view in_var;  ///< where it lies then
+  std::string_view link;    ///< what `path` becomes: a symlink to it
+  uint32_t mode;            ///< permission bits where the image does not have it
+};
+
+struct PersistentDirectory {
+  const PersistentPlace* place = nullptr;
+  std::string manifest_place;  ///< yaml::Value::place(), for errors found later
+};
+
+struct VarPath {
+  sysroot::VarRule rule;
+  std::string place;  ///< yaml::Value::place(), for errors found later
+};
+
+/// How what the image ships for /var comes to devices, and what else lies there.
+struct VarSettings {
+  std::vector<VarPath> paths;
+  std::vector<PersistentDirectory> persistent;
+};
+
 /// One kind of difference between two builds of the same input, and its removal.
 enum class NormalizePass {
   kMachineId,         ///< /etc/machine-id empty (systemd makes a transient one), no D-Bus copy
@@ -96,6 +121,7 @@ struct NormalizePassName {
 /// digest vouches for.
 enum class Risk {
   kExtensionsFromVar,  ///< /var can supply files of /usr or /etc, by systemd-sysext or -confext
+  kProgramsFromVar,    ///< /var can supply programs and units, by a /usr/local that lies there
 };
 
 /// The risk's name in the manifest.
@@ -113,6 +139,7 @@ struct Manifest {
   int64_t state_version = 0;
   std::vector<SourceEntry> sources;
   std::vector<FileRule> files;
+  VarSettings var;
   std::optional<Kernel> kernel;  ///< none: no initramfs and no UKI are made
   /// What becomes of changes to the root of a device. The identity is kept always.
   kernel_cmdline::RootPolicy root = kernel_cmdline::default_root_policy();

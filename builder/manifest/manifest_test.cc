@@ -58,6 +58,9 @@ files:
   - {path: /etc/localtime, symlink: /usr/share/zoneinfo/UTC}
   - {path: /srv, directory: true}
   - {match: "/usr/**", exclude: true, optional: true}
+var:
+  paths: [{path: /var//www/, policy: replaced}]
+  persistent: [/usr/local, /home]
 kernel:
   package: linux-image-amd64
   initramfs: {modules: [erofs, virtio_blk]}
@@ -69,7 +72,7 @@ root: transient
 reproducible:
   source_date_epoch: 1600000000
   normalize: [logs, machine-id]
-allow: [extensions-from-var]
+allow: [extensions-from-var, programs-from-var]
 )");
   ASSERT_TRUE(manifest) << manifest.error().describe();
   EXPECT_EQ(manifest->name, "edge-gateway");
@@ -90,7 +93,7 @@ allow: [extensions-from-var]
   EXPECT_EQ(manifest->files[2].kind, FileRule::Kind::kDirectory);
   EXPECT_TRUE(manifest->files[3].optional);
   EXPECT_EQ(manifest->kernel->package->name, "linux-image-amd64");
-  EXPECT_EQ(manifest->kernel->package->place, "m.yaml:30:12: kernel.package: ");
+  EXPECT_EQ(manifest->kernel->package->place, "m.yaml:33:12: kernel.package: ");
   EXPECT_THAT(manifest->kernel->command_line, ElementsAre("quiet", "panic=10"));
   EXPECT_EQ(manifest->root.etc, kernel_cmdline::EtcMode::kMerge);
   EXPECT_EQ(manifest->root.root, kernel_cmdline::RootMode::kTransient);
@@ -98,7 +101,13 @@ allow: [extensions-from-var]
                                                "/etc/hostname", "/etc/wpa/*.conf"));
   EXPECT_EQ(manifest->source_date_epoch, 1600000000);
   EXPECT_THAT(manifest->normalize, ElementsAre(NormalizePass::kMachineId, NormalizePass::kLogs));
-  EXPECT_THAT(manifest->allowed, ElementsAre(Risk::kExtensionsFromVar));
+  EXPECT_THAT(manifest->allowed, ElementsAre(Risk::kExtensionsFromVar, Risk::kProgramsFromVar));
+  ASSERT_EQ(manifest->var.paths.size(), 1U);
+  EXPECT_EQ(manifest->var.paths[0].rule,
+            (sysroot::VarRule{"/var/www", sysroot::VarPolicy::kReplaced}));
+  ASSERT_EQ(manifest->var.persistent.size(), 2U);
+  EXPECT_EQ(manifest->var.persistent[0].place->in_var, "/var/usrlocal");
+  EXPECT_EQ(manifest->var.persistent[1].manifest_place, "m.yaml:30:28: var.persistent[1]: ");
 }
 
 TEST(Manifest, DefaultsAreTheDocumentedOnes) {
@@ -250,6 +259,17 @@ INSTANTIATE_TEST_SUITE_P(
                 "m.yaml:5:6: etc: root.conf: more than 256 paths are kept", ""},
         BadCase{"RootWithoutKernel", with("root: transient\n"),
                 "m.yaml:4:7: root: 'root' needs 'kernel'", ""},
+        BadCase{"PolicyOutsideOfVar", with("var: {paths: [{path: /srv, policy: replaced}]}\n"),
+                "m.yaml:4:22: var.paths[0].path: '/srv' is not below /var", ""},
+        BadCase{"PolicyTwice",
+                with("var: {paths: [{path: /var/a, policy: replaced}, {path: /var//a, policy: "
+                     "replaced}]}\n"),
+                "m.yaml:4:49: var.paths[1]: '/var/a' is listed twice", ""},
+        BadCase{"PersistentTwice", with("var: {persistent: [/srv, /srv]}\n"),
+                "m.yaml:4:26: var.persistent[1]: '/srv' is listed twice", ""},
+        BadCase{"UnverifiedPrograms", with("var: {persistent: [/usr/local]}\n"),
+                "m.yaml:4:20: var.persistent[0]: systemd, udev and every shell look into",
+                "allow: [programs-from-var]"},
         BadCase{"UnknownRisk", with("allow: [extension-from-var]\n"),
                 "m.yaml:4:9: allow[0]: bad value 'extension-from-var'",
                 "did you mean 'extensions-from-var'?"},
@@ -496,6 +516,8 @@ TEST(Manifest, TheSchemaHasTheReadersKeysAndChoices) {
            {"image", "cfs: 1\nimage: " + odd + "\n"},
            {"sources[0]", with_source("  - " + odd + "\n")},
            {"files[0]", with("files: [" + odd + "]\n")},
+           {"var", with("var: " + odd + "\n")},
+           {"var.paths[0]", with("var: {paths: [" + odd + "]}\n")},
            {"kernel", with("kernel: " + odd + "\n")},
            {"kernel.initramfs", with("kernel: {initramfs: " + odd + "}\n")},
            {"etc", with("kernel: {}\netc: " + odd + "\n")},
@@ -519,6 +541,10 @@ TEST(Manifest, TheSchemaHasTheReadersKeysAndChoices) {
            {{"root"}, with("kernel: {}\nroot: zzzzzzzzzzzz\n")},
            {{"reproducible", "properties", "normalize", "items"},
             with("reproducible: {normalize: [zzzzzzzzzzzzzzzzzzzzzzzzzzzz]}\n")},
+           {{"var", "properties", "paths", "items", "properties", "policy"},
+            with("var: {paths: [{path: /var/a, policy: zzzzzzzzzzzzzzzzzzzzzzzzz}]}\n")},
+           {{"var", "properties", "persistent", "items"},
+            with("var: {persistent: [zzzzzzzzzzzzz]}\n")},
            {{"allow", "items"}, with("allow: [zzzzzzzzzzzzzzzzzzzzzzzzzzzz]\n")},
        }) {
     const json::Value* node = &schema->as<json::Value::Object>()->at("properties");
@@ -568,7 +594,8 @@ TEST(Manifest, AllErrorsAreShownAtOnceInTheOrderOfTheText) {
       "m.yaml:6:37: files[0].mode: bad mode '420': without quotes and a leading zero it is a "
       "decimal "
       "number to YAML (write '0420' or '0644')\n"
-      "m.yaml:7:9: allow[0]: bad value 'everything' (one of: extensions-from-var)");
+      "m.yaml:7:9: allow[0]: bad value 'everything' (one of: extensions-from-var, "
+      "programs-from-var)");
 }
 
 /// The lines of docs/MANIFEST.md that begin "- `KEY: {…}`".

@@ -205,6 +205,8 @@ Result<Sysroot> Sysroot::create(const Environment& environment, const std::strin
   for (const char* name : sysroot::directories()) {
     CFS_TRY(cfs.make_directories(name, mode_of(name, true)));
   }
+  // Its mode is the image's later on.
+  CFS_TRY(cfs.make_directories(sysroot::kVar, mode_of(sysroot::kVar, true)));
   if (environment.verity == store::VerityPolicy::kRequired) CFS_TRY(prove_verity(cfs, path));
   {
     Directory trust = CFS_TRY(cfs.open_directory(sysroot::kTrust));

@@ -154,23 +154,29 @@ Tree::Tree(Tree&&) noexcept = default;
 Tree& Tree::operator=(Tree&&) noexcept = default;
 Tree::~Tree() = default;
 
-Result<Node*> Tree::insert(Node& parent, std::string_view name) {
+Result<> Tree::check_is_free(const Node& parent, std::string_view name) const {
   CFS_TRY(check_name(name));
   if (!parent.entries_) return invalid(parent, "is not a directory, it cannot have entries");
-  uint64_t hash = hash_of_entry(&parent, name);
-  if (storage_->index.find(hash, [&](const Node* node) {
-        return node->parent_ == &parent && node->name_ == name;
-      }) != nullptr) {
+  if (child(parent, name) != nullptr) {
     return make_error(ErrorCode::kExists, "'" + (parent.parent_ != nullptr ? parent.path() : "") +
                                               "/" + std::string(name) + "' is there twice");
   }
-  Node& node = storage_->nodes.emplace_back();
-  node.name_ = storage_->keep(name);
+  return {};
+}
+
+void Tree::put_into(Node& parent, Node& node) {
   node.parent_ = &parent;
-  storage_->index.insert(hash, &node);
+  storage_->index.insert(hash_of_entry(&parent, node.name_), &node);
   Node::Entries& entries = *parent.entries_;
   if (!entries.nodes.empty() && !name_less(entries.nodes.back(), &node)) entries.sorted = false;
   entries.nodes.push_back(&node);
+}
+
+Result<Node*> Tree::insert(Node& parent, std::string_view name) {
+  CFS_TRY(check_is_free(parent, name));
+  Node& node = storage_->nodes.emplace_back();
+  node.name_ = storage_->keep(name);
+  put_into(parent, node);
   return &node;
 }
 
@@ -256,6 +262,19 @@ void Tree::remove(Node& top) {
     return {};
   });
   CFS_CHECK(walked.has_value());
+}
+
+Result<> Tree::move(Node& node, Node& parent, std::string_view name) {
+  for (const Node* above = &parent; above != nullptr; above = above->parent_) {
+    CFS_CHECK(above != &node);
+  }
+  CFS_TRY(check_is_free(parent, name));
+  storage_->index.erase(storage_->index.find(hash_of_entry(node.parent_, node.name_),
+                                             [&](const Node* other) { return other == &node; }));
+  std::erase(node.parent_->entries_->nodes, &node);
+  node.name_ = storage_->keep(name);
+  put_into(parent, node);
+  return {};
 }
 
 void Tree::take_over(Node& node, Node& old) {

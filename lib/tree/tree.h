@@ -164,6 +164,11 @@ class Tree {
   /// first of them in tree order takes over its attributes.
   void remove(Node& node);
 
+  /// Makes `node` (not the root), with all below it, the entry `name` of the directory `parent`,
+  /// which does not lie below it. Hard links go on as they were.
+  /// Errors: as add(); then nothing has changed.
+  [[nodiscard]] Result<> move(Node& node, Node& parent, std::string_view name);
+
   /// Regular file: the bytes are in the image. Sets size_bytes. Clears digest and payload.
   [[nodiscard]] Result<> set_content(Node& file, std::string_view content);
   /// Regular file: the bytes are object `digest` of the store. Clears content.
@@ -215,6 +220,9 @@ class Tree {
   /// Makes `node`, a link, hold the file that `old` held, and `old` a link to it.
   static void take_over(Node& node, Node& old);
   Result<Node*> insert(Node& parent, std::string_view name);
+  /// Fails unless `parent` can get an entry `name`.
+  Result<> check_is_free(const Node& parent, std::string_view name) const;
+  void put_into(Node& parent, Node& node);
   std::unique_ptr<Storage> storage_;
   Node* root_ = nullptr;
 };

@@ -40,6 +40,27 @@ TEST(Tree, SortsNamesByBytesAndFindsThem) {
   EXPECT_EQ(tree.find("//d"), nullptr);
 }
 
+TEST(Tree, MovesWithAllThatIsBelow) {
+  Tree tree;
+  Node* from = tree.add(tree.root(), "from", kDirectory).value();
+  Node* to = tree.add(tree.root(), "to", kDirectory).value();
+  Node* file = tree.add(*from, "file", kFile).value();
+  ASSERT_TRUE(tree.add_link(*to, "other", *file));
+  ASSERT_TRUE(tree.move(*from, *to, "new"));
+  EXPECT_EQ(paths(tree),
+            (std::vector<std::string>{"/", "/to", "/to/new", "/to/new/file", "/to/other"}));
+  EXPECT_EQ(tree.find("/to/new/file"), file);
+  EXPECT_EQ(tree.find("/from"), nullptr);
+  EXPECT_EQ(&tree.find("/to/other")->inode(), file);
+
+  EXPECT_EQ(tree.move(*file, *to, "other").error().code, ErrorCode::kExists);
+  EXPECT_EQ(tree.move(*file, *to, "a/b").error().code, ErrorCode::kInvalidInput);
+  EXPECT_EQ(tree.move(*tree.find("/to/other"), *file, "x").error().code, ErrorCode::kInvalidInput);
+  EXPECT_EQ(tree.find("/to/new/file"), file);
+  ASSERT_TRUE(tree.move(*file, tree.root(), "a"));
+  EXPECT_EQ(paths(tree), (std::vector<std::string>{"/", "/a", "/to", "/to/new", "/to/other"}));
+}
+
 TEST(Tree, RefusesBadNamesTypesAndDuplicates) {
   Tree tree;
   Node& root = tree.root();

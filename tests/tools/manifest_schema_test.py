@@ -27,6 +27,9 @@ files:
   - {path: /etc/localtime, symlink: ../x}
   - {path: /srv, directory: true}
   - {match: "/usr/**", exclude: true, optional: true}
+var:
+  paths: [{path: /var/www, policy: replaced-unless-changed}]
+  persistent: [/home, /root]
 kernel: {package: linux-image-amd64, initramfs: {modules: [i6300esb], drivers: [virtio, nvme]},
          cmdline: [quiet, "cfs.verify=full", 'dyndbg="file drivers/usb/* +p"', '"root=LABEL=my root"']}
 etc: {mode: merge, keep: [/etc/hostname, "/etc/wpa/*.conf"]}
@@ -61,6 +64,13 @@ MISTAKES = [
     (["files", 1, "mode"], "0644"),
     (["files", 2, "directory"], False),
     (["files", 3, "owner"], "0:0"),
+    (["var", "path"], []),
+    (["var", "paths", 0, "path"], "/srv/www"),
+    (["var", "paths", 0, "path"], "/var"),
+    (["var", "paths", 0, "policy"], "replace"),
+    (["var", "paths", 0, "policy"], None),
+    (["var", "persistent"], ["/etc"]),
+    (["var", "persistent"], ["/srv", "/srv"]),
     (["kernel", "cmdline"], ["a b"]),
     (["kernel", "cmdline"], ['a="b']),
     (["kernel", "initramfs", "drivers"], ["floppy"]),

@@ -16,6 +16,7 @@ import sys
 MAX_EXPOSURE = 5.0
 EXPOSED = {"cfs-health.service"}  # its checks are programs of the release and of the administrator
 STARTED_AT_BOOT = {
+    "local-fs.target.wants/cfs-var.service",
     "sysinit.target.wants/cfs-note-boot.service",
     "sysinit.target.wants/cfs-health-limit.service",
     "boot-complete.target.requires/cfs-health.service",
