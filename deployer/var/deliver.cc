@@ -237,31 +237,29 @@ class Delivery {
 
   Result<> apply() {
     for (auto item = items_.rbegin(); item != items_.rend(); ++item) {  // children first
-      if (item->step == VarStep::kRemove) CFS_TRY(remove(*item));
+      if (item->step == VarStep::kRemove && CFS_TRY(remove(*item))) ++result_.removed;
     }
     for (Item& item : items_) {
       if (item.step != VarStep::kPut) continue;
       CFS_TRY_WITH("while replacing '/var/" + item.path + "'", put(item));
     }
     for (const Item& item : items_) {  // which changed while they were filled
-      if (item.step == VarStep::kPut && item.shipped->is_directory() && !item.stays_directory()) {
+      if (item.step == VarStep::kPut && item.shipped->is_directory()) {
         CFS_TRY(set_times(var_, item.path, *item.shipped));
       }
     }
     return {};
   }
 
-  /// A directory with entries, which are the device's, stays.
-  Result<> remove(const Item& item) {
+  /// Returns false for a directory with entries, or under a mount: that is the device's, and stays.
+  Result<bool> remove(const Item& item) {
     SplitPath parts = split_path(item.path);
     Directory parent = CFS_TRY(var_.open_directory(parts.directory));
     int flags = item.found->is_directory() ? AT_REMOVEDIR : 0;
-    if (::unlinkat(parent.fd(), parts.name.c_str(), flags) == 0) {
-      ++result_.removed;
-    } else if (errno != ENOTEMPTY && errno != EEXIST) {
-      return errno_error("cannot remove '/var/" + item.path + "'");
-    }
-    return {};
+    if (::unlinkat(parent.fd(), parts.name.c_str(), flags) == 0) return true;
+    bool is_in_use = errno == ENOTEMPTY || errno == EEXIST || errno == EBUSY;
+    if (item.found->is_directory() && is_in_use) return false;
+    return errno_error("cannot remove '/var/" + item.path + "'");
   }
 
   Result<> put(Item& item) {
@@ -274,9 +272,8 @@ class Delivery {
     Directory parent = CFS_TRY(var_.open_directory(parts.directory));
     bool was_directory = item.found && item.found->is_directory();
     if (was_directory && item.policy != VarPolicy::kReplaced) {
-      if (::unlinkat(parent.fd(), parts.name.c_str(), AT_REMOVEDIR) != 0) {
-        if (errno != ENOTEMPTY && errno != EEXIST) return errno_error("cannot remove it");
-        item.step = VarStep::kLeave;  // what is in it is the device's
+      if (!CFS_TRY(remove(item))) {
+        item.step = VarStep::kLeave;
         return {};
       }
       was_directory = false;

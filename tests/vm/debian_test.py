@@ -20,6 +20,7 @@ import debian_guest
 import vm
 
 MARKER = "/usr/share/cfs-test-release"
+PAGES = "/var/www/cfs-test"
 
 
 class Server:
@@ -55,12 +56,17 @@ class Line:
         os.environ["PATH"] = environment + ":" + os.environ["PATH"]
 
     def build(self, number, files=""):
-        """Builds release `number`: the example manifest with one file more, and `files` of the manifest."""
+        """Builds release `number`: the example manifest with a file more in /usr and three in /var, and `files` of the
+        manifest."""
         manifest = (self.source / "manifests/debian-minimal.yaml").read_text()
         manifest = manifest.replace("../build/device", str(self.source / "build/device"))
         manifest = manifest.replace('version: "1"', f'version: "{number}"').replace("epoch: 1\n", f"epoch: {number}\n")
         marker = f'\n  - {{path: {MARKER}, content: "{number} {"x" * 200}\\n"}}\n'
-        manifest = manifest.replace("\nfiles:\n", "\nfiles:" + marker + files)
+        pages = "".join(f'  - {{path: {PAGES}/{name}, content: "{number}"}}\n'
+                        for name in ("kept", "replaced", f"of-{number}"))
+        manifest = manifest.replace("\nfiles:\n", "\nfiles:" + marker + pages + files)
+        policies = f"\nvar: {{paths: [{{path: {PAGES}/replaced, policy: replaced-unless-changed}}]}}\n"
+        manifest = manifest.replace("\nkernel:\n", policies + "\nkernel:\n")
         path = self.work / f"manifest-{number}.yaml"
         path.write_text(manifest)
         out = self.work / f"release-{number}"
@@ -204,6 +210,11 @@ def check_release(guest, number, digest):
     for path, options in (("/sysroot", "ro,nosuid,nodev"), ("/var", "rw,nosuid,nodev"), ("/var/tmp", "rw,nosuid,nodev")):
         found = guest.command(f"findmnt -nro OPTIONS {path}")
         vm.check(found.startswith(options), f"{path} is mounted {found}")
+    # What the release ships for /var is there, what it does not ship has gone.
+    pages = guest.command(f"cd {PAGES} && grep . *")
+    vm.check(pages == f"kept:1\nof-{number}:{number}\nreplaced:{number}", f"{PAGES} has\n{pages}")
+    packages = guest.command("dpkg-query --show --showformat '${Package}\\n' systemd && readlink /var/lib/dpkg")
+    vm.check(packages == "systemd\n../../usr/lib/sysimage/dpkg", f"the package database: {packages}")
     # Nothing of a disk is mounted because of its type.
     guest.command("ls /home")
     vm.check("/home" not in guest.command("cat /proc/mounts"), "a partition for /home was mounted")
