@@ -7,6 +7,6 @@ namespace cfs::deployer {
 
 /// `apply-var`: deliver_var() for the running release. cfs-var.service runs it early at boot.
 /// Errors: kNotFound (the system was not booted by cfs).
-RunCommand declare_apply_var(CLI::App& command);
+[[nodiscard]] RunCommand declare_apply_var(CLI::App& command);
 
 }  // namespace cfs::deployer

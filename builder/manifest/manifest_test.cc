@@ -107,7 +107,7 @@ allow: [extensions-from-var, programs-from-var]
             (sysroot::VarRule{"/var/www", sysroot::VarPolicy::kReplaced}));
   ASSERT_EQ(manifest->var.persistent.size(), 2U);
   EXPECT_EQ(manifest->var.persistent[0].place->in_var, "/var/usrlocal");
-  EXPECT_EQ(manifest->var.persistent[1].manifest_place, "m.yaml:30:28: var.persistent[1]: ");
+  EXPECT_EQ(manifest->var.persistent[1].manifest_place, "m.yaml:31:28: var.persistent[1]: ");
 }
 
 TEST(Manifest, DefaultsAreTheDocumentedOnes) {

@@ -117,7 +117,8 @@ class Delivery {
       }
       item.policy = sysroot::policy_of(rules, path == "." ? "/var" : "/var/" + path);
       if (path == "." && !item.before) {  // the directory that waits for the first delivery
-        item.before = {.policy = VarPolicy::kReplacedUnlessChanged, .or_any_directory = true};
+        item.before =
+            Delivered{.policy = VarPolicy::kReplacedUnlessChanged, .or_any_directory = true};
       }
       item.step = decide(
           {pointer_to(item.shipped), pointer_to(item.found), pointer_to(item.before), item.policy});
@@ -222,9 +223,10 @@ class Delivery {
         continue;
       }
       if (!item.before) continue;
-      // That the device has removed it is remembered, for a release that ships it again.
-      bool was_removed = !item.shipped && !item.found && !item.before->or_nothing;
-      if (item.shipped || was_removed) record.entries[item.path] = *item.before;
+      // What the device has changed or removed is remembered, for a release that ships it again.
+      bool has_gone = item.step == VarStep::kRemove ||
+                      (item.step == VarStep::kNothing && item.before->or_nothing);
+      if (!has_gone) record.entries[item.path] = *item.before;
     }
     return record;
   }
@@ -280,7 +282,9 @@ class Delivery {
       item.found.reset();
     }
     bool swaps = item.found && (was_directory || item.shipped->is_directory());
-    unsigned flags = !item.found ? RENAME_NOREPLACE : swaps ? RENAME_EXCHANGE : 0;
+    unsigned flags = 0;
+    if (!item.found) flags = RENAME_NOREPLACE;
+    if (swaps) flags = RENAME_EXCHANGE;
     if (::renameat2(temporary_->fd(), item.staged.c_str(), parent.fd(), parts.name.c_str(),
                     flags) != 0) {
       return errno_error("cannot give it its name");

@@ -98,12 +98,12 @@ TEST_F(DeliverTest, FillsAsTarSeesIt) {
       mkdir -p lib/a/b/c spool/x "odd name" && chmod 1777 spool/x && chmod 2750 lib/a && chmod 0751 . &&
       printf small > lib/small && head -c 700000 /dev/urandom > lib/large && : > lib/empty &&
       ln lib/large lib/a/again && ln lib/large spool/third && ln -s /run run && ln -s nowhere lib/dangling &&
-      chmod 4711 lib/small && chmod 000 lib/empty && mkfifo lib/pipe && printf x > "odd name/.x y" &&
+      chmod 4711 lib/small && mkfifo lib/pipe && printf x > "odd name/.x y" &&
       touch -d '2001-02-03 04:05:06.789' lib/small lib/a/b && touch -h -d 2002-01-01 run &&
       (setfattr -n user.colour -v red lib/small && setfattr -n user.x lib/a || true) &&
       (setfacl -m u:7:rx lib/small && setfacl -d -m u:8:rwx lib/a/b || true) &&
       if test $(id -u) = 0; then
-        chown 33:44 lib/small && chmod 4711 lib/small && chown -h 5:6 run && mknod lib/null c 1 3
+        chown 33:44 lib/small && chmod 4711 lib/small && chmod 000 lib/empty && chown -h 5:6 run && mknod lib/null c 1 3
       fi && touch -d 2003-01-01 lib lib/a spool . && echo made)");
   ASSERT_EQ(made, "made\n");
   boot(1);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/var/delivered.h"
 
+#include <utility>
+
 #include "lib/base/relative_path.h"
 
 namespace cfs::deployer {

@@ -153,6 +153,7 @@ Result<Fingerprint> fingerprint_of(const Place& place, const Entry& entry) {
   return hasher.finish();
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): kMaxDepth
 Result<> add_paths(const Directory& directory, const std::string& prefix, unsigned depth,
                    std::vector<std::string>& paths) {
   if (depth > kMaxDepth) {
