@@ -605,8 +605,8 @@ TEST(Build, WithoutAKernelThereIsNoUki) {
   std::ostringstream out;
   Result<> done = run(project.arguments("out"), out);
   ASSERT_TRUE(done) << done.error().describe();
-  EXPECT_THAT(project.names("out"),
-              UnorderedElementsAre("image.cfs", "objects", "packages.json", "release.json"));
+  EXPECT_THAT(project.names("out"), UnorderedElementsAre("image.cfs", "objects", "packages.json",
+                                                         "release.json", "var.txt"));
 }
 
 }  // namespace
