@@ -3,7 +3,6 @@
 
 #include "initramfs/etc.h"
 #include "initramfs/failure.h"
-#include "initramfs/file_tree.h"
 #include "lib/base/directory.h"
 #include "lib/base/io.h"
 #include "lib/base/work_directory.h"
@@ -15,18 +14,16 @@ namespace {
 
 constexpr int kDirectoryFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
 constexpr std::string_view kWorkPrefix = ".cfs-reset-";
-constexpr mode_t kPermissions = 07777;
 
-// The record of what releases have brought to /var goes first: without it everything is brought
-// once more, whatever a power cut has left.
-Result<> renew_var(const Directory& cfs, int root_fd) {
+// The record of what releases have brought to /var goes first: without it the next delivery brings
+// everything once more. In the other order a power cut would leave an empty /var, of which the
+// record says that it is filled.
+Result<> empty_var(const Directory& cfs) {
   CFS_TRY(cfs.remove_file(sysroot::kVarRecord));
   CFS_TRY(cfs.sync(sysroot::kState));
   WorkDirectory work = CFS_TRY(WorkDirectory::create(cfs.fd(), sysroot::kTemporary, kWorkPrefix));
-  UniqueFd var = CFS_TRY(open_beneath(root_fd, "var", kDirectoryFlags));
-  CFS_TRY(copy_directory(var.get(), work.fd(), CopyInto::kTree));
-  mode_t mode = CFS_TRY(fstat_fd(var.get())).st_mode & kPermissions;
-  return work.publish(cfs.fd(), sysroot::kVar, mode, Existing::kReplace);
+  return work.publish(cfs.fd(), sysroot::kVar, sysroot::mode_of(sysroot::kVar, true),
+                      Existing::kReplace);
 }
 
 }  // namespace
@@ -47,7 +44,7 @@ Result<> reset_state(int top_fd, int root_fd, const kernel_cmdline::RootPolicy& 
     log_notice("reset /etc");
   }
   if (request.var) {
-    CFS_TRY_WITH(doing, renew_var(cfs, root_fd));
+    CFS_TRY_WITH(doing, empty_var(cfs));
     log_notice("reset /var");
   }
   CFS_TRY_WITH(doing, cfs.remove_file(sysroot::kReset));

@@ -7,9 +7,10 @@
 namespace cfs::initramfs {
 
 /// Forgets what cfs/state/reset (lib/sysroot/reset_request.h) asks to forget, and then the request.
-/// /var becomes what the image has there. `top_fd`: the disk's file system, writable; `root_fd`:
-/// the image's root, with nothing mounted in it. Cut off at any instant, it is done again at the
-/// next boot. Errors: those of the file system; kCorrupt (the request). The request then stays.
+/// /var becomes empty; the next delivery (docs/STATE.md) fills it. `top_fd`: the disk's file
+/// system, writable; `root_fd`: the image's root, with nothing mounted in it. Cut off at any
+/// instant, it is done again at the next boot. Errors: those of the file system; kCorrupt (the
+/// request). The request then stays.
 [[nodiscard]] Result<> reset_state(int top_fd, int root_fd,
                                    const kernel_cmdline::RootPolicy& policy);
 

@@ -10,7 +10,7 @@ namespace {
 class Reset : public EtcTest {
  protected:
   Reset() {
-    make("root", {{"etc/conf", "image"}, {"var/lib/data", "image"}, {"var/log", "dir"}});
+    make("root", {{"etc/conf", "image"}, {"var/lib/data", "image"}});
     make("disk/cfs/state", {{"var/lib/data", "device"},
                             {"var/home", "device"},
                             {"etc/last", "-> kept"},
@@ -27,8 +27,6 @@ class Reset : public EtcTest {
     return std::filesystem::exists(path("disk/cfs/state/reset"));
   }
 };
-
-const Files kImageVar = {{"lib/data", "image"}, {"log", "dir"}};
 
 TEST_F(Reset, NothingIsAsked) {
   const Files before = show("disk");
@@ -48,17 +46,26 @@ TEST_F(Reset, Etc) {
 TEST_F(Reset, Var) {
   const Files etc = show("disk/cfs/state/etc");
   make("disk/cfs/state", {{"var-delivered", "lib/data"}});
-  ASSERT_EQ(::chmod(path("root/var").c_str(), 0751), 0);
+  ASSERT_EQ(::chmod(path("disk/cfs/state/var").c_str(), 0700), 0);
   ask(sysroot::serialise_reset_request({.var = true}));
   ASSERT_TRUE(reset());
   EXPECT_FALSE(is_asked());
-  EXPECT_EQ(show("disk/cfs/state/var"), kImageVar);
+  EXPECT_EQ(show("disk/cfs/state/var"), Files());
   struct stat status = {};
   ASSERT_EQ(::stat(path("disk/cfs/state/var").c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 07777, 0751U);
+  EXPECT_EQ(status.st_mode & 07777, 0755U);
   EXPECT_EQ(show("disk/cfs/state/etc"), etc);
   EXPECT_EQ(show("disk/cfs/tmp"), Files());
   EXPECT_FALSE(std::filesystem::exists(path("disk/cfs/state/var-delivered")));
+}
+
+// A record without its /var would say of an empty one that it is filled.
+TEST_F(Reset, VarStaysWhileItsRecordDoes) {
+  make("disk/cfs/state", {{"var-delivered", "dir"}});
+  ask(sysroot::serialise_reset_request({.var = true}));
+  EXPECT_FALSE(reset());
+  EXPECT_EQ(show("disk/cfs/state/var").at("home"), "device");
+  EXPECT_TRUE(is_asked());
 }
 
 TEST_F(Reset, AllAndOnceMoreAfterACut) {
@@ -68,7 +75,7 @@ TEST_F(Reset, AllAndOnceMoreAfterACut) {
     ask(text);
     ASSERT_TRUE(reset());
     EXPECT_EQ(show("disk/cfs/state/etc"), Files());
-    EXPECT_EQ(show("disk/cfs/state/var"), kImageVar);
+    EXPECT_EQ(show("disk/cfs/state/var"), Files());
   }
 }
 
@@ -76,7 +83,7 @@ TEST_F(Reset, ALostVarIsMadeAnew) {
   std::filesystem::remove_all(path("disk/cfs/state/var"));
   ask(sysroot::serialise_reset_request({.var = true}));
   ASSERT_TRUE(reset());
-  EXPECT_EQ(show("disk/cfs/state/var"), kImageVar);
+  EXPECT_EQ(show("disk/cfs/state/var"), Files());
 }
 
 TEST_F(Reset, WhatIsNotUnderstoodChangesNothing) {
