@@ -262,9 +262,7 @@ Result<UpdateResult> update_from(const net::Url& url, Sysroot& sysroot, boot::Bo
                              : check_room_on_device(sysroot, loader, installed, deployment,
                                                     result.plan, uki.size_bytes));
   CFS_TRY(fetch_all(repository, sysroot, description.image.digest, result.plan));
-  if (options.purpose == Purpose::kDevice) {
-    CFS_TRY(forget_etc(sysroot, description.image.digest));
-  }
+  if (options.purpose == Purpose::kDevice) CFS_TRY(forget_etc(sysroot, description.image.digest));
   deployment =
       CFS_TRY(record_fetched(sysroot, installed, offer.description, std::move(deployment)));
   const std::string name = named(deployment.version, deployment.epoch);

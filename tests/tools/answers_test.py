@@ -110,6 +110,7 @@ def main():
         answers.run("apply", status=(10,))
         device.reboot()
         answers.run("note-boot")
+        answers.run("apply-var")
         answers.run("health")
         answers.run("bless")
         answers.run("bless")
