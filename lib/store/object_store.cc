@@ -389,13 +389,13 @@ Result<Removed> ObjectStore::State::remove_all_but(std::span<const verity::Diges
     Result<std::vector<std::string>> names = list_directory(directory.get(), prefix);
     if (!names && names.error().sys_errno == ENOTDIR) continue;
     for (const std::string& name : CFS_TRY(std::move(names))) {
-      const std::string path = prefix + "/" + name;
-      std::optional<verity::Digest> digest = verity::Digest::from_object_path(path);
+      const std::string object = prefix + "/" + name;
+      std::optional<verity::Digest> digest = verity::Digest::from_object_path(object);
       if (!digest || std::binary_search(keep.begin(), keep.end(), *digest)) continue;
       CFS_TRY(check_interrupted());
-      struct stat status = CFS_TRY(stat_at(directory.get(), path, AT_SYMLINK_NOFOLLOW));
+      struct stat status = CFS_TRY(stat_at(directory.get(), object, AT_SYMLINK_NOFOLLOW));
       if (S_ISDIR(status.st_mode)) continue;
-      if (removal == Removal::kRemove) CFS_TRY(remove_file(directory.get(), path));
+      if (removal == Removal::kRemove) CFS_TRY(remove_file(directory.get(), object));
       ++removed.objects;
       if (status.st_nlink == 1) removed.disk_bytes += static_cast<uint64_t>(status.st_blocks) * 512;
     }
