@@ -19,6 +19,7 @@
 #include "deployer/options.h"
 #include "deployer/rollback.h"
 #include "deployer/sysroot/running.h"
+#include "deployer/upkeep/gc.h"
 
 namespace cfs::deployer {
 namespace {
@@ -43,6 +44,19 @@ std::shared_ptr<Arguments> declare(CLI::App& command) {
   add_sysroot_option(command, arguments->sysroot);
   add_esp_option(command, arguments->esp);
   return arguments;
+}
+
+void tidy_up(Sysroot& sysroot, boot::BootLoader& loader, Inventory& inventory,
+             const Environment& environment) {
+  auto collect = [&]() -> Result<Garbage> {
+    const GarbageOptions options{.keep = CFS_TRY(read_config(environment)).keep, .also = {}};
+    return collect_garbage(sysroot, loader, inventory, options);
+  };
+  Result<Garbage> garbage = collect();
+  environment.print(
+      "garbage: " +
+      (garbage ? describe(*garbage, false) : "not collected: " + garbage.error().describe()) +
+      "\n");
 }
 
 }  // namespace
@@ -126,6 +140,8 @@ RunCommand declare_bless(CLI::App& command) {
           .with_hint("'cfs-deploy health' runs them");
     }
     bool is_new = CFS_TRY(bless(sysroot, esp.loader(), environment, inventory));
+    // The release has proven good, whatever becomes of what it makes unneeded.
+    tidy_up(sysroot, esp.loader(), inventory, environment);
     environment.print(inventory.references.booted->version +
                       (is_new ? " is good\n" : " was good already\n"));
     return Answer{.json = json::Value::Object{{"schema", 1},

@@ -162,6 +162,7 @@ Result<> install(const InstallOptions& options, const Environment& environment) 
                         return check_room(directory, plan, uki_bytes, options.free_bytes);
                       }}));
   const Deployment& deployment = result.deployment.value();
+  if (options.recovery) CFS_TRY(set_reference(sysroot, Role::kRecovery, deployment));
 
   disk::DiskPlan plan;
   plan.seed = deployment.digest.hex();
@@ -191,6 +192,7 @@ RunCommand declare_install(CLI::App& command) {
     ReleaseOptions releases;
     std::optional<net::Url> device_url;
     std::string free = "1GiB";
+    bool recovery = false;
   };
   auto arguments = std::make_shared<Arguments>();
   command.add_option("--disk", arguments->disk, "File to make; must not exist, or be empty")
@@ -198,6 +200,8 @@ RunCommand declare_install(CLI::App& command) {
   add_release_options(command, arguments->releases);
   add_url_option(command, "--device-url", "Where the device finds updates (as --url)",
                  arguments->device_url);
+  command.add_flag("--recovery", arguments->recovery,
+                   "Keep the release for ever: it boots when nothing else does");
   command
       .add_option("--free", arguments->free,
                   "Room on the root file system besides that for one more release: bytes, or with "
@@ -213,6 +217,7 @@ RunCommand declare_install(CLI::App& command) {
                      .url = url,
                      .origin = std::move(origin),
                      .root_json = std::move(root),
+                     .recovery = arguments->recovery,
                      .board = arguments->releases.board,
                      .free_bytes = parse_size(arguments->free).value()},
                     environment));

@@ -13,6 +13,7 @@ struct InstallOptions {
   net::Url url;             ///< the repository to install from
   Origin origin;            ///< what the device will update from; its url may differ
   std::string root_json;    ///< trust anchor
+  bool recovery = false;    ///< the release is also what boots when nothing else does
   std::string board;        ///< what the device is; "": not said
   uint64_t free_bytes = 0;  ///< room on the root file system, besides that for one more release
 };

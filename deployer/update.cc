@@ -14,6 +14,7 @@
 #include "deployer/sysroot/etc.h"
 #include "deployer/sysroot/running.h"
 #include "deployer/trial.h"
+#include "deployer/upkeep/gc.h"
 #include "lib/base/free_space.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/progress.h"
@@ -133,6 +134,30 @@ Result<> check_room_on_device(const Sysroot& sysroot, boot::BootLoader& loader,
   FileSystemSpace esp;
   esp.free_bytes = CFS_TRY(loader.free_bytes());
   return require_space(esp, "the EFI system partition", uki_bytes);
+}
+
+/// What the release that is on its way needs must stay, though nothing refers to it yet.
+GarbageOptions garbage_options(const transport::Manifest& manifest, uint64_t keep) {
+  GarbageOptions options{.keep = keep, .also = {manifest.image.digest}};
+  for (const transport::Entry& entry : manifest.objects) options.also.push_back(entry.digest);
+  return options;
+}
+
+/// check_room_on_device(), after garbage has been collected if there is not enough.
+Result<> make_room_on_device(Sysroot& sysroot, boot::BootLoader& loader,
+                             const Environment& environment, Inventory& installed,
+                             const Deployment& deployment, const Plan& plan, uint64_t uki_bytes,
+                             const GarbageOptions& options) {
+  Result<> room = check_room_on_device(sysroot, loader, installed, deployment, plan, uki_bytes);
+  if (room || room.error().code != ErrorCode::kNoSpace) return room;
+  Result<Garbage> garbage = collect_garbage(sysroot, loader, installed, options);
+  CFS_TRY(check_interrupted());
+  environment.print(
+      "garbage: " +
+      (garbage ? describe(*garbage, false) : "not collected: " + garbage.error().describe()) +
+      "\n");
+  if (!garbage) return room;
+  return check_room_on_device(sysroot, loader, installed, deployment, plan, uki_bytes);
 }
 
 /// What a repository has for this device, verified.
@@ -259,8 +284,9 @@ Result<UpdateResult> update_from(const net::Url& url, Sysroot& sysroot, boot::Bo
   deployment.targets_keys = offer.targets->targets_keys;
   CFS_TRY(sysroot.require_verity());
   CFS_TRY(options.check_room ? options.check_room(result.plan, uki.size_bytes)
-                             : check_room_on_device(sysroot, loader, installed, deployment,
-                                                    result.plan, uki.size_bytes));
+                             : make_room_on_device(sysroot, loader, environment, installed,
+                                                   deployment, result.plan, uki.size_bytes,
+                                                   garbage_options(*manifest, options.keep)));
   CFS_TRY(fetch_all(repository, sysroot, description.image.digest, result.plan));
   if (options.purpose == Purpose::kDevice) CFS_TRY(forget_etc(sysroot, description.image.digest));
   deployment =
@@ -350,6 +376,7 @@ Result<UpdateResult> update_until(Until until, const Arguments& arguments, Confi
                  .channel = config.channel,
                  .until = until,
                  .retry = arguments.retry,
+                 .keep = config.keep,
                  .switching = switching,
                  .check_room = {}});
 }

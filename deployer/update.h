@@ -31,6 +31,7 @@ struct UpdateOptions {
   std::string channel;         ///< empty: the sysroot's origin
   Until until = Until::kStaged;
   bool retry = false;  ///< take a release that is held (Deployment::held)
+  uint64_t keep = 2;   ///< GarbageOptions::keep, if there is no room for the release
   SwitchOptions switching;
   Purpose purpose = Purpose::kDevice;
   /// Looks, before anything is fetched, whether there is room for a plan and a UKI of so many

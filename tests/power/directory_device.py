@@ -128,7 +128,7 @@ class Device:
             options = ["--disk", self.disk, "--free", "1MiB", *source]
         elif verb == "config":
             options = []
-        elif verb not in ("apply-var", "history", "reset"):
+        elif verb not in ("apply-var", "history", "pin", "reset", "unpin"):
             options += ["--esp", self.esp]
         if verb in ("check", "fetch", "update"):
             options += ["--url", self.world.url(offer)]

@@ -97,7 +97,7 @@ def main():
         device = directory_device.Device.make(world, work / "device")
         answers = Answers(device)
         # Without a sysroot each that needs one fails.
-        words = {"boot": ["none"], "reset": ["--all"]}
+        words = {"boot": ["none"], "pin": ["none"], "recovery": ["set", "none"], "reset": ["--all"], "unpin": ["none"]}
         for command in sorted(commands - {"init", "install", "config", "health"}):
             answers.run(command, *words.get(command, []), status=(1,))
         answers.run("init")
@@ -127,6 +127,13 @@ def main():
         answers.run("rollback")
         newest = answers.run("status")["booted"]["id"]
         answers.run("boot", newest)
+        answers.run("pin", newest)
+        answers.run("recovery", "set", newest)
+        answers.run("gc", "--dry-run")
+        answers.run("gc")
+        answers.run("recovery", "clear")
+        answers.run("unpin", newest)
+        answers.run("unpin", newest, status=(10,))
         answers.run("mark-bad", "--reason", "smell")
         answers.run("update", "--unattended", offer=3, status=(0, 10))
         answers.run("reset", "--var")

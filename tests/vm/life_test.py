@@ -35,7 +35,7 @@ class Device:
         self.boots = 0
         esp, root = json.loads(vm.run("sfdisk", "--json", self.disk))["partitiontable"]["partitions"]
         self.esp = f"{self.disk}@@{esp['start'] * 512}"
-        self.root = f"{self.disk}?offset={root['start'] * 512}"
+        self.root_offset, self.root_size = root["start"] * 512, root["size"] * 512
 
     def boot(self, release, *commands, offer=2):
         """Boots, which starts `release`, and runs the commands there. Returns for each its exit status and what it said; none
@@ -57,6 +57,18 @@ class Device:
         results = self.boot(release, *commands, offer=offer)
         vm.check(len(results) == len(commands) and all(status == 0 for status, _ in results), f"{commands}: {results}\n{self.text[-3000:]}")
         return [said for _, said in results]
+
+    def edit_root(self, request):
+        """Changes the root file system with debugfs, after its journal has been replayed."""
+        part = self.work / "root"
+        with open(self.disk, "r+b") as disk:
+            disk.seek(self.root_offset)
+            part.write_bytes(disk.read(self.root_size))
+            subprocess.run([vm.tool("e2fsck"), "-p", part], stdout=subprocess.DEVNULL, check=False)
+            vm.debugfs(part, request, write=True)
+            disk.seek(self.root_offset)
+            disk.write(part.read_bytes())
+        part.unlink()
 
 
 class World:
@@ -121,9 +133,7 @@ def init_missing(device):
 def image_missing(device):
     device.done(1, "cfs-deploy update")
     digest = device.world.releases[2].digest
-    # What the journal holds would come back.
-    subprocess.run([vm.tool("e2fsck"), "-p", device.root], stdout=subprocess.DEVNULL, check=False)
-    vm.debugfs(device.root, f"rm /cfs/objects/{digest[:2]}/{digest[2:]}", write=True)
+    device.edit_root(f"rm /cfs/objects/{digest[:2]}/{digest[2:]}")
     stops_early(device, 2, "image-missing")
 
 
