@@ -94,6 +94,8 @@ Result<> read_references(const Directory& cfs, Inventory& inventory) {
   }
   Result<std::vector<std::string>> pinned = cfs.list(sysroot::kPinned);
   if (pinned) {
+    std::erase_if(*pinned,
+                  [](const std::string& name) { return name.starts_with(kTemporaryPrefix); });
     inventory.pinned = std::move(*pinned);
   } else if (!is_damage(pinned.error())) {
     return Error(std::move(pinned).error());

@@ -167,8 +167,8 @@ Result<> remove_leftovers(const Directory& cfs) {
   for (const std::string& name : CFS_TRY(cfs.list(sysroot::kTemporary))) {
     CFS_TRY(cfs.remove_tree(std::string(sysroot::kTemporary) + "/" + name));
   }
-  for (const char* path :
-       {".", sysroot::kTrust, sysroot::kImages, sysroot::kReferences, sysroot::kEtc}) {
+  for (const char* path : {".", sysroot::kTrust, sysroot::kImages, sysroot::kReferences,
+                           sysroot::kPinned, sysroot::kEtc}) {
     CFS_TRY(cfs.remove_stale(path));
   }
   for (const char* parent : {sysroot::kDeployments, sysroot::kReleases}) {
