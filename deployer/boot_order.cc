@@ -65,6 +65,21 @@ Result<> check_can_boot(Sysroot& sysroot, const boot::BootLoader& loader,
   return {};
 }
 
+/// True if something is not what it must be, or beyond reading; false if that cannot be told now.
+bool tells_of_damage(const Error& error) {
+  switch (error.code) {
+    case ErrorCode::kNotFound:
+    case ErrorCode::kCorrupt:
+    case ErrorCode::kDigestMismatch:
+    case ErrorCode::kNoVerity:
+    case ErrorCode::kInvalidInput:
+    case ErrorCode::kUnsupported:
+      return true;
+    default:
+      return error.sys_errno == EIO;
+  }
+}
+
 /// The best way back that is whole. None: there is none, and none is needed.
 Result<std::optional<Deployment>> find_way_back(Sysroot& sysroot, const boot::BootLoader& loader,
                                                 const Inventory& inventory, const Deployment& next,
@@ -75,6 +90,7 @@ Result<std::optional<Deployment>> find_way_back(Sysroot& sysroot, const boot::Bo
     Result<> whole = check_can_boot(sysroot, loader, candidate);
     CFS_TRY(check_interrupted());
     if (whole) return std::optional(std::move(candidate));
+    if (!tells_of_damage(whole.error())) return Error(std::move(whole).error());
     problems += "; " + candidate.version + ": " + whole.error().describe();
   }
   const std::optional<Deployment>& booted = inventory.references.booted;

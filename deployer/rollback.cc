@@ -81,10 +81,14 @@ Result<Deployment> find_deployment(const Inventory& inventory, const std::string
     if (!name.empty() && one.id.starts_with(name)) found.push_back(one);
   }
   if (found.size() == 1) return found.front();
-  return make_error(ErrorCode::kNotFound,
-                    found.empty() ? "no deployment has the id '" + name + "'"
-                                  : "several deployments have ids that begin with '" + name + "'")
-      .with_hint("'cfs-deploy status' shows what is installed, with ids");
+  Error error =
+      make_error(ErrorCode::kNotFound,
+                 found.empty() ? "no deployment has the id '" + name + "'"
+                               : "several deployments have ids that begin with '" + name + "'");
+  for (const Damage& damage : inventory.damaged) {
+    error = std::move(error).with("cannot read '" + damage.path + "': " + damage.problem);
+  }
+  return std::move(error).with_hint("'cfs-deploy status' shows what is installed, with ids");
 }
 
 Result<Deployment> rollback_target(const Inventory& inventory) {

@@ -117,8 +117,9 @@ class Device:
         shutil.rmtree(self.path)
 
     def command(self, words, offer):
-        """The command line of `words`, where `offer` is the newest release: update, rollback, …"""
-        verb, *rest = words
+        """The command line of `words`, where `offer` is the newest release: update, rollback, … A word "@2" is the deployment
+        of release 2."""
+        verb, *rest = [self.world.releases[int(word[1:])].digest[:12] if word.startswith("@") else word for word in words]
         options = ["--sysroot", self.sysroot]
         root = self.world.url(1).removeprefix("file://") + "/metadata/1.root.json"
         source = ["--url", self.world.url(offer), "--root", root, "--name", "test"]

@@ -222,20 +222,19 @@ def check_release(guest, number, digest):
     vm.check("Read-only" in guest.command("echo x > /usr/bin/ls", check=False), "/usr can be written")
 
 
-def line_of_arguments():
-    """A Line as the command line wants it, in a work directory that is empty."""
-    parser = argparse.ArgumentParser()
+def line_of_arguments(parser):
+    """A Line as the command line wants it, in a work directory that is empty, and what else `parser` reads."""
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--work", type=pathlib.Path, required=True)
     arguments = parser.parse_args()
     work = arguments.work.resolve()
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    return Line(arguments.build.resolve(), work)
+    return Line(arguments.build.resolve(), work), arguments
 
 
 def scenario():
-    line = line_of_arguments()
+    line, _ = line_of_arguments(argparse.ArgumentParser())
     work = line.work
     first = line.build(1)
     again = work / "release-1-again"
