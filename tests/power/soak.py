@@ -30,6 +30,7 @@ class Life:
         self.device = Device.make(world, path)
         self.offer = 1
         self.good = set()  # releases that have proven good and were not marked bad since
+        self.pinned = None  # a release
         self.unsure = set()  # those of which a command that was stopped may have said so, or the contrary
         self.device.done("init")
         self.device.done("update", offer=1)
@@ -102,9 +103,44 @@ class Life:
         self.device.done("note-boot")
         return f"boots that fail; {self.running} runs"
 
+    def gc(self):
+        return self.device.done("gc").text.strip()
+
+    def fetch(self):
+        """And what comes of it later."""
+        before = self.next
+        self.device.done("fetch", offer=self.offer, allowed=(0, 10))
+        check(self.next == before, f"after a fetch release {self.next} boots")
+        return f"fetch {self.offer}"
+
+    def apply(self):
+        run = self.device.done("apply", allowed=(0, 10))
+        return f"apply: {self.next} boots" if run.status == 0 else "apply: nothing waits"
+
+    def pin(self):
+        """A release is kept from now on, and the one before it no more."""
+        installed = re.findall(r"^(?:booted|staged|previous|other) +test (\d+) .*\n +image ([0-9a-f]{64})$", self.device.done("status").text, re.M)
+        number, digest = self.chance.choice(installed)
+        run = self.device.deploy("pin", digest[:12])
+        if run.status:
+            check("garbage collection has removed it" in run.text, f"pin: {run}")
+            return f"pin {number}: it is gone"
+        if self.pinned and self.pinned != int(number):
+            self.device.done("unpin", f"@{self.pinned}")
+        self.pinned = int(number)
+        return f"pin {number}"
+
+    def boot_pinned(self):
+        """All of it is there still."""
+        if not self.pinned:
+            return "nothing is pinned"
+        self.device.done("boot", f"@{self.pinned}", "--no-way-back")
+        check(self.next == self.pinned, f"release {self.next} boots, not the pinned {self.pinned}")
+        return f"boot the pinned {self.pinned}"
+
     def _disturbed(self, fault):
         command = self.chance.choice((["update"], ["update"], ["rollback"], ["bless"], ["mark-bad", "--late"], ["cancel"], ["note-boot"],
-                                      ["update", "--retry"]))
+                                      ["update", "--retry"], ["gc"], ["gc"], ["fetch"], ["apply"]))
         call = self.chance.choice(CALLS)
         number = self.chance.randint(1, self.chance.choice((3, 30, 150)))
         inject = f"inject={call}:when={number}:" + (f"error={fault}" if fault else "signal=KILL")
@@ -157,7 +193,7 @@ class Life:
 
 # name → how often
 OPERATIONS = {Life.publish: 3, Life.update: 6, Life.retry: 2, Life.rollback: 2, Life.cancel: 2, Life.mark_bad: 1, Life.reboot: 3,
-              Life.reboot_and_bless: 8, Life.reboots_that_fail: 2, Life.kill: 9, Life.fault: 7, Life.damage: 2}
+              Life.reboot_and_bless: 8, Life.reboots_that_fail: 2, Life.kill: 9, Life.fault: 7, Life.damage: 2, Life.gc: 3, Life.fetch: 1, Life.apply: 1, Life.pin: 1, Life.boot_pinned: 1}
 
 
 def main():

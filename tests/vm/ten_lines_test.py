@@ -5,6 +5,8 @@ AHCI, booted through firmware until there is a login prompt.
 
     ten_lines_test.py --build DIR --work DIR      DIR: the build tree with the programs, `programs` built"""
 
+import argparse
+
 import debian_test
 import vm
 
@@ -23,7 +25,7 @@ BOOT_SECONDS = 240
 
 
 def scenario():
-    line = debian_test.line_of_arguments()
+    line, _ = debian_test.line_of_arguments(argparse.ArgumentParser())
     work = line.work
     (work / "manifest.yaml").write_text(MANIFEST)
     vm.run("cfs-build", "build", work / "manifest.yaml", "-o", work / "release-1")
