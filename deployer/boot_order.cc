@@ -32,10 +32,10 @@
 #include <algorithm>
 
 #include "deployer/fetch/repository.h"
+#include "deployer/upkeep/needed_objects.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/progress.h"
 #include "lib/boot/uki.h"
-#include "lib/erofs/reader.h"
 #include "lib/sysroot/layout.h"
 #include "lib/tree/objects.h"
 
@@ -134,10 +134,9 @@ bool can_be_removed(const Sysroot& sysroot, const Inventory& inventory,
 
 Result<std::vector<tree::ObjectReference>> objects_of_image(const Sysroot& sysroot,
                                                             const verity::Digest& image_digest) {
-  UniqueFd file =
-      CFS_TRY_WITH("while opening the image", sysroot.objects().open_object(image_digest));
-  erofs::Image image = CFS_TRY_WITH("while reading the image", erofs::read_image_file(file.get()));
-  Result<std::vector<tree::ObjectReference>> needed = tree::objects_of(image.tree);
+  tree::Tree tree =
+      CFS_TRY_WITH("while reading the image", read_tree(sysroot.objects(), image_digest));
+  Result<std::vector<tree::ObjectReference>> needed = tree::objects_of(tree);
   if (!needed) {
     Error error = std::move(needed).error().with("while reading the image");
     error.code = ErrorCode::kCorrupt;

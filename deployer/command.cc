@@ -15,8 +15,10 @@
 #include "deployer/status.h"
 #include "deployer/trial.h"
 #include "deployer/update.h"
+#include "deployer/upkeep/fsck.h"
 #include "deployer/upkeep/gc.h"
 #include "deployer/upkeep/pin.h"
+#include "deployer/upkeep/watch.h"
 #include "lib/base/error_name.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/utf8.h"
@@ -44,6 +46,8 @@ constexpr CommandRow kCommands[] = {
     {"mark-bad", "Say that what is running is bad, and boot another one next", declare_mark_bad},
     {"note-boot", "Write down what was started, and how the boots before ended", declare_note_boot},
     {"health", "Check whether this device is in good health", declare_health},
+    {"fsck", "Check everything that is installed, and repair it", declare_fsck},
+    {"watch", "Repair what the kernel finds damaged, as it happens", declare_watch},
     {"config", "Show how this device is set up, and which file says so", declare_config},
     {"apply-var", "Bring what the running release ships for /var", declare_apply_var},
     {"reset", "Forget at the next boot what the device has changed", declare_reset},

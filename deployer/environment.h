@@ -25,6 +25,10 @@ struct Environment {
   std::string root = "/";
   /// Where the kernel shows its settings, and the id of this boot.
   std::string kernel_settings = "/proc/sys/kernel";
+  /// Where the kernel says what happens.
+  std::string kernel_log = "/dev/kmsg";
+  /// Where the kernel is told to forget the files that it remembers and nobody has open.
+  std::string drop_caches = "/proc/sys/vm/drop_caches";
   /// Where the running system keeps what lasts until it ends.
   std::string run = "/run";
   /// Where the boot loader says what it started, and from where.

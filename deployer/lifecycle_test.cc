@@ -32,6 +32,9 @@ class CutLoader : public boot::BootLoader {
 
   Result<std::vector<boot::BootEntry>> list() const override { return loader_.list(); }
   Result<uint64_t> free_bytes() const override { return loader_.free_bytes(); }
+  Result<bool> holds(const std::string& id, int uki_fd) const override {
+    return loader_.holds(id, uki_fd);
+  }
   Result<std::optional<std::string>> chosen() const override { return loader_.chosen(); }
   Result<std::optional<boot::NextBoot>> next() const override { return loader_.next(); }
   Result<std::optional<std::string>> selected() const override { return loader_.selected(); }

@@ -68,6 +68,8 @@ class DeviceTest : public ::testing::Test {
     environment_.now = [] { return trust::FakeRepository::kNow; };
     environment_.kernel_command_line = path("cmdline");
     environment_.kernel_settings = path("settings");
+    environment_.kernel_log = path("kmsg");
+    environment_.drop_caches = path("drop_caches");
     environment_.run = path("run");
     environment_.efi_variables = path("efivars");
     environment_.kernel_objects = path("sys");

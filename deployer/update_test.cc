@@ -8,6 +8,7 @@
 
 #include "deployer/test_support.h"
 #include "lib/base/interrupt.h"
+#include "lib/sysroot/layout.h"
 
 namespace cfs::deployer {
 namespace {
@@ -388,6 +389,45 @@ TEST_F(UpdateTest, ANameThatNoReleaseHasIsToldWhatThereIs) {
 }
 
 // An epoch so large that no release can follow, made by mistake or by a thief of the targets key.
+TEST_F(UpdateTest, ADamagedWayBackIsRepaired) {
+  const release::ReleaseDescription first = offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  offer(second_release());
+  // Of the first release alone; that of another one would be fetched anyway.
+  const verity::Digest object =
+      verity::digest_of(as_bytes(first_release().files.at("/usr/bin/program3")));
+  const std::string file = path("sysroot/cfs/" + sysroot::object_path(object));
+  const std::string uki = path(
+      "sysroot/cfs/" + sysroot::uki_path(first.image.digest, first.file_with_role("uki")->sha256));
+  ASSERT_TRUE(std::filesystem::remove(file));
+  ASSERT_TRUE(std::filesystem::remove(uki));
+  ASSERT_DONE(update());
+  EXPECT_THAT(output_, HasSubstr("repaired 1 (epoch 1), the way back"));
+  EXPECT_TRUE(std::filesystem::exists(file));
+  EXPECT_TRUE(std::filesystem::exists(uki));
+  EXPECT_EQ(reboot(), "2");
+}
+
+TEST_F(UpdateTest, WithoutAWayBackThatCanBeRepairedNothingIsSwitched) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  offer(second_release());
+  const verity::Digest object =
+      verity::digest_of(as_bytes(first_release().files.at("/usr/bin/program3")));
+  ASSERT_TRUE(std::filesystem::remove(path("sysroot/cfs/" + sysroot::object_path(object))));
+  fault_ = [&](const Request& request, Response& response) {
+    if (request.target.find(object.hex().substr(2)) != std::string::npos) response.status = 404;
+  };
+  Result<int> result = update();
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, ErrorCode::kNoWayBack);
+  EXPECT_EQ(reboot(), "1");
+}
+
 TEST_F(UpdateTest, AChangeOfTheTargetsKeysCountsEpochsAnew) {
   offer(first_release());
   ASSERT_DONE(init());

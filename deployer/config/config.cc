@@ -23,6 +23,7 @@ constexpr std::chrono::seconds kMinInterval = std::chrono::hours(1);
 constexpr std::chrono::seconds kMinLimit = std::chrono::minutes(1);
 
 /// The words of an enum, in its order.
+constexpr std::array<std::string_view, 2> kOnCorruption = {"report", "reboot"};
 constexpr std::array<std::string_view, 2> kMetered = {"allow", "refuse"};
 constexpr std::array<std::string_view, 4> kRebootWhen = {"never", "now", "window", "idle"};
 
@@ -152,6 +153,17 @@ constexpr std::array kKeys = {
                 return read_number(value, config.tries, 1, 9);
               },
               [](const Config& config) { return json::Value(config.tries); }},
+    ConfigKey{
+        "on_corruption", "`report` or `reboot`",
+        "what `cfs-deploy watch` does when it has repaired a file that the kernel found damaged; "
+        "`cfs.on_corruption=reboot` on the kernel command line counts too",
+        [](const yaml::Value& value, Config& config) {
+          return value.read(config.on_corruption,
+                            EnumReader<kernel_cmdline::CorruptionAction>{kOnCorruption});
+        },
+        [](const Config& config) {
+          return json::Value(kOnCorruption.at(static_cast<size_t>(config.on_corruption)));
+        }},
     ConfigKey{
         "update.every", "a duration, `1h` or more", "how often to look for a release",
         [](const yaml::Value& value, Config& config) {

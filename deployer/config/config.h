@@ -14,6 +14,7 @@
 
 #include "deployer/command.h"
 #include "lib/json/value.h"
+#include "lib/kernel_cmdline/boot_options.h"
 #include "lib/net/url.h"
 #include "lib/yaml/value.h"
 
@@ -36,6 +37,8 @@ struct Config {
   std::string channel;  ///< empty: the sysroot's origin
   uint64_t keep = 2;    ///< deployments that are not collected
   uint64_t tries = 3;   ///< boots that a new release has to become healthy
+  /// What follows the repair of a damaged object; the kernel command line may be stricter.
+  kernel_cmdline::CorruptionAction on_corruption = kernel_cmdline::CorruptionAction::kReport;
 
   struct Update {
     std::chrono::seconds every = std::chrono::hours(24);

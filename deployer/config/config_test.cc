@@ -44,6 +44,7 @@ urls: ["https://example.org/os", "file:///mnt/os"]
 channel: beta
 keep: 4
 tries: 1
+on_corruption: reboot
 update:
   every: 6h
   jitter: 0s
@@ -64,6 +65,7 @@ health:
   EXPECT_EQ(read.channel, "beta");
   EXPECT_EQ(read.keep, 4U);
   EXPECT_EQ(read.tries, 1U);
+  EXPECT_EQ(read.on_corruption, kernel_cmdline::CorruptionAction::kReboot);
   EXPECT_EQ(read.update.every, std::chrono::hours(6));
   EXPECT_EQ(read.update.jitter.count(), 0);
   EXPECT_EQ(read.update.window, (TimeWindow{.begin = 22 * 60 + 30, .end = 4 * 60}));

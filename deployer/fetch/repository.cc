@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <mutex>
 
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
@@ -20,6 +21,19 @@ constexpr unsigned kParallelDownloads = 8;
 constexpr uint64_t kGroupBytes = 64 << 20;
 constexpr size_t kGroupObjects = 4096;
 constexpr size_t kBufferBytes = 256 << 10;
+// A repository that did not answer so often in a row is not asked for the rest.
+constexpr unsigned kFailuresUntilUnreachable = 3;
+
+/// How many of the objects, one at least, make up the next group.
+size_t group_size(std::span<const transport::Entry> objects) {
+  size_t count = 0;
+  for (uint64_t bytes = 0;
+       count < std::min(objects.size(), kGroupObjects) && (count == 0 || bytes < kGroupBytes);
+       ++count) {
+    bytes += objects[count].size_bytes;
+  }
+  return count;
+}
 
 /// What signed metadata names must be there: a repository without it is broken or half-uploaded.
 Error missing_is_a_network_error(Error error) {
@@ -45,16 +59,48 @@ trust::Fetch Repository::metadata() {
 Result<> Repository::fetch_objects(std::span<const transport::Entry> objects,
                                    store::ObjectStore& store, Progress& progress) {
   while (!objects.empty()) {
-    size_t count = 0;
-    for (uint64_t bytes = 0;
-         count < std::min(objects.size(), kGroupObjects) && (count == 0 || bytes < kGroupBytes);
-         ++count) {
-      bytes += objects[count].size_bytes;
-    }
-    CFS_TRY(fetch_group(objects.first(count), store, progress));
-    objects = objects.subspan(count);
+    std::span<const transport::Entry> group = objects.first(group_size(objects));
+    CFS_TRY(fetch_group(group, store, progress));
+    objects = objects.subspan(group.size());
   }
   return {};
+}
+
+Result<NotFetched> Repository::fetch_again(std::span<const transport::Entry> objects,
+                                           store::ObjectStore& store, Progress& progress) {
+  NotFetched left;
+  std::mutex mutex;       // protects it and what follows
+  unsigned failures = 0;  // in a row, for which the network is to blame
+  while (!objects.empty()) {
+    std::span<const transport::Entry> group = objects.first(group_size(objects));
+    objects = objects.subspan(group.size());
+    store::Batch batch = CFS_TRY(store.begin());
+    ThreadPool pool(kParallelDownloads);
+    for (const transport::Entry& object : group) {
+      pool.submit([&, object]() -> Result<> {
+        {
+          std::lock_guard lock(mutex);
+          if (failures >= kFailuresUntilUnreachable) {
+            left.insert_or_assign(
+                object.digest, make_error(ErrorCode::kNetwork, "the repository does not answer"));
+            return {};
+          }
+        }
+        Result<> fetched = fetch_object(object, progress, [&](const ByteSource& source) {
+          return batch.replace(object.digest, source);
+        });
+        CFS_TRY(check_interrupted());
+        std::lock_guard lock(mutex);
+        const bool is_unreachable = !fetched && fetched.error().code == ErrorCode::kNetwork;
+        failures = is_unreachable ? failures + 1 : 0;
+        if (!fetched) left.insert_or_assign(object.digest, std::move(fetched).error());
+        return {};
+      });
+    }
+    CFS_TRY(pool.finish());
+    CFS_TRY(batch.commit());
+  }
+  return left;
 }
 
 Result<> Repository::fetch_group(std::span<const transport::Entry> objects,
@@ -67,8 +113,13 @@ Result<> Repository::fetch_group(std::span<const transport::Entry> objects,
   });
   ThreadPool pool(kParallelDownloads);
   for (const transport::Entry* object : order) {
-    pool.submit(
-        [this, object, &batch, &progress] { return fetch_object(*object, batch, progress); });
+    pool.submit([this, object, &batch, &progress]() -> Result<> {
+      Result<> fetched = fetch_object(*object, progress, [&](const ByteSource& source) {
+        return batch.put_expected(object->digest, source);
+      });
+      if (!fetched) return missing_is_a_network_error(std::move(fetched).error());
+      return {};
+    });
   }
   Result<> fetched = pool.finish();
   if (fetched) return batch.commit();
@@ -79,8 +130,8 @@ Result<> Repository::fetch_group(std::span<const transport::Entry> objects,
   return fetched;
 }
 
-Result<> Repository::fetch_object(const transport::Entry& object, store::Batch& batch,
-                                  Progress& progress) {
+Result<> Repository::fetch_object(const transport::Entry& object, Progress& progress,
+                                  const std::function<Result<>(const ByteSource&)>& put) {
   auto fetch = [&]() -> Result<> {
     net::Download download = CFS_TRY(client_.get(
         url_.join(release::encoded_object_path(object.digest)), object.encoded_size_bytes));
@@ -91,13 +142,10 @@ Result<> Repository::fetch_object(const transport::Entry& object, store::Batch& 
           return count;
         },
         object.size_bytes);
-    return batch.put_expected(object.digest,
-                              [&](std::span<std::byte> buffer) { return decoder.read(buffer); });
+    return put([&](std::span<std::byte> buffer) { return decoder.read(buffer); });
   };
-  Result<> result = fetch();
-  if (result) return {};
-  return missing_is_a_network_error(std::move(result).error())
-      .with("while fetching object " + object.digest.hex());
+  CFS_TRY_WITH("while fetching object " + object.digest.hex(), fetch());
+  return {};
 }
 
 Result<> Repository::fetch_file(const release::ReleaseFile& file, const Directory& directory,

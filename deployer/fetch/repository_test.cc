@@ -50,6 +50,15 @@ class RepositoryTest : public ::testing::Test {
     return repository.fetch_objects(entries, store_, progress);
   }
 
+  Result<NotFetched> fetch_again(std::span<const transport::Entry> entries) {
+    net::ClientOptions options;
+    options.max_attempts = 1;
+    Repository repository =
+        CFS_TRY(Repository::open(net::Url::parse(server_.url()).value(), options));
+    Progress progress("", 0);
+    return repository.fetch_again(entries, store_, progress);
+  }
+
   size_t stored() { return store_.list().value().size(); }
 
   std::map<std::string, std::string> bodies_;
@@ -70,6 +79,36 @@ class RepositoryTest : public ::testing::Test {
       store::ObjectStore::open(AT_FDCWD, directory_.path() + "/objects", {.object_mode = 0444})
           .value();
 };
+
+TEST_F(RepositoryTest, FetchesAgainWhatSeemsRightAndGoesOnWithoutWhatIsNotToBeHad) {
+  std::vector<transport::Entry> entries = add_some(60);
+  ASSERT_TRUE(fetch(entries));
+  auto inode = [&](const transport::Entry& entry) {
+    return stat_at(store_.directory_fd(), entry.digest.object_path(), 0).value().st_ino;
+  };
+  std::vector<ino_t> before;
+  for (const auto& entry : entries) before.push_back(inode(entry));
+  for (size_t i = 10; i < 30; ++i)
+    bodies_.erase("/obj/" + entries[i].digest.object_path() + ".zst");
+  bodies_["/obj/" + entries[5].digest.object_path() + ".zst"] = compress("another");
+  Result<NotFetched> left = fetch_again(entries);
+  ASSERT_TRUE(left) << left.error().describe();
+  EXPECT_EQ(left->size(), 21U);
+  EXPECT_EQ(left->at(entries[10].digest).code, ErrorCode::kNotFound);
+  for (size_t i = 0; i < entries.size(); ++i) {
+    EXPECT_EQ(inode(entries[i]) == before[i], left->contains(entries[i].digest)) << i;
+  }
+}
+
+TEST_F(RepositoryTest, DoesNotGoOnAskingOneThatDoesNotAnswer) {
+  std::vector<transport::Entry> entries = add_some(60);
+  fault_ = [](const Request&, Response& response) { response.status = 503; };
+  Result<NotFetched> left = fetch_again(entries);
+  ASSERT_TRUE(left) << left.error().describe();
+  EXPECT_EQ(left->size(), 60U);
+  for (const auto& [digest, why] : *left) EXPECT_EQ(why.code, ErrorCode::kNetwork);
+  EXPECT_LT(server_.targets().size(), 20U);
+}
 
 TEST_F(RepositoryTest, FetchesInGroupsAndVerifies) {
   std::vector<transport::Entry> entries = add_some(60);

@@ -141,19 +141,23 @@ Result<> set_mode(int fd, mode_t mode, const std::string& path) {
   return {};
 }
 
-/// Gives what is there the modes that create() would give it: an earlier version took them from the
-/// umask of whoever ran it.
-Result<> mend_modes(const Directory& cfs) {
+/// Makes the directories that are missing, and gives what is there the modes that create() would
+/// give it: an earlier version took them from the umask of whoever ran it.
+Result<> mend_layout(const Directory& cfs) {
   auto mend_directory = [&](const std::string& path) -> Result<> {
-    Result<Directory> directory = cfs.open_directory(path);
-    if (!directory && directory.error().code == ErrorCode::kNotFound) return {};
-    if (!directory) return Error(std::move(directory).error());
-    return set_mode(directory->fd(), mode_of(path, true), path);
+    Directory directory = CFS_TRY(cfs.open_directory(path));
+    return set_mode(directory.fd(), mode_of(path, true), path);
   };
   CFS_TRY(set_mode(cfs.fd(), mode_of("", true), sysroot::kSysrootDirectory));
-  for (const char* path : sysroot::directories()) CFS_TRY(mend_directory(path));
+  for (const char* path : sysroot::directories()) {
+    CFS_TRY(cfs.make_directories(path, mode_of(path, true)));
+    CFS_TRY(mend_directory(path));
+  }
   for (const std::string& name : CFS_TRY(cfs.list(sysroot::kObjects))) {
-    if (name.size() == 2) CFS_TRY(mend_directory(std::string(sysroot::kObjects) + "/" + name));
+    const std::string path = std::string(sysroot::kObjects) + "/" + name;
+    // What is no directory stops a batch, and `cfs-deploy fsck --repair` removes it.
+    const bool is_directory = S_ISDIR(CFS_TRY(cfs.stat(path)).st_mode);
+    if (name.size() == 2 && is_directory) CFS_TRY(mend_directory(path));
   }
   for (const char* path : {sysroot::kMeta, sysroot::kOrigin, sysroot::kLock}) {
     UniqueFd file = CFS_TRY(cfs.open_file(path));
@@ -254,7 +258,7 @@ Result<Sysroot> Sysroot::open(const Environment& environment, const std::string&
   std::optional<FileLock> lock;
   if (access == Access::kWrite) {
     lock = CFS_TRY(take_lock(cfs, path));
-    CFS_TRY(mend_modes(cfs));
+    CFS_TRY(mend_layout(cfs));
     CFS_TRY(remove_leftovers(cfs));
   }
   Origin origin = CFS_TRY(read_origin(cfs));

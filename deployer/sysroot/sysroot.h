@@ -45,8 +45,9 @@ class Sysroot {
                                               const std::string& board = "");
 
   /// Opens what create() made. For writing also when `path` is mounted read-only, as it is in a
-  /// booted system: then through a writable mount of our own that nobody else sees. Writers give
-  /// directories and files their modes if they have others, and remove what killed ones have left.
+  /// booted system: then through a writable mount of our own that nobody else sees. Writers make
+  /// directories that are missing, give directories and files their modes if they have others, and
+  /// remove what killed ones have left.
   /// Errors: kNotFound (no sysroot), kBusy (another process writes), kPermission, kUnsupported
   /// (made by a later version), kCorrupt (meta.json, origin.json).
   [[nodiscard]] static Result<Sysroot> open(const Environment& environment, const std::string& path,

@@ -80,6 +80,9 @@ class BootLoader {
   [[nodiscard]] virtual Result<> install(const std::string& id, int uki_fd,
                                          std::optional<unsigned> tries_left) = 0;
 
+  /// Returns true if there is an entry of that id with the content of `uki_fd` (from offset 0).
+  [[nodiscard]] virtual Result<bool> holds(const std::string& id, int uki_fd) const = 0;
+
   /// The entry that set_next() has chosen last. None: it never did, or somebody else has chosen
   /// since. The entry may be missing, or have no tries left.
   [[nodiscard]] virtual Result<std::optional<std::string>> chosen() const = 0;

@@ -249,6 +249,16 @@ TYPED_TEST(BootLoaderTest, OneEntryWhateverTheCase) {
   EXPECT_EQ(loader.list()->size(), 1U);
 }
 
+TYPED_TEST(BootLoaderTest, HoldsWhatWasInstalledUntilItIsDamaged) {
+  BootLoader& loader = this->harness_.open();
+  EXPECT_FALSE(loader.holds("a", this->uki('a')).value());
+  ASSERT_TRUE(loader.install("a", this->uki('a'), 3));
+  EXPECT_TRUE(loader.holds("A", this->uki('a')).value());
+  EXPECT_FALSE(loader.holds("a", this->uki('b')).value());
+  this->harness_.damage("a");
+  EXPECT_FALSE(loader.holds("a", this->uki('a')).value());
+}
+
 TYPED_TEST(BootLoaderTest, RefusesIdsThatAreFileNames) {
   BootLoader& loader = this->harness_.open();
   for (const char* bad : {"", ".x", "x.efi", "x.EFI", "a/b", "x y", "x*", "x+3", "x+3-1", "x\n"}) {

@@ -45,6 +45,13 @@ class FakeBootLoader : public BootLoader {
     stored_[key_of(id)] = {.id = id, .content = std::move(content), .tries = counter(tries_left)};
     return {};
   }
+  Result<bool> holds(const std::string& id, int uki_fd) const override {
+    auto stored = stored_.find(key_of(id));
+    struct stat status = CFS_TRY(fstat_fd(uki_fd));
+    std::string content(static_cast<size_t>(status.st_size), '\0');
+    CFS_TRY(pread_full(uki_fd, std::as_writable_bytes(std::span(content)), 0));
+    return stored != stored_.end() && stored->second.content == content;
+  }
   Result<std::optional<std::string>> chosen() const override { return chosen_; }
   Result<std::optional<NextBoot>> next() const override {
     std::vector<LoaderFile> files;

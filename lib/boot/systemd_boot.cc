@@ -229,6 +229,18 @@ Result<> SystemdBoot::install(const std::string& id, int uki_fd,
   return {};
 }
 
+Result<bool> SystemdBoot::holds(const std::string& id, int uki_fd) const {
+  struct stat status = CFS_TRY(fstat_fd(uki_fd));
+  for (const std::string& path : CFS_TRY(files_of(id))) {
+    UniqueFd file = CFS_TRY(open_regular_beneath(root_.get(), path));
+    if (CFS_TRY(fstat_fd(file.get())).st_size == status.st_size &&
+        CFS_TRY(same_content(file.get(), uki_fd, static_cast<uint64_t>(status.st_size)))) {
+      return true;
+    }
+  }
+  return false;
+}
+
 Result<> SystemdBoot::remove_leftovers() {
   CFS_TRY(fat_remove_leftovers(root_.get(), kUkiDirectory));
   return fat_remove_leftovers(root_.get(), kLoaderDirectory);

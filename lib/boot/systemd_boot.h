@@ -37,6 +37,7 @@ class SystemdBoot : public BootLoader {
   [[nodiscard]] Result<uint64_t> free_bytes() const override;
   [[nodiscard]] Result<> install(const std::string& id, int uki_fd,
                                  std::optional<unsigned> tries_left) override;
+  [[nodiscard]] Result<bool> holds(const std::string& id, int uki_fd) const override;
   [[nodiscard]] Result<std::optional<std::string>> chosen() const override;
   [[nodiscard]] Result<std::optional<NextBoot>> next() const override;
   [[nodiscard]] Result<> set_next(const std::string& id) override;

@@ -16,6 +16,7 @@ namespace {
 constexpr unsigned kMaxRootDelaySeconds = 86400;
 
 constexpr const char* kOldPin = "composefs";  // how composefs-rs once named it
+constexpr const char* kOnCorruption = "cfs.on_corruption";
 constexpr const char* kOnFailure = "cfs.on_failure";
 constexpr const char* kVar = "cfs.var";
 constexpr const char* kVerify = "cfs.verify";
@@ -41,6 +42,7 @@ constexpr PolicyOption kPolicyOptions[] = {
     {kPinOption, {}},
     {kEtcOption, kEtcModes},
     {kRootModeOption, {kRootModes[0], kRootModes[1]}},
+    {kOnCorruption, {"report", "reboot"}},
     {kOnFailure, {"reboot", "poweroff", "halt"}},
     {kVar, {"restricted", "plain"}},
     {kVerify, {"boot", "full"}},
@@ -196,6 +198,12 @@ FailureAction parse_failure_action(const CommandLine& command_line) {
   if (action && *action == "poweroff") return FailureAction::kPowerOff;
   if (action && *action == "halt") return FailureAction::kHalt;
   return FailureAction::kReboot;
+}
+
+CorruptionAction parse_corruption_action(const CommandLine& command_line) {
+  Result<std::optional<std::string>> action = command_line.only(kOnCorruption);
+  const bool reboots = action && *action == "reboot";
+  return reboots ? CorruptionAction::kReboot : CorruptionAction::kReport;
 }
 
 Result<RootSpec> parse_root_spec(const std::string& text) {

@@ -79,6 +79,12 @@ inline constexpr char kRootModeOption[] = "cfs.root";
 /// understood means reboot.
 [[nodiscard]] FailureAction parse_failure_action(const CommandLine& command_line);
 
+/// What follows when a file that the kernel has found damaged is repaired. From loose to strict.
+enum class CorruptionAction { kReport, kReboot };
+
+/// `cfs.on_corruption`. What cannot be understood, on which a boot stops, means report.
+[[nodiscard]] CorruptionAction parse_corruption_action(const CommandLine& command_line);
+
 /// The value of `root=`.
 struct RootSpec {
   enum class Kind { kPath, kLabel, kUuid, kPartLabel, kPartUuid };

@@ -107,6 +107,16 @@ TEST(FailureActionTest, RebootsWhenInDoubt) {
   EXPECT_EQ(action("cfs.on_failure=halt cfs.on_failure=poweroff"), FailureAction::kReboot);
 }
 
+TEST(CorruptionActionTest, IsReportUnlessReboot) {
+  auto action = [](const std::string& text) {
+    return parse_corruption_action(CommandLine::parse(text));
+  };
+  EXPECT_EQ(action(""), CorruptionAction::kReport);
+  EXPECT_EQ(action("cfs.on_corruption=report"), CorruptionAction::kReport);
+  EXPECT_EQ(action("cfs.on_corruption=reboot"), CorruptionAction::kReboot);
+  EXPECT_EQ(action("cfs.on_corruption=panic"), CorruptionAction::kReport);
+}
+
 TEST(RootSpecTest, Kinds) {
   using Kind = RootSpec::Kind;
   auto check = [](const std::string& text, Kind kind, const std::string& value) {

@@ -26,6 +26,7 @@
 #include <atomic>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "lib/base/check.h"
 #include "lib/base/interrupt.h"
@@ -272,7 +273,7 @@ Result<Proof> ObjectStore::State::prove(const verity::Digest& digest, UniqueFd* 
     // The warm build's path: one system call an object.
     struct stat status = {};
     if (::fstatat(directory.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
-      if (errno == ENOENT) return Proof::kMissing;
+      if (errno == ENOENT || errno == ENOTDIR) return Proof::kMissing;
       return errno_error("cannot stat " + in_quotes(digest));
     }
     if (!S_ISREG(status.st_mode)) return Proof::kWrong;
@@ -281,7 +282,7 @@ Result<Proof> ObjectStore::State::prove(const verity::Digest& digest, UniqueFd* 
   Result<UniqueFd> file = open_beneath(directory.get(), name, O_RDONLY | O_NONBLOCK);
   if (!file) {
     Error error = std::move(file).error();
-    if (error.code == ErrorCode::kNotFound) return Proof::kMissing;
+    if (error.code == ErrorCode::kNotFound || error.sys_errno == ENOTDIR) return Proof::kMissing;
     // A symlink, a socket, or a file that we may not read: not an object that anybody can use.
     if (error.sys_errno == ELOOP || error.sys_errno == ENXIO || error.sys_errno == EACCES) {
       return Proof::kWrong;
@@ -428,6 +429,7 @@ struct Batch::State {
   std::mutex mutex;                          ///< protects what follows
   std::optional<WorkDirectory> temporaries;  ///< made when the first object needs it
   std::unordered_map<verity::Digest, Pending> pending;
+  std::unordered_set<verity::Digest> distrusted;  ///< whatever the store says of them
   bool committed = false;
 
   /// Is the object in the batch, or good in the store?
@@ -481,6 +483,7 @@ Result<bool> Batch::State::has(const verity::Digest& digest) {
     std::lock_guard lock(mutex);
     CFS_CHECK(!committed);
     if (pending.contains(digest)) return true;
+    if (distrusted.contains(digest)) return false;
   }
   return CFS_TRY(store->prove(digest, nullptr)) == Proof::kGood;
 }
@@ -634,6 +637,14 @@ Result<> Batch::put_expected(const verity::Digest& expected, const ByteSource& s
   if (CFS_TRY(state_->has(expected))) return {};
   CFS_TRY(state_->add_stream(source, {}, &expected));
   return {};
+}
+
+Result<> Batch::replace(const verity::Digest& expected, const ByteSource& source) {
+  {
+    std::lock_guard lock(state_->mutex);
+    state_->distrusted.insert(expected);
+  }
+  return put_expected(expected, source);
 }
 
 Result<FileDigest> Batch::put_file(int fd, const struct stat& status) {

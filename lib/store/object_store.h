@@ -128,6 +128,10 @@ class Batch {
   /// `source` is not read when the object is there already.
   [[nodiscard]] Result<> put_expected(const verity::Digest& expected, const ByteSource& source);
 
+  /// As put_expected(), also when the object is there and seems right: fs-verity measures what a
+  /// file should hold, and whether its blocks still do shows only when they are read.
+  [[nodiscard]] Result<> replace(const verity::Digest& expected, const ByteSource& source);
+
   /// Makes all objects durable and gives them their names. Call once; nothing may be put later.
   /// Errors: kUnsupported (policy kRequired and the file system has no fs-verity).
   [[nodiscard]] Result<> commit();

@@ -272,6 +272,20 @@ TEST_F(ObjectStoreTest, PutExpectedRefusesOtherData) {
   EXPECT_EQ(store.list().value().size(), 1U);
 }
 
+TEST_F(ObjectStoreTest, ReplaceMakesANewFileOfAnObjectThatSeemsRight) {
+  for (const std::string& content : {std::string("wanted"), content_number(1, size_t{3} << 20)}) {
+    const verity::Digest digest = fill({content}).front();
+    const struct stat before = stat_at(AT_FDCWD, object_path(digest), 0).value();
+    ObjectStore store = open_store();
+    Batch batch = store.begin().value();
+    EXPECT_EQ(batch.replace(digest, source_of("other")).error().code, ErrorCode::kDigestMismatch);
+    ASSERT_TRUE(batch.replace(digest, source_of(content)));
+    ASSERT_TRUE(batch.commit());
+    EXPECT_NE(stat_at(AT_FDCWD, object_path(digest), 0).value().st_ino, before.st_ino);
+    EXPECT_TRUE(store.contains(digest).value());
+  }
+}
+
 TEST_F(ObjectStoreTest, AnErrorOfTheSourceIsPassedOnAndNothingIsStored) {
   ObjectStore store = open_store();
   Batch batch = store.begin().value();

@@ -79,6 +79,8 @@ Result<uint64_t> encode_object(int in, int out, const verity::Digest& digest, ui
   return encoded_size_bytes;
 }
 
+uint64_t max_encoded_size(uint64_t size_bytes) { return ZSTD_compressBound(size_bytes); }
+
 struct ObjectDecoder::State {
   ByteSource source;
   uint64_t left_bytes;

@@ -20,6 +20,9 @@ namespace cfs::transport {
 [[nodiscard]] Result<uint64_t> encode_object(int in, int out, const verity::Digest& digest,
                                              uint64_t size_bytes);
 
+/// No encoded object of that plain size is larger, whatever its content.
+[[nodiscard]] uint64_t max_encoded_size(uint64_t size_bytes);
+
 /// Decodes an object while it arrives. Memory: a window of at most 8 MiB and one input buffer.
 /// One thread at a time. Trust: the input may be anything.
 class ObjectDecoder {

@@ -53,6 +53,7 @@ TEST_F(EncodedObjectTest, RoundTripAtEveryBoundary) {
     ASSERT_TRUE(encoded_size) << encoded_size.error().describe();
     std::string encoded = *read_file(AT_FDCWD, path("encoded"), 16 << 20);
     EXPECT_EQ(encoded.size(), *encoded_size);
+    EXPECT_LE(encoded.size(), max_encoded_size(size));
     EXPECT_TRUE(check(encoded, plain));
     // The zstd program agrees.
     EXPECT_EQ(*run_command({.arguments = {"zstd", "-qdc", path("encoded")}}), plain);

@@ -22,6 +22,8 @@ int main(int argc, char** argv) {
   }
   environment.kernel_command_line = directory + "/cmdline";
   environment.kernel_settings = directory + "/settings";
+  environment.kernel_log = directory + "/kmsg";
+  environment.drop_caches = directory + "/drop_caches";
   environment.run = directory + "/run";
   environment.efi_variables = directory + "/efivars";
   environment.kernel_objects = directory + "/sys";

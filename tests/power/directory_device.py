@@ -129,10 +129,13 @@ class Device:
             options = ["--disk", self.disk, "--free", "1MiB", *source]
         elif verb == "config":
             options = []
-        elif verb not in ("apply-var", "history", "pin", "reset", "unpin"):
+        elif verb not in ("apply-var", "history", "pin", "reset", "unpin", "watch"):
             options += ["--esp", self.esp]
         if verb in ("check", "fetch", "update"):
             options += ["--url", self.world.url(offer)]
+        if verb == "fsck":
+            (self.path / "local").mkdir(exist_ok=True)
+            (self.path / "local/deploy.yaml").write_text(f"urls: ['{self.world.url(offer)}']\n")
         return [self.world.programs["deploy_without_verity"], self.path, verb, *options, *rest]
 
     def deploy(self, *words, offer=1, under=()):
@@ -175,6 +178,20 @@ class Device:
         (self.path / "efivars" / SELECTED).write_bytes(struct.pack("<I", 6) + name.encode("utf-16-le") + b"\0\0")
         self._start_kernel()
         return number
+
+    def damage(self, number, other):
+        """Of what release `number` needs and `other` does not, one object goes and one is cut short; and its link goes."""
+        def objects(release):
+            manifest = pathlib.Path(self.world.url(max(number, other)).removeprefix("file://")) / "rel" / release.digest / "manifest"
+            return {line.split()[1] for line in manifest.read_text().splitlines() if line.startswith("object ")}
+
+        release = self.world.releases[number]
+        first, second, *_ = sorted(objects(release) - objects(self.world.releases[other]))
+        (self.sysroot / "cfs/objects" / first[:2] / first[2:]).unlink()
+        victim = self.sysroot / "cfs/objects" / second[:2] / second[2:]
+        victim.chmod(0o644)
+        victim.write_bytes(victim.read_bytes()[:-1])
+        (self.sysroot / "cfs/images" / release.digest).unlink()
 
     def leftovers(self):
         """Files with the name of something that was not finished, but for those that cfs-mount-root removes."""

@@ -45,7 +45,8 @@ STRACE = ("strace", "-f", "-b", "execve")
 
 @dataclasses.dataclass(frozen=True)
 class Verb:
-    """A command from a state. prepare: the commands that lead there; "reboot" is one, "update N" has release N on offer.
+    """A command from a state. prepare: the commands that lead there; "reboot" is one, "damage" another (what release
+    1 alone needs), "update N" has release N on offer.
     may_boot: what boots if it did not finish; boots: what boots when it has; None: nothing is installed. good: releases of
     which one boots in the end, if all others fail. then: what succeeds afterwards, "update N" at the end. is_slow: not
     among a sample."""
@@ -83,6 +84,7 @@ VERBS = [
     Verb("gc", (*GOOD_TWO, "update 3", "reboot", "mark-bad", "reboot"), "gc", (2,), 2, good=(1, 2), then=("gc", "update 3 --retry")),
     Verb("pin", GOOD_TWO, "pin @1", (2,), 2, good=(1, 2), then=("gc", "update 3")),
     Verb("recovery", GOOD_TWO, "recovery set @1", (2,), 2, good=(1, 2), then=("gc", "update 3")),
+    Verb("fsck --repair", (*GOOD_TWO, "damage"), "fsck 2 --repair", (2,), 2, good=(1, 2), then=("fsck 2 --repair", "update 3")),
     Verb("status", GOOD_TWO, "status", (2,), 2, good=(1, 2)),
     Verb("history", GOOD_TWO, "history", (2,), 2, good=(1, 2)),
     Verb("install", (), "install 2", (None,), None, is_slow=True),
@@ -107,6 +109,8 @@ def prepared(world, steps, work, known):
         device = device.copy(work / f"prepared-{len(known)}")
         if steps[-1] == "reboot":
             device.reboot()
+        elif steps[-1] == "damage":
+            device.damage(1, 2)
         else:
             words, offer = words_of(steps[-1])
             device.done(*words, offer=offer)
@@ -150,6 +154,8 @@ def check_after(device, verb, run, fault):
     check(run.status >= 0 or fault is None, f"it crashed: {run}")
     if verb.command == "health" and run.status == 1 and "failed      required" in run.text:
         finished = True  # the report says it
+    if verb.command.startswith("fsck") and run.status in (7, 8) and " wrong, " in run.text:
+        finished = True
     if fault and not finished:
         errors = [line for line in run.text.splitlines() if line.startswith("cfs-deploy: error: ")]
         check(len(errors) == 1, f"{len(errors)} errors: {run}")

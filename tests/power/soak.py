@@ -158,7 +158,7 @@ class Life:
         return self._disturbed(self.chance.choice(("ENOSPC", "EIO", "EROFS", "EMFILE")))
 
     def damage(self):
-        """An object of the newest release rots; the next update fetches it again."""
+        """An object rots; the next update fetches it again if the newest release needs it, and fsck if another one does."""
         self.retry()
         objects = sorted(path for path in (self.device.sysroot / "cfs/objects").glob("??/*") if path.is_file())
         victim = self.chance.choice(objects)
@@ -176,10 +176,8 @@ class Life:
         check(self.next == self.offer, f"release {self.next} boots")
         if victim.exists() and victim.read_bytes() == content:
             return f"{kind} object repaired"
-        # Of no use for the newest release: an update leaves it as it is.
-        victim.unlink(missing_ok=True)
-        victim.write_bytes(content)
-        victim.chmod(0o444)
+        self.device.done("fsck", "--repair", offer=self.offer)
+        self.device.done("fsck", offer=self.offer)
         return f"{kind} object of an older release"
 
     def check(self):

@@ -21,6 +21,7 @@ STARTED_AT_BOOT = {
     "sysinit.target.wants/cfs-health-limit.service",
     "boot-complete.target.requires/cfs-health.service",
     "multi-user.target.wants/cfs-bless.service",
+    "multi-user.target.wants/cfs-watch.service",
 }
 ENABLED_BY_MANIFESTS = {"cfs-update.timer"}
 STARTED_BY_OTHERS = {"cfs-update.service", "cfs-ssh-keys.service"}  # the timer; sshd
