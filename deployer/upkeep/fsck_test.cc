@@ -81,6 +81,11 @@ TEST_F(FsckTest, AModeIsMendedWithoutTheNetwork) {
       in_sysroot(sysroot::object_path(object_of(first_release(), "/usr/bin/program4")));
   ASSERT_EQ(::chmod(path(file).c_str(), 04755), 0);
   expect_repair("its mode is 4755, not 0444\n    /usr/bin/program4");
+  // It keeps nobody from using the object.
+  const std::string image = in_sysroot(sysroot::object_path(first_.image.digest));
+  ASSERT_EQ(::chmod(path(image).c_str(), 0644), 0);
+  EXPECT_EQ(rollback().value(), 0);
+  expect_repair("its mode is 0644, not 0444\n    the image of test 1");
 }
 
 TEST_F(FsckTest, WhatStandsInThePlaceOfADirectory) {

@@ -44,8 +44,8 @@ std::string octal(mode_t mode) {
   return text.data();
 }
 
-Result<std::optional<std::string>> what_is_wrong(const store::ObjectStore& store,
-                                                 const verity::Digest& object, Depth depth) {
+Result<std::optional<std::string>> damage_of(const store::ObjectStore& store,
+                                             const verity::Digest& object, Depth depth) {
   std::optional<std::string> nothing;
   CFS_TRY(check_interrupted());
   Result<UniqueFd> file = store.open_object(object);
@@ -65,13 +65,8 @@ Result<std::optional<std::string>> what_is_wrong(const store::ObjectStore& store
         return Error(std::move(file).error());
     }
   }
-  struct stat status = CFS_TRY(fstat_fd(file->get()));
-  const mode_t mode = sysroot::mode_of(sysroot::object_path(object), false);
-  if ((status.st_mode & kPermissions) != mode) {
-    return std::optional<std::string>("its mode is " + octal(status.st_mode) + ", not " +
-                                      octal(mode));
-  }
   if (depth == Depth::kMeasured) return nothing;
+  struct stat status = CFS_TRY(fstat_fd(file->get()));
   Result<store::FileDigest> read = store::digest_file(file->get(), status);
   if (!read && is_damage(read.error())) {
     return std::optional<std::string>("it cannot be read: " + read.error().describe());
@@ -79,6 +74,18 @@ Result<std::optional<std::string>> what_is_wrong(const store::ObjectStore& store
   if (!read) return Error(std::move(read).error());
   if (read->digest != object) return std::optional<std::string>(kOtherContent);
   return nothing;
+}
+
+Result<std::optional<std::string>> what_is_wrong(const store::ObjectStore& store,
+                                                 const verity::Digest& object, Depth depth) {
+  std::optional<std::string> damage = CFS_TRY(damage_of(store, object, depth));
+  if (damage) return damage;
+  const mode_t mode = sysroot::mode_of(sysroot::object_path(object), false);
+  struct stat status =
+      CFS_TRY(stat_at(store.directory_fd(), object.object_path(), AT_SYMLINK_NOFOLLOW));
+  if ((status.st_mode & kPermissions) == mode) return std::optional<std::string>();
+  return std::optional<std::string>("its mode is " + octal(status.st_mode) + ", not " +
+                                    octal(mode));
 }
 
 std::vector<NeededImage> needed_images(const Inventory& inventory) {

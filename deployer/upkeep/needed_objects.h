@@ -24,8 +24,12 @@ enum class Depth {
 /// The permissions: "0644".
 [[nodiscard]] std::string octal(mode_t mode);
 
-/// What is wrong with an object, its mode included, in words; nothing when it is right.
-/// Thread-safe. Errors: those that are not about the object; kInterrupted.
+/// What is wrong with an object's content, in words; nothing when it is right. Thread-safe.
+/// Errors: those that are not about the object; kInterrupted.
+[[nodiscard]] Result<std::optional<std::string>> damage_of(const store::ObjectStore& store,
+                                                           const verity::Digest& object,
+                                                           Depth depth);
+/// As damage_of(), and what is wrong with its mode, which keeps nobody from using it.
 [[nodiscard]] Result<std::optional<std::string>> what_is_wrong(const store::ObjectStore& store,
                                                                const verity::Digest& object,
                                                                Depth depth);
