@@ -52,6 +52,11 @@ class Session:
     verbs: tuple
 
 
+# The image of the release that boots if all else fails is lost.
+DAMAGE = ("mkdir -p /run/disk && mount -t ext4 /dev/vda2 /run/disk && "
+          "image=$(cfs-deploy status | sed -n '/^previous/{n;s/ *image //p}') && "
+          "rm /run/disk/cfs/objects/$(echo $image | cut -c1-2)/$(echo $image | cut -c3-) && sync && umount /run/disk")
+
 # The boot loader counts boots by renaming the entry, and may lose it then: the device falls back.
 SESSIONS = [
     Session(1, (1,), (), (Verb("health", "cfs-deploy health", (1,), 1, ()),
@@ -64,6 +69,11 @@ SESSIONS = [
                               Verb("cancel", "cfs-deploy cancel", (1,), 2, (1, 2)),
                               Verb("mark-bad", "cfs-deploy mark-bad --reason smell", (2,), 1, (1, 2)))),
     Session(1, (1,), (1,), (Verb("retry", "cfs-deploy update --retry", (1,), 2, (1,)),)),
+    Session(2, (1, 2), (1,), (Verb("proof", "cfs-deploy health && cfs-deploy bless", (1, 2), 2, (1, 2)),
+                              Verb("gc", "cfs-deploy gc", (2,), 2, (1, 2)),
+                              Verb("damage", DAMAGE, (2,), 2, (2,)),
+                              Verb("repair", "cfs-deploy fsck --repair", (2,), 2, (2,)),
+                              Verb("reset", "cfs-deploy reset --var", (2,), 2, (1, 2)))),
 ]
 
 

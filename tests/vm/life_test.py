@@ -72,7 +72,7 @@ class Device:
 
 
 class World:
-    """Releases: 1, 2, 3, which has no /sbin/init, and 4, which is for another board."""
+    """Releases: 1, 2, 3, which has no /sbin/init, 4, which is for another board, and 5."""
 
     def __init__(self, options):
         self.work = options.work.resolve() / "life"
@@ -83,7 +83,7 @@ class World:
         self.releases, self.offers = {}, {}
         shutil.copyfile(self.programs["kexec"], line.repository / "kexec")
         (line.repository / "kexec").chmod(0o755)
-        for number, options in ((1, {}), (2, {}), (3, {"without": "usr/sbin/init"}), (4, {"boards": "another"})):
+        for number, options in ((1, {}), (2, {}), (3, {"without": "usr/sbin/init"}), (4, {"boards": "another"}), (5, {})):
             self.releases[number] = line.publish(number, **options)
             if number == 2:
                 self._unpack_uki(next((self.work / "release-2").glob("*.efi")), line.repository)
@@ -193,8 +193,33 @@ def wrong_hardware(device):
     device.done(1)
 
 
+def gc(device):
+    """Blessing the third release removes the first, and nothing that the other two need."""
+    device.done(1, "cfs-deploy update")
+    device.done(2, "cfs-deploy health", "cfs-deploy bless", "cfs-deploy update", offer=5)
+    *_, blessed, checked = device.done(5, "cfs-deploy health", "cfs-deploy bless", "cfs-deploy fsck --deep && cfs-deploy rollback", offer=5)
+    vm.check("garbage: removed 1 (epoch 1), " in blessed, blessed)
+    vm.check(" 2 images: 0 wrong" in checked, checked)
+    device.done(2, offer=5)
+
+
+def recovery(device):
+    """The recovery boots when all other entries are gone, and makes the device whole again."""
+    device.done(1, f"cfs-deploy recovery set {device.world.releases[1].digest[:12]}", "cfs-deploy update")
+    device.done(2, "cfs-deploy health", "cfs-deploy bless", "cfs-deploy update", offer=5)
+    device.done(5, "cfs-deploy health", "cfs-deploy bless", offer=5)
+    listing = vm.run("mdir", "-b", "-i", device.esp, "::/EFI/Linux").split()
+    vm.check(sum(path.endswith("+0.efi") and "/cfs_1_" in path for path in listing) == 1, f"the recovery's entry is not parked: {listing}")
+    for path in listing:
+        if "/cfs_1_" not in path:
+            vm.run("mdel", "-i", device.esp, path)
+    said = device.done(1, "cfs-deploy status", "cfs-deploy fsck --repair", f"cfs-deploy boot {device.world.releases[5].digest[:12]}", offer=5)
+    vm.check("recovery  tiny 1 " in said[0], said[0])
+    device.done(5, "cfs-deploy health", "cfs-deploy bless", offer=5)
+
+
 SCENARIOS = {scenario.__name__: scenario for scenario in
-             (panic, init_missing, image_missing, held, kexec, late_mark_bad, full_esp, wrong_hardware)}
+             (panic, init_missing, image_missing, held, kexec, late_mark_bad, full_esp, wrong_hardware, gc, recovery)}
 
 
 def main():
