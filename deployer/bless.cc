@@ -50,7 +50,7 @@ void tidy_up(Sysroot& sysroot, boot::BootLoader& loader, Inventory& inventory,
              const Environment& environment) {
   auto collect = [&]() -> Result<Garbage> {
     const GarbageOptions options{.keep = CFS_TRY(read_config(environment)).keep, .also = {}};
-    return collect_garbage(sysroot, loader, inventory, options);
+    return collect_garbage(sysroot, loader, environment, inventory, options);
   };
   Result<Garbage> garbage = collect();
   environment.print(

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "deployer/boot_order.h"
+#include "deployer/config/config.h"
 #include "deployer/login_notice.h"
 #include "deployer/options.h"
 #include "deployer/reset.h"
@@ -18,6 +19,7 @@
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
+#include "lib/base/utf8.h"
 #include "lib/boot/efi_variables.h"
 #include "lib/json/canonical.h"
 #include "lib/sysroot/layout.h"
@@ -69,6 +71,23 @@ Result<> read_next(Status& status, const Inventory& inventory, const Result<Moun
   if (!status.next_deployment) return {};
   std::vector<Deployment> ways = ways_back(inventory, *status.next_deployment);
   if (!ways.empty()) status.way_back = ways.front();
+  return {};
+}
+
+/// What the releases take, and what garbage collection would free.
+Result<> read_space(Status& status, const Sysroot& sysroot, const Environment& environment,
+                    const Inventory& inventory, const Result<MountedEsp>& esp) {
+  const Config config = read_config(environment).value_or(Config{});  // `health` says what is wrong
+  std::optional<Roots> roots;
+  if (esp) {
+    Result<Roots> found = find_roots(inventory, esp->loader(), environment, config.keep);
+    CFS_TRY(check_interrupted());
+    if (!found) status.collection_problem = printable_text(found.error().describe());
+    if (found) roots = *std::move(found);
+  } else {
+    status.collection_problem = status.next_problem;
+  }
+  status.space = CFS_TRY(measure_space(sysroot, inventory.deployments, roots, status.damaged));
   return {};
 }
 
@@ -140,8 +159,9 @@ Result<Status> read_status(const Sysroot& sysroot, const Environment& environmen
   Status status{.origin = sysroot.origin(), .references = inventory.references};
   CFS_TRY(read_next(status, inventory, esp));
   status.failure = what_failed(inventory);
-  status.pinned = std::move(inventory.pinned);
-  status.damaged = std::move(inventory.damaged);
+  status.pinned = inventory.pinned;
+  status.damaged = inventory.damaged;
+  CFS_TRY(read_space(status, sysroot, environment, inventory, esp));
   if (Result<History> history = read_history(sysroot); !history) {
     CFS_TRY(check_interrupted());
     status.damaged.push_back({sysroot::kHistory, history.error().describe()});
@@ -158,13 +178,6 @@ Result<Status> read_status(const Sysroot& sysroot, const Environment& environmen
   }
   status.file_system_errors =
       count_file_system_errors(sysroot.directory().fd(), environment.kernel_objects);
-  int objects = sysroot.objects().directory_fd();
-  for (const verity::Digest& digest : CFS_TRY(sysroot.objects().list())) {
-    CFS_TRY(check_interrupted());
-    struct stat file = CFS_TRY(stat_at(objects, digest.object_path(), AT_SYMLINK_NOFOLLOW));
-    ++status.object_count;
-    status.object_bytes += static_cast<uint64_t>(file.st_size);
-  }
   return status;
 }
 
@@ -179,7 +192,12 @@ std::string to_text(const Status& status) {
     if (std::count(status.pinned.begin(), status.pinned.end(), deployment.id) > 0) {
       text += "  pinned";
     }
-    return text + "\n          image " + deployment.digest.hex() + "\n";
+    if (deployment.collected) text += "  collected";
+    text += "\n          image " + deployment.digest.hex() + "\n";
+    auto space = status.space.releases.find(deployment.id);
+    if (space == status.space.releases.end()) return text;
+    return text + "          " + format_bytes(space->second.bytes) + ", of which " +
+           format_bytes(space->second.unique_bytes) + " for it alone\n";
   };
   const References& references = status.references;
   std::string text = sentence(status) + "\norigin    " + status.origin.url.shown() + "  " +
@@ -203,8 +221,13 @@ std::string to_text(const Status& status) {
     text += "disk      " + std::to_string(status.file_system_errors) +
             " errors in the file system; the image's e2fsck checks it at the next boot\n";
   }
-  return text + "objects   " + std::to_string(status.object_count) + ", " +
-         format_bytes(status.object_bytes) + "\n";
+  const Space& space = status.space;
+  text += "space     " + std::to_string(space.objects) + " objects, " + format_bytes(space.bytes) +
+          ", of which " + format_bytes(space.shared_bytes) + " for several releases";
+  if (space.reclaimable_bytes) {
+    return text + "; 'cfs-deploy gc' frees " + format_bytes(*space.reclaimable_bytes) + "\n";
+  }
+  return text + "; 'cfs-deploy gc' would refuse: " + status.collection_problem + "\n";
 }
 
 namespace {
@@ -218,6 +241,22 @@ json::Value next_to_json(const Status& status) {
                              {"deployment", id(status.next_deployment)},
                              {"reason", reason_name(status.next->reason)},
                              {"way_back", id(status.way_back)}};
+}
+
+json::Value space_to_json(const Status& status) {
+  const Space& space = status.space;
+  json::Value::Object releases;
+  for (const auto& [id, release] : space.releases) {
+    releases[id] = json::Value::Object{{"disk_bytes", release.bytes},
+                                       {"unique_disk_bytes", release.unique_bytes}};
+  }
+  return json::Value::Object{
+      {"objects", space.objects},
+      {"disk_bytes", space.bytes},
+      {"shared_disk_bytes", space.shared_bytes},
+      {"reclaimable_disk_bytes",
+       space.reclaimable_bytes ? json::Value(*space.reclaimable_bytes) : json::Value()},
+      {"releases", std::move(releases)}};
 }
 
 }  // namespace
@@ -255,8 +294,7 @@ json::Value to_json(const Status& status) {
                                     {"identity", status.reset.identity},
                                     {"var", status.reset.var}}},
       {"file_system_errors", status.file_system_errors},
-      {"objects",
-       json::Value::Object{{"count", status.object_count}, {"size", status.object_bytes}}},
+      {"space", space_to_json(status)},
   };
 }
 

@@ -4,6 +4,7 @@
 #include "deployer/command.h"
 #include "deployer/mounted_esp.h"
 #include "deployer/sysroot/references.h"
+#include "deployer/upkeep/space.h"
 #include "lib/json/value.h"
 #include "lib/sysroot/reset_request.h"
 
@@ -28,8 +29,8 @@ struct Status {
   /// Errors that the kernel has found in the file system's metadata since it was last checked; ext4
   /// only, else 0. After the first one it is read-only.
   uint64_t file_system_errors = 0;
-  uint64_t object_count = 0;
-  uint64_t object_bytes = 0;  ///< plain sizes
+  Space space;
+  std::string collection_problem;  ///< why garbage collection would refuse; "": it would not
 };
 
 /// `esp`: the boot loader's, or why it cannot be asked.

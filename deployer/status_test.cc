@@ -27,7 +27,25 @@ TEST_F(StatusTest, StatusForPrograms) {
   EXPECT_EQ(reader.member("booted")->member("state")->text(10).value(), "trial");
   EXPECT_EQ(reader.member("staged")->member("version")->text(10).value(), "2");
   EXPECT_TRUE(reader.member("previous")->value().is_null());
-  EXPECT_EQ(reader.member("objects")->member("count")->integer().value(), one.objects.count + 4);
+  json::Reader space = reader.member("space").value();
+  EXPECT_EQ(space.member("objects")->integer().value(), one.objects.count + 4);
+  EXPECT_GT(space.member("shared_disk_bytes")->integer().value(), one.objects.size_bytes / 2);
+  EXPECT_EQ(space.member("reclaimable_disk_bytes")->integer().value(), 0U);
+  EXPECT_THAT(status(),
+              AllOf(HasSubstr(" for it alone\n"), HasSubstr("'cfs-deploy gc' frees 0 B\n")));
+}
+
+TEST_F(StatusTest, ItSaysWhyNothingWouldBeCollected) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  write("sysroot/cfs/refs/previous", "x");
+  EXPECT_THAT(
+      status(),
+      HasSubstr("'cfs-deploy gc' would refuse: what must stay is not known: refs/previous"));
+  ASSERT_DONE(command({"status", "--json"}));
+  EXPECT_THAT(output_, HasSubstr("\"reclaimable_disk_bytes\":null"));
 }
 
 TEST_F(StatusTest, APasswordIsNotShown) {

@@ -151,7 +151,7 @@ Result<> make_room_on_device(Sysroot& sysroot, boot::BootLoader& loader,
                              const GarbageOptions& options) {
   Result<> room = check_room_on_device(sysroot, loader, installed, deployment, plan, uki_bytes);
   if (room || room.error().code != ErrorCode::kNoSpace) return room;
-  Result<Garbage> garbage = collect_garbage(sysroot, loader, installed, options);
+  Result<Garbage> garbage = collect_garbage(sysroot, loader, environment, installed, options);
   CFS_TRY(check_interrupted());
   environment.print(
       "garbage: " +

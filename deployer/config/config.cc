@@ -143,7 +143,8 @@ constexpr std::array kKeys = {
                 return value.read(config.channel, read_channel);
               },
               [](const Config& config) { return json::Value(config.channel); }},
-    ConfigKey{"keep", "2 to 99", "releases that garbage collection leaves, besides pinned ones",
+    ConfigKey{"keep", "2 to 99",
+              "good releases that garbage collection leaves, besides the recovery and pinned ones",
               [](const yaml::Value& value, Config& config) {
                 return read_number(value, config.keep, 2, 99);
               },

@@ -35,7 +35,7 @@ struct Config {
   /// Repositories, the first is tried first. Empty: the sysroot's origin.
   std::vector<net::Url> urls;
   std::string channel;  ///< empty: the sysroot's origin
-  uint64_t keep = 2;    ///< deployments that are not collected
+  uint64_t keep = 2;    ///< good deployments that are not collected
   uint64_t tries = 3;   ///< boots that a new release has to become healthy
   /// What follows the repair of a damaged object; the kernel command line may be stricter.
   kernel_cmdline::CorruptionAction on_corruption = kernel_cmdline::CorruptionAction::kReport;

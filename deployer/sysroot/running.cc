@@ -89,11 +89,12 @@ References references_now(const Inventory& inventory, const std::optional<Runnin
   if (last && last->id != now->id && last->state == DeploymentState::kGood) {
     references.previous = last;
   }
-  if (references.previous && (references.previous->id == now->id ||
-                              references.previous->state != DeploymentState::kGood)) {
+  if (references.previous &&
+      (references.previous->id == now->id || references.previous->collected ||
+       references.previous->state != DeploymentState::kGood)) {
     references.previous.reset();
     for (const Deployment& one : inventory.deployments) {
-      if (one.state != DeploymentState::kGood || one.id == now->id) continue;
+      if (one.state != DeploymentState::kGood || one.collected || one.id == now->id) continue;
       if (!references.previous || one.blessed > references.previous->blessed) {
         references.previous = one;
       }

@@ -63,5 +63,24 @@ TEST_F(RunningTest, TwoReleasesOfOneImage) {
               AllOf(HasSubstr("booted    test 2 (epoch 3"), HasSubstr("staged    test 5")));
 }
 
+TEST_F(RunningTest, WhatWasCollectedIsNotThePreviousOne) {
+  auto deployment = [](const std::string& version, uint64_t blessed) {
+    return Deployment{.id = version,
+                      .digest = verity::digest_of(as_bytes(version)),
+                      .version = version,
+                      .state = DeploymentState::kGood,
+                      .blessed = blessed};
+  };
+  Inventory inventory{
+      .deployments = {deployment("3", 30), deployment("2", 20), deployment("1", 10)}};
+  inventory.deployments[1].collected = true;
+  inventory.references.booted = inventory.deployments[0];
+  const Running running{.image = inventory.deployments[0].digest};
+  for (const Deployment& previous : {inventory.deployments[0], inventory.deployments[1]}) {
+    inventory.references.previous = previous;
+    EXPECT_EQ(references_now(inventory, running).previous->version, "1");
+  }
+}
+
 }  // namespace
 }  // namespace cfs::deployer

@@ -57,13 +57,12 @@ Result<std::vector<verity::Digest>> objects_of(const Sysroot& sysroot, const Roo
 }
 
 /// A record must stay that keeps `update` from taking the release again.
-bool is_still_of_use(const Deployment& deployment, const Inventory& inventory) {
+bool is_still_of_use(const Deployment& deployment, const Roots& roots) {
   if (!deployment.held) return false;
-  return std::none_of(
-      inventory.deployments.begin(), inventory.deployments.end(), [&](const Deployment& one) {
-        return one.state == DeploymentState::kGood && !one.held && one.name == deployment.name &&
-               one.channel == deployment.channel && one.epoch > deployment.epoch;
-      });
+  return std::none_of(roots.kept.begin(), roots.kept.end(), [&](const Deployment& one) {
+    return one.state == DeploymentState::kGood && !one.held && one.name == deployment.name &&
+           one.channel == deployment.channel && one.epoch > deployment.epoch;
+  });
 }
 
 Result<> remove_entries(boot::BootLoader& loader, const Roots& roots) {
@@ -87,7 +86,7 @@ Result<> remove_whole(const Directory& cfs, const std::string& parent, const std
 Result<> remove_records(Sysroot& sysroot, Inventory& inventory, const Roots& roots) {
   for (const Deployment& one : roots.collected) {
     CFS_TRY(check_interrupted());
-    if (is_still_of_use(one, inventory)) {
+    if (is_still_of_use(one, roots)) {
       if (one.collected) continue;
       Deployment left = one;
       left.collected = true;
@@ -130,11 +129,12 @@ Result<> remove_ukis(const Directory& cfs, const verity::Digest& image, const Ro
   return {};
 }
 
-Result<> remove_releases(const Directory& cfs, const Roots& roots) {
+Result<> remove_releases(const Directory& cfs, const Roots& roots,
+                         const std::vector<verity::Digest>& also) {
   for (const std::string& name : CFS_TRY(cfs.list(sysroot::kReleases))) {
     CFS_TRY(check_interrupted());
     std::optional<verity::Digest> digest = verity::Digest::parse(name);
-    if (!digest) continue;
+    if (!digest || std::find(also.begin(), also.end(), *digest) != also.end()) continue;
     bool has_record = std::any_of(roots.kept.begin(), roots.kept.end(),
                                   [&](const Deployment& one) { return one.digest == *digest; });
     if (has_record) {
@@ -167,21 +167,23 @@ json::Value to_json(const Garbage& garbage) {
 }  // namespace
 
 Result<Garbage> find_garbage(Sysroot& sysroot, const boot::BootLoader& loader,
-                             const Inventory& inventory, const GarbageOptions& options) {
-  const Roots roots = CFS_TRY(find_roots(inventory, loader, options.keep));
+                             const Environment& environment, const Inventory& inventory,
+                             const GarbageOptions& options) {
+  const Roots roots = CFS_TRY(find_roots(inventory, loader, environment, options.keep));
   const std::vector<verity::Digest> keep = CFS_TRY(objects_of(sysroot, roots, options.also));
   return garbage_of(roots,
                     CFS_TRY(sysroot.objects().remove_all_but(keep, store::Removal::kOnlyCount)));
 }
 
-Result<Garbage> collect_garbage(Sysroot& sysroot, boot::BootLoader& loader, Inventory& inventory,
+Result<Garbage> collect_garbage(Sysroot& sysroot, boot::BootLoader& loader,
+                                const Environment& environment, Inventory& inventory,
                                 const GarbageOptions& options) {
-  const Roots roots = CFS_TRY(find_roots(inventory, loader, options.keep));
+  const Roots roots = CFS_TRY(find_roots(inventory, loader, environment, options.keep));
   const std::vector<verity::Digest> keep = CFS_TRY(objects_of(sysroot, roots, options.also));
   CFS_TRY(remove_entries(loader, roots));
   CFS_TRY(remove_records(sysroot, inventory, roots));
   CFS_TRY(remove_images(sysroot.directory(), roots.images));
-  CFS_TRY(remove_releases(sysroot.directory(), roots));
+  CFS_TRY(remove_releases(sysroot.directory(), roots, options.also));
   CFS_TRY(remove_unneeded_etc(sysroot, roots.images));
   return garbage_of(roots,
                     CFS_TRY(sysroot.objects().remove_all_but(keep, store::Removal::kRemove)));
@@ -207,13 +209,20 @@ RunCommand declare_gc(CLI::App& command) {
   add_esp_option(command, arguments->esp);
   command.add_flag("--dry-run", arguments->dry_run, "Only say what would be removed");
   return [arguments](const Environment& environment) -> Result<Answer> {
-    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
-    MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
-    Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
+    const Access access = arguments->dry_run ? Access::kRead : Access::kWrite;
+    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, access));
+    MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, access));
     const GarbageOptions options{.keep = CFS_TRY(read_config(environment)).keep, .also = {}};
-    Garbage garbage = arguments->dry_run
-                          ? CFS_TRY(find_garbage(sysroot, esp.loader(), inventory, options))
-                          : CFS_TRY(collect_garbage(sysroot, esp.loader(), inventory, options));
+    Garbage garbage;
+    if (arguments->dry_run) {
+      Inventory inventory = CFS_TRY(read_inventory(sysroot));
+      inventory.references = references_now(
+          inventory, CFS_TRY(running_system(environment, CFS_TRY(esp.loader().selected()))));
+      garbage = CFS_TRY(find_garbage(sysroot, esp.loader(), environment, inventory, options));
+    } else {
+      Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
+      garbage = CFS_TRY(collect_garbage(sysroot, esp.loader(), environment, inventory, options));
+    }
     environment.print(describe(garbage, arguments->dry_run) + "\n");
     return Answer{.json = to_json(garbage)};
   };

@@ -10,8 +10,10 @@
 namespace cfs::deployer {
 
 struct GarbageOptions {
-  uint64_t keep = 2;                 ///< as find_roots()
-  std::vector<verity::Digest> also;  ///< objects that stay although no deployment needs them yet
+  uint64_t keep = 2;  ///< as find_roots()
+  /// Of a release that is on its way and has no record yet: the image and its objects. What has
+  /// arrived of it stays.
+  std::vector<verity::Digest> also;
 };
 
 /// What was removed, or would be.
@@ -22,19 +24,21 @@ struct Garbage {
 
 /// What there is to collect. Nothing is changed. Errors: as collect_garbage().
 [[nodiscard]] Result<Garbage> find_garbage(Sysroot& sysroot, const boot::BootLoader& loader,
+                                           const Environment& environment,
                                            const Inventory& inventory,
                                            const GarbageOptions& options);
 
 /// Removes what no deployment that must stay needs (find_roots()): boot entries, records, images,
 /// UKIs, the /etc of releases, objects. A record that says that its release is held stays until a
-/// newer one has proven good. `inventory` is brought up to date.
+/// newer one has proven good. `inventory`: of note_what_booted(); it is brought up to date.
 ///
 /// Whatever instant the power goes, all that stays is whole, and the next call does the rest.
 /// Errors: those of find_roots(), and of reading the image of a deployment that stays: then nothing
 /// was removed; kBusy (another process reads the objects: all but these were removed);
 /// kInterrupted; those of the boot loader.
 [[nodiscard]] Result<Garbage> collect_garbage(Sysroot& sysroot, boot::BootLoader& loader,
-                                              Inventory& inventory, const GarbageOptions& options);
+                                              const Environment& environment, Inventory& inventory,
+                                              const GarbageOptions& options);
 
 /// "removed 3 (epoch 3); 120 objects, 34.5 MB"
 [[nodiscard]] std::string describe(const Garbage& garbage, bool is_dry_run);

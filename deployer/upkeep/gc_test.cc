@@ -260,5 +260,111 @@ TEST_F(GarbageTest, AnEntryWithoutARecordKeepsItsImage) {
   EXPECT_TRUE(check_image_is_complete(sysroot, verity::Digest::parse(image).value()));
 }
 
+TEST_F(GarbageTest, WhatRunsStaysEvenIfNothingElseTellsOfIt) {
+  offer_number(1);
+  ASSERT_DONE(init());
+  live_through({1, 2});
+  const Deployment one = inventory().references.previous.value();
+  set_booted(one.digest.hex());  // by kexec, from a record and an entry that have gone since
+  std::filesystem::remove(path("sysroot/cfs/refs/previous"));
+  std::filesystem::remove_all(path("sysroot/cfs/deployments/" + one.id));
+  std::filesystem::remove(path(file_of(one.entry)));
+  ASSERT_DONE(command({"gc"}));
+  EXPECT_THAT(names_in("sysroot/cfs/images"), testing::Contains(one.digest.hex()));
+  Sysroot sysroot = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
+  EXPECT_TRUE(check_image_is_complete(sysroot, one.digest));
+}
+
+TEST_F(GarbageTest, TheRecoveryIsNotCountedAmongThoseThatAreKept) {
+  offer_number(1);
+  ASSERT_DONE(init());
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("local")));
+  write("local/deploy.yaml", "keep: 3\n");
+  live_through({1});
+  ASSERT_DONE(command({"recovery", "set", id_of("1")}));
+  live_through({2, 3, 4, 5});
+  EXPECT_EQ(whole(), "5 4 3 1");
+}
+
+TEST_F(GarbageTest, ABadOneIsNoRecovery) {
+  offer_number(1);
+  ASSERT_DONE(init());
+  live_through({1, 2});
+  ASSERT_DONE(command({"mark-bad"}));
+  expect_exit(command({"recovery", "set", id_of("2")}), 1, "2 has failed here");
+  EXPECT_EQ(reference("recovery"), "");
+}
+
+TEST_F(GarbageTest, ADamagedOneIsNotPinned) {
+  offer_number(1);
+  ASSERT_DONE(init());
+  live_through({1});
+  const Deployment one = inventory().references.booted.value();
+  const std::string file = "sysroot/cfs/objects/" + one.digest.object_path();
+  std::filesystem::remove(path(file));
+  expect_exit(run_command({"pin", one.id, "--sysroot", path("sysroot")}), 1, "not in the store");
+  EXPECT_THAT(names_in("sysroot/cfs/refs/pinned"), IsEmpty());
+}
+
+TEST_F(GarbageTest, APinThatLeadsToNoDeploymentCanBeTakenAway) {
+  offer_number(1);
+  ASSERT_DONE(init());
+  live_through({1});
+  std::filesystem::create_symlink("../../deployments/gone.0",
+                                  path("sysroot/cfs/refs/pinned/gone.0"));
+  expect_exit(command({"gc"}), 7, "gone.0");
+  ASSERT_DONE(run_command({"unpin", "gone.0", "--sysroot", path("sysroot")}));
+  ASSERT_DONE(command({"gc"}));
+}
+
+TEST_F(GarbageTest, WhatHasArrivedOfAReleaseOnItsWayStays) {
+  offer_number(1);
+  ASSERT_DONE(init());
+  live_through({1, 2});
+  offer_number(3);
+  ASSERT_DONE(command({"fetch"}));
+  const std::string three = id_of("3");
+  const Deployment record = inventory().deployments.front();
+  ASSERT_EQ(record.version, "3");
+  std::filesystem::remove_all(path("sysroot/cfs/deployments/" + three));
+  std::filesystem::remove(path("sysroot/cfs/images/" + record.digest.hex()));
+  Sysroot sysroot = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
+  boot::SystemdBoot esp = loader();
+  Inventory now = note_what_booted(sysroot, environment_, esp).value();
+  GarbageOptions options{.keep = 2, .also = {record.digest}};
+  for (const tree::ObjectReference& object : objects_of_image(sysroot, record.digest).value()) {
+    options.also.push_back(object.digest);
+  }
+  EXPECT_EQ(collect_garbage(sysroot, esp, environment_, now, options).value().objects.objects, 0U);
+  EXPECT_TRUE(check_image_is_complete(sysroot, record.digest));
+  EXPECT_TRUE(open_uki(sysroot, record));
+  options.also.clear();
+  EXPECT_GT(collect_garbage(sysroot, esp, environment_, now, options).value().objects.objects, 0U);
+  EXPECT_FALSE(open_uki(sysroot, record));
+}
+
+TEST_F(GarbageTest, ADryRunNeedsNoLock) {
+  offer_number(1);
+  ASSERT_DONE(init());
+  live_through({1, 2});
+  Sysroot writer = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
+  ASSERT_DONE(command({"gc", "--dry-run"}));
+  expect_exit(command({"gc"}), 1, "another cfs-deploy");
+}
+
+TEST_F(GarbageTest, WhileSomebodyReadsTheObjectsStayAndTheNextRunRemovesThem) {
+  offer_number(1);
+  ASSERT_DONE(init());
+  live_through({1, 2});
+  {
+    Sysroot reader = Sysroot::open(environment_, path("sysroot"), Access::kRead).value();
+    live_through({3});
+    EXPECT_THAT(output_, HasSubstr("garbage: not collected: the object store is in use"));
+  }
+  EXPECT_EQ(whole(), "3 2");
+  ASSERT_DONE(command({"gc"}));
+  EXPECT_THAT(output_, Not(HasSubstr("removed 0 objects")));
+}
+
 }  // namespace
 }  // namespace cfs::deployer

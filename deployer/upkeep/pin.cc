@@ -37,25 +37,39 @@ Answer answer(const Deployment& deployment) {
   return {.json = json::Value::Object{{"schema", 1}, {"deployment", to_json(deployment)}}};
 }
 
-/// The recovery, with an entry that waits behind all others, unless it boots anyway.
+}  // namespace
+
+Result<> pin(Sysroot& sysroot, const Deployment& deployment) {
+  CFS_TRY(check_image_is_complete(sysroot, deployment.digest));
+  const Directory& cfs = sysroot.directory();
+  CFS_TRY(cfs.make_directories(sysroot::kPinned, sysroot::mode_of(sysroot::kPinned, true)));
+  CFS_TRY(cfs.write_symlink(sysroot::pinned_path(deployment.id),
+                            sysroot::pinned_target(deployment.id)));
+  return cfs.sync(sysroot::kReferences);
+}
+
+Result<> unpin(Sysroot& sysroot, const std::string& name) {
+  CFS_TRY(sysroot.directory().remove_file(sysroot::pinned_path(name)));
+  return sysroot.directory().sync(sysroot::kPinned);
+}
+
 Result<> set_recovery(Sysroot& sysroot, boot::BootLoader& loader, const Deployment& deployment) {
+  if (deployment.state == DeploymentState::kBad) {
+    return make_error(ErrorCode::kInvalidInput,
+                      deployment.version + " has failed here: it is no recovery");
+  }
   CFS_TRY(check_image_is_complete(sysroot, deployment.digest));
   UniqueFd uki = CFS_TRY(open_uki(sysroot, deployment));
   CFS_TRY(set_reference(sysroot, Role::kRecovery, deployment));
   return loader.install(deployment.entry, uki.get(), boot::kParked);
 }
 
-}  // namespace
-
 RunCommand declare_pin(CLI::App& command) {
   auto arguments = declare(command);
   return [arguments](const Environment& environment) -> Result<Answer> {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
     Deployment one = CFS_TRY(find_installed(CFS_TRY(read_inventory(sysroot)), arguments->id));
-    const Directory& cfs = sysroot.directory();
-    CFS_TRY(cfs.make_directories(sysroot::kPinned, sysroot::mode_of(sysroot::kPinned, true)));
-    CFS_TRY(cfs.write_symlink(sysroot::pinned_path(one.id), sysroot::pinned_target(one.id)));
-    CFS_TRY(cfs.sync(sysroot::kReferences));
+    CFS_TRY(pin(sysroot, one));
     environment.print(name_of(one) + " is pinned\n");
     return answer(one);
   };
@@ -66,12 +80,20 @@ RunCommand declare_unpin(CLI::App& command) {
   return [arguments](const Environment& environment) -> Result<Answer> {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
     Inventory inventory = CFS_TRY(read_inventory(sysroot));
-    Deployment one = CFS_TRY(find_deployment(inventory, arguments->id));
-    if (std::count(inventory.pinned.begin(), inventory.pinned.end(), one.id) == 0) {
+    auto is_pinned = [&](const std::string& id) {
+      return std::count(inventory.pinned.begin(), inventory.pinned.end(), id) > 0;
+    };
+    Result<Deployment> found = find_deployment(inventory, arguments->id);
+    if (!found && is_pinned(arguments->id)) {  // its deployment is gone
+      CFS_TRY(unpin(sysroot, arguments->id));
+      environment.print(arguments->id + " is pinned no more\n");
+      return Answer{.json = json::Value::Object{{"schema", 1}, {"deployment", json::Value()}}};
+    }
+    const Deployment one = CFS_TRY(std::move(found));
+    if (!is_pinned(one.id)) {
       return make_error(ErrorCode::kNothingToDo, name_of(one) + " is not pinned");
     }
-    CFS_TRY(sysroot.directory().remove_file(sysroot::pinned_path(one.id)));
-    CFS_TRY(sysroot.directory().sync(sysroot::kPinned));
+    CFS_TRY(unpin(sysroot, one.id));
     environment.print(name_of(one) + " is pinned no more\n");
     return answer(one);
   };

@@ -5,6 +5,7 @@
 
 #include "deployer/apply.h"
 #include "deployer/boot_order.h"
+#include "deployer/sysroot/running.h"
 #include "lib/sysroot/layout.h"
 
 namespace cfs::deployer {
@@ -33,7 +34,7 @@ Result<> check_damage(const Inventory& inventory, const std::vector<boot::BootEn
 }  // namespace
 
 Result<Roots> find_roots(const Inventory& inventory, const boot::BootLoader& loader,
-                         uint64_t keep) {
+                         const Environment& environment, uint64_t keep) {
   const std::vector<boot::BootEntry> entries = CFS_TRY(loader.list());
   CFS_TRY(check_damage(inventory, entries));
   std::set<std::string> kept;
@@ -47,7 +48,7 @@ Result<Roots> find_roots(const Inventory& inventory, const boot::BootLoader& loa
     kept.insert(next->id);
   }
   const std::optional<std::string> chosen = CFS_TRY(loader.chosen());
-  std::set<verity::Digest> without_record;
+  std::set<verity::Digest> images_in_use;
   for (const boot::BootEntry& entry : entries) {
     bool is_parked = entry.tries && entry.tries->left == boot::kParked;
     bool is_chosen = chosen && boot::same_entry(*chosen, entry.id);
@@ -57,8 +58,11 @@ Result<Roots> find_roots(const Inventory& inventory, const boot::BootLoader& loa
       is_known = true;
       if ((!is_parked || is_chosen) && !one.collected) kept.insert(one.id);
     }
-    if (!is_known && entry.digest) without_record.insert(*entry.digest);
+    if (!is_known && entry.digest) images_in_use.insert(*entry.digest);
   }
+
+  std::optional<Running> running = CFS_TRY(running_system(environment, CFS_TRY(loader.selected())));
+  if (running) images_in_use.insert(running->image);
 
   std::vector<const Deployment*> good;
   for (const Deployment& one : inventory.deployments) {
@@ -67,18 +71,18 @@ Result<Roots> find_roots(const Inventory& inventory, const boot::BootLoader& loa
   std::stable_sort(good.begin(), good.end(), [](const Deployment* a, const Deployment* b) {
     return a->blessed > b->blessed;
   });
-  auto is_pinned = [&](const std::string& id) {
-    return std::count(inventory.pinned.begin(), inventory.pinned.end(), id) > 0;
-  };
-  uint64_t unpinned = static_cast<uint64_t>(std::count_if(
-      kept.begin(), kept.end(), [&](const std::string& id) { return !is_pinned(id); }));
+  std::erase_if(good, [&](const Deployment* one) {
+    return std::count(inventory.pinned.begin(), inventory.pinned.end(), one->id) > 0 ||
+           (references.recovery && references.recovery->id == one->id);
+  });
+  auto count = static_cast<uint64_t>(std::count_if(
+      good.begin(), good.end(), [&](const Deployment* one) { return kept.contains(one->id); }));
   for (const Deployment* one : good) {
-    if (unpinned >= keep) break;
-    if (is_pinned(one->id) || !kept.insert(one->id).second) continue;
-    ++unpinned;
+    if (count >= keep) break;
+    if (kept.insert(one->id).second) ++count;
   }
 
-  Roots roots{.kept = {}, .collected = {}, .images = std::move(without_record)};
+  Roots roots{.kept = {}, .collected = {}, .images = std::move(images_in_use)};
   for (const std::string& id : inventory.pinned) {
     bool is_installed = std::any_of(inventory.deployments.begin(), inventory.deployments.end(),
                                     [&](const Deployment& one) { return one.id == id; });

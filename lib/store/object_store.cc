@@ -204,7 +204,8 @@ struct ObjectStore::State {
   void cache_record(const verity::Digest& digest, const struct stat& status);
   void save_cache();
 
-  Result<Removed> remove_all_but(std::span<const verity::Digest> keep, Removal removal);
+  /// Removes what batches of dead processes have left behind.
+  Result<> remove_stale() const;
 
   /// What stands in the place of a directory of objects has to be one: overlayfs follows no
   /// symlinks there, so what lies behind one could never be read.
@@ -324,6 +325,18 @@ Result<Proof> ObjectStore::State::prove(const verity::Digest& digest, UniqueFd* 
   return Proof::kGood;
 }
 
+Result<> ObjectStore::State::remove_stale() const {
+  auto remove = [&]() -> Result<> {
+    UniqueFd own = CFS_TRY(open_own_directory(directory.get(), kPrivateDirectory));
+    UniqueFd parent = CFS_TRY(open_own_directory(own.get(), kTemporaryDirectory));
+    return TemporaryName::remove_stale(parent.get(), "");
+  };
+  Result<> removed = remove();
+  if (removed || removed.error().code == ErrorCode::kNotFound) return {};
+  if (removed.error().sys_errno == EACCES) return {};  // another user's store
+  return removed;
+}
+
 ObjectStore::ObjectStore(std::unique_ptr<State> state) : state_(std::move(state)) {}
 ObjectStore::ObjectStore(ObjectStore&&) noexcept = default;
 ObjectStore& ObjectStore::operator=(ObjectStore&&) noexcept = default;
@@ -382,35 +395,14 @@ Result<std::vector<verity::Digest>> ObjectStore::list() const {
   return digests;
 }
 
-Result<Removed> ObjectStore::State::remove_all_but(std::span<const verity::Digest> keep,
-                                                   Removal removal) {
-  Removed removed;
-  for (const std::string& prefix : CFS_TRY(list_directory(directory.get(), "."))) {
-    if (!is_fan_out(prefix)) continue;
-    Result<std::vector<std::string>> names = list_directory(directory.get(), prefix);
-    if (!names && names.error().sys_errno == ENOTDIR) continue;
-    for (const std::string& name : CFS_TRY(std::move(names))) {
-      const std::string object = prefix + "/" + name;
-      std::optional<verity::Digest> digest = verity::Digest::from_object_path(object);
-      if (!digest || std::binary_search(keep.begin(), keep.end(), *digest)) continue;
-      CFS_TRY(check_interrupted());
-      struct stat status = CFS_TRY(stat_at(directory.get(), object, AT_SYMLINK_NOFOLLOW));
-      if (S_ISDIR(status.st_mode)) continue;
-      if (removal == Removal::kRemove) CFS_TRY(remove_file(directory.get(), object));
-      ++removed.objects;
-      if (status.st_nlink == 1) removed.disk_bytes += static_cast<uint64_t>(status.st_blocks) * 512;
-    }
-  }
-  return removed;
-}
-
 Result<Removed> ObjectStore::remove_all_but(std::span<const verity::Digest> keep, Removal removal) {
-  if (removal == Removal::kOnlyCount) return state_->remove_all_but(keep, removal);
+  if (removal == Removal::kOnlyCount) return sweep(state_->directory.get(), keep, removal);
   const int directory = state_->directory.get();
   state_->in_use.reset();
   auto remove_alone = [&]() -> Result<Removed> {
     FileLock alone = CFS_TRY(lock_for_removal(directory));
-    return state_->remove_all_but(keep, removal);
+    CFS_TRY(state_->remove_stale());
+    return sweep(directory, keep, removal);
   };
   Result<Removed> removed = remove_alone();
   state_->in_use = CFS_TRY(lock_for_use(directory));
@@ -442,23 +434,10 @@ struct Batch::State {
   Result<FileDigest> add_stream(const ByteSource& source, const HoleSource& holes,
                                 const verity::Digest* expected);
 
-  Result<> remove_stale() const;
   Result<int> temporary_directory();
   Result<> publish(const verity::Digest& digest, const Pending& object, bool& verity_works);
   void record_published(bool verity_works);
 };
-
-Result<> Batch::State::remove_stale() const {
-  auto remove = [&]() -> Result<> {
-    UniqueFd own = CFS_TRY(open_own_directory(store->directory.get(), kPrivateDirectory));
-    UniqueFd parent = CFS_TRY(open_own_directory(own.get(), kTemporaryDirectory));
-    return TemporaryName::remove_stale(parent.get(), "");
-  };
-  Result<> removed = remove();
-  if (removed || removed.error().code == ErrorCode::kNotFound) return {};
-  if (removed.error().sys_errno == EACCES) return {};  // another user's store
-  return removed;
-}
 
 Result<int> Batch::State::temporary_directory() {
   std::lock_guard lock(mutex);
@@ -617,7 +596,7 @@ Batch::~Batch() = default;
 Result<Batch> ObjectStore::begin() {
   auto state = std::make_unique<Batch::State>();
   state->store = state_.get();
-  CFS_TRY(state->remove_stale());
+  CFS_TRY(state_->remove_stale());
   CFS_TRY(state_->check_directories());
   return Batch(std::move(state));
 }

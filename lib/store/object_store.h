@@ -11,6 +11,7 @@
 #include "lib/base/result.h"
 #include "lib/base/unique_fd.h"
 #include "lib/store/file_digest.h"
+#include "lib/store/sweep.h"
 #include "lib/verity/digest.h"
 
 namespace cfs::store {
@@ -33,14 +34,6 @@ struct StoreOptions {
 };
 
 class Batch;
-
-enum class Removal { kRemove, kOnlyCount };
-
-/// What was removed, or would be.
-struct Removed {
-  uint64_t objects = 0;
-  uint64_t disk_bytes = 0;  ///< allocated blocks
-};
 
 /// A directory of files named by their fs-verity digest: `ab/cdef…` (COMPOSEFS-FORMAT.md §1).
 /// Besides the objects it holds `.cfs/` (docs/FORMATS.md): temporary files and, where there is no
@@ -74,10 +67,10 @@ class ObjectStore {
   /// Starts a batch of additions. Removes what batches of dead processes have left behind.
   [[nodiscard]] Result<Batch> begin();
 
-  /// Removes every object that is not in `keep`, which is sorted, or only counts them. Files of
-  /// other names are left alone. No batch of this store may be alive, and nobody else may have the
-  /// store open. Memory: a directory of names at a time. Not synced: after a power cut objects may
-  /// be there again, whole. Errors: kBusy (another process has the store open); kInterrupted.
+  /// Removes every object that is not in `keep`, which is sorted, or only counts them: sweep().
+  /// Removing takes what batches of dead processes have left too. No batch of this store may be
+  /// alive, and nobody else may have the store open. Not synced: after a power cut objects may be
+  /// there again, whole. Errors: kBusy (kRemove: another process has the store open); kInterrupted.
   [[nodiscard]] Result<Removed> remove_all_but(std::span<const verity::Digest> keep,
                                                Removal removal);
 

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the installed releases take of the disk.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "deployer/sysroot/references.h"
+#include "deployer/upkeep/roots.h"
+
+namespace cfs::deployer {
+
+/// All bytes are those that the files take on the disk (disk_usage_bytes()).
+struct Space {
+  struct Release {
+    uint64_t bytes = 0;         ///< image, objects, copy of the UKI
+    uint64_t unique_bytes = 0;  ///< of these, what no other deployment needs
+    bool operator==(const Release&) const = default;
+  };
+  std::map<std::string, Release> releases;  ///< by id; those whose image can be read
+  uint64_t objects = 0;                     ///< that they need, images included, each once
+  uint64_t bytes = 0;                       ///< of these objects
+  uint64_t shared_bytes = 0;                ///< of these, what several deployments need
+  /// What garbage collection frees: objects of deployments that it takes, and objects that no
+  /// deployment needs. Nothing: it would refuse.
+  std::optional<uint64_t> reclaimable_bytes;
+};
+
+/// `roots`: of find_roots(), or nothing where that refuses. An image that cannot be read is added
+/// to `damaged`. The sizes of objects are taken from the images that need them: nothing is asked
+/// about an object but its name, unless no deployment needs it.
+[[nodiscard]] Result<Space> measure_space(const Sysroot& sysroot,
+                                          const std::vector<Deployment>& deployments,
+                                          const std::optional<Roots>& roots,
+                                          std::vector<Damage>& damaged);
+
+}  // namespace cfs::deployer
