@@ -262,8 +262,11 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
   std::optional<boot::BootEntry> entry = find_entry(CFS_TRY(loader.list()), deployment);
   bool has_tries = entry && (!entry->tries || entry->tries->left > 0);
   bool is_counted = entry && entry->tries.has_value();
-  // The running one keeps the counter that it has, while that lets it start: see above.
-  bool keeps_counter = has_tries && (is_running || is_counted == tries.has_value());
+  // The running one keeps the counter that it has, while that lets it start: see above. One that
+  // was good has none, and gets one when it is tried again after it was marked bad.
+  bool was_given_up = !is_counted && way_back && way_back->state == DeploymentState::kGood;
+  bool may_change = !is_running || was_given_up;
+  bool keeps_counter = has_tries && (!may_change || is_counted == tries.has_value());
   if (!keeps_counter) {
     CFS_TRY_WITH("while counting the boots", loader.set_tries(deployment.entry, tries));
   }
