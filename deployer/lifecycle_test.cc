@@ -139,7 +139,8 @@ class LifecycleTest : public DeviceTest, public ::testing::WithParamInterface<un
     for (const std::string& id : inventory.pinned) EXPECT_THAT(ids, testing::Contains(id));
     const std::optional<Deployment>& recovery = inventory.references.recovery;
     EXPECT_TRUE(!recovery || ids.contains(recovery->id));
-    for (const boot::BootEntry& entry : fake_.list().value()) images.insert(entry.digest.value());
+    const std::vector<boot::BootEntry> entries = fake_.list().value();
+    for (const boot::BootEntry& entry : entries) images.insert(entry.digest.value());
     for (const verity::Digest& image : images) {
       Result<> whole = check_image_is_complete(sysroot, image);
       EXPECT_TRUE(whole) << whole.error().describe();

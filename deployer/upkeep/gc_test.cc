@@ -42,7 +42,8 @@ class GarbageTest : public DeviceTest {
   std::string whole() {
     std::string versions;
     Sysroot sysroot = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
-    for (const Deployment& one : read_inventory(sysroot).value().deployments) {
+    const Inventory now = read_inventory(sysroot).value();
+    for (const Deployment& one : now.deployments) {
       if (one.collected) continue;
       Result<> complete = check_image_is_complete(sysroot, one.digest);
       EXPECT_TRUE(complete) << one.version << ": " << complete.error().describe();
@@ -77,11 +78,12 @@ TEST_F(GarbageTest, AfterABlessingTheLastTwoStay) {
   // All objects that are there are needed.
   Sysroot sysroot = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
   std::set<verity::Digest> needed;
-  for (const Deployment& one : read_inventory(sysroot).value().deployments) {
+  const Inventory now = read_inventory(sysroot).value();
+  for (const Deployment& one : now.deployments) {
     needed.insert(one.digest);
-    for (const tree::ObjectReference& object : objects_of_image(sysroot, one.digest).value()) {
-      needed.insert(object.digest);
-    }
+    const std::vector<tree::ObjectReference> objects =
+        objects_of_image(sysroot, one.digest).value();
+    for (const tree::ObjectReference& object : objects) needed.insert(object.digest);
   }
   EXPECT_EQ(sysroot.objects().list().value().size(), needed.size());
 }
@@ -332,7 +334,9 @@ TEST_F(GarbageTest, WhatHasArrivedOfAReleaseOnItsWayStays) {
   boot::SystemdBoot esp = loader();
   Inventory now = note_what_booted(sysroot, environment_, esp).value();
   GarbageOptions options{.keep = 2, .also = {record.digest}};
-  for (const tree::ObjectReference& object : objects_of_image(sysroot, record.digest).value()) {
+  const std::vector<tree::ObjectReference> needed =
+      objects_of_image(sysroot, record.digest).value();
+  for (const tree::ObjectReference& object : needed) {
     options.also.push_back(object.digest);
   }
   EXPECT_EQ(collect_garbage(sysroot, esp, environment_, now, options).value().objects.objects, 0U);
