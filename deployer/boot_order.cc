@@ -196,7 +196,9 @@ std::vector<Deployment> ways_back(const Inventory& inventory, const Deployment& 
   if (references.booted && references.booted->state != DeploymentState::kBad) {
     add(references.booted);
   }
-  add(references.recovery);
+  if (references.recovery && references.recovery->state != DeploymentState::kBad) {
+    add(references.recovery);
+  }
   return ways;
 }
 

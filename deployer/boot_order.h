@@ -29,7 +29,8 @@ struct SwitchOptions {
 [[nodiscard]] Result<UniqueFd> open_uki(const Sysroot& sysroot, const Deployment& deployment);
 
 /// The deployments that could boot in place of `next`, the best first: good ones (the running one,
-/// the previous one, the last one that was proven good), then the running one whatever its state.
+/// the previous one, the last one that was proven good), then the running one and the recovery if
+/// they are not bad.
 [[nodiscard]] std::vector<Deployment> ways_back(const Inventory& inventory, const Deployment& next);
 
 /// Makes a deployment boot next, with its tries if it was not proven good yet, and another one boot

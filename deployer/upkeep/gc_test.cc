@@ -293,7 +293,7 @@ TEST_F(GarbageTest, ABadOneIsNoRecovery) {
   ASSERT_DONE(init());
   live_through({1, 2});
   ASSERT_DONE(command({"mark-bad"}));
-  expect_exit(command({"recovery", "set", id_of("2")}), 1, "2 has failed here");
+  expect_exit(command({"recovery", "set", id_of("2")}), 1, "2 was not proven good here");
   EXPECT_EQ(reference("recovery"), "");
 }
 

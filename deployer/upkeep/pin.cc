@@ -54,9 +54,10 @@ Result<> unpin(Sysroot& sysroot, const std::string& name) {
 }
 
 Result<> set_recovery(Sysroot& sysroot, boot::BootLoader& loader, const Deployment& deployment) {
-  if (deployment.state == DeploymentState::kBad) {
+  if (deployment.state != DeploymentState::kGood) {
     return make_error(ErrorCode::kInvalidInput,
-                      deployment.version + " has failed here: it is no recovery");
+                      deployment.version + " was not proven good here: it is no recovery yet")
+        .with_hint("boot it, and let its health checks pass");
   }
   CFS_TRY(check_image_is_complete(sysroot, deployment.digest));
   UniqueFd uki = CFS_TRY(open_uki(sysroot, deployment));

@@ -17,8 +17,8 @@ namespace cfs::deployer {
 
 /// Makes the deployment the recovery, which is never collected. It is proven to be whole first. Its
 /// entry waits behind all others, unless it boots anyway.
-/// Errors: kInvalidInput (it is bad); those of check_image_is_complete(), open_uki() and the boot
-/// loader.
+/// Errors: kInvalidInput (it was not proven good); those of check_image_is_complete(), open_uki()
+/// and the boot loader.
 [[nodiscard]] Result<> set_recovery(Sysroot& sysroot, boot::BootLoader& loader,
                                     const Deployment& deployment);
 
