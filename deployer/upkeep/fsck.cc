@@ -235,10 +235,11 @@ Result<> Fsck::report_objects(const Wrong& wrong) {
   if (options_.repair) left = CFS_TRY(repair_objects(sysroot_, environment_, urls_, wanted));
   for (const auto& [digest, problem] : wrong) {
     const std::string path = sysroot::object_path(digest);
+    const verity::Digest& object = digest;  // which a lambda can capture
     const ObjectUse& use = uses.of[digest];
     auto failed = left.find(digest);
     auto repair = [&, failed]() -> Result<> {
-      if (use.count == 0) return repair_unneeded(digest, knows_needs);
+      if (use.count == 0) return repair_unneeded(object, knows_needs);
       if (!use.size_bytes) {
         return make_error(ErrorCode::kNotFound, "the description of its release is damaged");
       }
