@@ -63,6 +63,10 @@ Result<Deployment> record_fetched(Sysroot& sysroot, Inventory& inventory,
   CFS_TRY(sysroot.publish_image(digest));
   CFS_TRY(sysroot.save_release(description));
   deployment.collected = false;
+  if (deployment.held) {  // taken again all the same
+    if (deployment.state == DeploymentState::kBad) deployment.state = DeploymentState::kFetched;
+    deployment.held.reset();
+  }
   CFS_TRY(save_deployment(sysroot, deployment));
   update_inventory(inventory, deployment);
   return deployment;

@@ -14,9 +14,9 @@ namespace cfs::deployer {
 
 /// Writes down that a release has arrived: its description, the link to its image, a record. All it
 /// needs must be in the sysroot, and is proven first: objects, image, UKI; `update` has compared
-/// the UKI with the signed description when it fetched it. `deployment`: of deployment_for(). From
-/// now on apply() can make it boot next, and garbage collection keeps it. Errors: kNotFound,
-/// kDigestMismatch, kNoVerity, kCorrupt (it is not whole); kNoSpace.
+/// the UKI with the signed description when it fetched it. `deployment`: of deployment_for().
+/// From now on apply() can make it boot next, garbage collection keeps it, and it is not held.
+/// Errors: kNotFound, kDigestMismatch, kNoVerity, kCorrupt (it is not whole); kNoSpace.
 [[nodiscard]] Result<Deployment> record_fetched(
     Sysroot& sysroot, Inventory& inventory,
     const trust::Verified<release::ReleaseDescription>& description, Deployment deployment);

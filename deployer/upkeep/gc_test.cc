@@ -189,7 +189,9 @@ TEST_F(GarbageTest, ABadReleaseIsHeldWithoutItsObjectsUntilANewerOneIsGood) {
   EXPECT_THAT(output_, HasSubstr("held: test 3"));
   expect_exit(command({"boot", bad}), 1, "garbage collection has removed it");
   expect_exit(run_command({"pin", bad, "--sysroot", path("sysroot")}), 1, "garbage collection");
-  ASSERT_DONE(update({"--retry"}));
+  ASSERT_DONE(command({"fetch", "--retry"}));
+  EXPECT_EQ(whole(), "3 2 1");
+  ASSERT_DONE(command({"apply"}));
   EXPECT_EQ(boots_next().substr(0, 6), "cfs_3_");
   ASSERT_DONE(command({"cancel"}));
   live_through({4, 5});

