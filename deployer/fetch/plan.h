@@ -12,18 +12,16 @@ namespace cfs::deployer {
 
 /// What an update has to do, known exactly before the first byte of it is fetched.
 struct Plan {
-  std::vector<transport::Entry> objects;  ///< missing in the store, without the image
-  std::optional<transport::Entry> image;  ///< missing
+  std::vector<transport::Entry> objects;    ///< missing in the store, without the image
+  std::optional<transport::Entry> image;    ///< missing
   std::optional<release::ReleaseFile> uki;  ///< missing
-  uint64_t fetch_bytes = 0;               ///< encoded
-  uint64_t disk_bytes = 0;                ///< on the store's file system, verity included
+  uint64_t fetch_bytes = 0;                 ///< encoded
+  uint64_t disk_bytes = 0;                  ///< on the store's file system, verity included
   uint64_t inodes = 0;
 
   /// Says that the UKI is missing.
   void add_uki(const release::ReleaseFile& file);
-  [[nodiscard]] size_t files() const {
-    return objects.size() + (image ? 1 : 0) + (uki ? 1 : 0);
-  }
+  [[nodiscard]] size_t files() const { return objects.size() + (image ? 1 : 0) + (uki ? 1 : 0); }
 };
 
 /// Looks which objects of a release are not in the store, or are there and damaged.

@@ -14,10 +14,8 @@ constexpr unsigned kSchema = 1;
 constexpr size_t kMaxTextBytes = 255;
 
 constexpr std::pair<DeploymentState, std::string_view> kStates[] = {
-    {DeploymentState::kFetched, "fetched"},
-    {DeploymentState::kStaged, "staged"},
-    {DeploymentState::kTrial, "trial"},
-    {DeploymentState::kGood, "good"},
+    {DeploymentState::kFetched, "fetched"}, {DeploymentState::kStaged, "staged"},
+    {DeploymentState::kTrial, "trial"},     {DeploymentState::kGood, "good"},
     {DeploymentState::kBad, "bad"},
 };
 

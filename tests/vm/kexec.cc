@@ -24,7 +24,8 @@ int main(int argc, char** argv) {
     return 1;
   }
   ::sync();
-  (void)::syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_KEXEC, nullptr);
+  (void)::syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_KEXEC,
+                  nullptr);
   std::perror("reboot");
   return 1;
 }
