@@ -112,6 +112,26 @@ TEST_F(ApplyTest, WhatWasFetchedCanLoseAnObjectAndGetItBack) {
   EXPECT_EQ(reboot_well(), "2");
 }
 
+TEST_F(ApplyTest, WhatWasGivenUpIsFetchedAgainWhenAskedFor) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  offer(second_release());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "2");
+  ASSERT_DONE(command({"mark-bad"}));
+  ASSERT_EQ(reboot(), "1");
+  Result<int> held = command({"fetch"});
+  ASSERT_TRUE(held) << held.error().describe();
+  EXPECT_EQ(*held, 10);
+  expect_exit(command({"apply"}), 10, "nothing that was fetched");
+  ASSERT_DONE(command({"fetch", "--retry"}));  // all of it is there still
+  EXPECT_THAT(output_, HasSubstr("to fetch: 0 B"));
+  ASSERT_DONE(command({"apply"}));
+  EXPECT_EQ(reboot_well(), "2");
+}
+
 TEST_F(ApplyTest, NothingOlderThanWhatIsStagedIsApplied) {
   offer(first_release());
   ASSERT_DONE(init());

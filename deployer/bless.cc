@@ -52,12 +52,7 @@ void tidy_up(Sysroot& sysroot, boot::BootLoader& loader, Inventory& inventory,
     const GarbageOptions options{.keep = CFS_TRY(read_config(environment)).keep, .also = {}};
     return collect_garbage(sysroot, loader, environment, inventory, options);
   };
-  Result<Garbage> garbage = collect();
-  if (garbage && garbage->deployments.empty() && garbage->objects.objects == 0) return;
-  environment.print(
-      "garbage: " +
-      (garbage ? describe(*garbage, false) : "not collected: " + garbage.error().describe()) +
-      "\n");
+  tell(collect(), environment);
 }
 
 }  // namespace

@@ -37,7 +37,6 @@
 #include "lib/base/progress.h"
 #include "lib/boot/uki.h"
 #include "lib/sysroot/layout.h"
-#include "lib/tree/objects.h"
 
 namespace cfs::deployer {
 namespace {
@@ -65,21 +64,6 @@ Result<> check_can_boot(Sysroot& sysroot, const boot::BootLoader& loader,
   return {};
 }
 
-/// True if something is not what it must be, or beyond reading; false if that cannot be told now.
-bool tells_of_damage(const Error& error) {
-  switch (error.code) {
-    case ErrorCode::kNotFound:
-    case ErrorCode::kCorrupt:
-    case ErrorCode::kDigestMismatch:
-    case ErrorCode::kNoVerity:
-    case ErrorCode::kInvalidInput:
-    case ErrorCode::kUnsupported:
-      return true;
-    default:
-      return error.sys_errno == EIO;
-  }
-}
-
 /// The best way back that is whole. None: there is none, and none is needed.
 Result<std::optional<Deployment>> find_way_back(Sysroot& sysroot, const boot::BootLoader& loader,
                                                 const Inventory& inventory, const Deployment& next,
@@ -90,7 +74,7 @@ Result<std::optional<Deployment>> find_way_back(Sysroot& sysroot, const boot::Bo
     Result<> whole = check_can_boot(sysroot, loader, candidate);
     CFS_TRY(check_interrupted());
     if (whole) return std::optional(std::move(candidate));
-    if (!tells_of_damage(whole.error())) return Error(std::move(whole).error());
+    if (!is_damage(whole.error())) return Error(std::move(whole).error());
     problems += "; " + candidate.version + ": " + whole.error().describe();
   }
   const std::optional<Deployment>& booted = inventory.references.booted;
@@ -132,22 +116,9 @@ bool can_be_removed(const Sysroot& sysroot, const Inventory& inventory,
 
 }  // namespace
 
-Result<std::vector<tree::ObjectReference>> objects_of_image(const Sysroot& sysroot,
-                                                            const verity::Digest& image_digest) {
-  tree::Tree tree =
-      CFS_TRY_WITH("while reading the image", read_tree(sysroot.objects(), image_digest));
-  Result<std::vector<tree::ObjectReference>> needed = tree::objects_of(tree);
-  if (!needed) {
-    Error error = std::move(needed).error().with("while reading the image");
-    error.code = ErrorCode::kCorrupt;
-    return error;
-  }
-  return needed;
-}
-
 Result<> check_image_is_complete(Sysroot& sysroot, const verity::Digest& image_digest) {
   const std::vector<tree::ObjectReference> needed =
-      CFS_TRY(objects_of_image(sysroot, image_digest));
+      CFS_TRY(objects_of_image(sysroot.objects(), image_digest));
   Progress progress("checking every object", needed.size(), Progress::Unit::kItems);
   for (const tree::ObjectReference& object : needed) {
     CFS_TRY(check_interrupted());

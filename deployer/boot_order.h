@@ -4,7 +4,6 @@
 
 #include "deployer/sysroot/references.h"
 #include "lib/boot/boot_loader.h"
-#include "lib/tree/objects.h"
 
 namespace cfs::deployer {
 
@@ -19,10 +18,6 @@ struct SwitchOptions {
 /// Succeeds if the image of that digest and every object it refers to are in the store, each proven
 /// by its digest. Errors: kNotFound, kDigestMismatch, kNoVerity, kCorrupt; kInterrupted.
 [[nodiscard]] Result<> check_image_is_complete(Sysroot& sysroot, const verity::Digest& image);
-
-/// What an image refers to. Errors: as check_image_is_complete(), of the image alone.
-[[nodiscard]] Result<std::vector<tree::ObjectReference>> objects_of_image(
-    const Sysroot& sysroot, const verity::Digest& image);
 
 /// The copy of the deployment's UKI in the sysroot, proven to be what the record says and to boot
 /// the image. Errors: kNotFound (no copy); kDigestMismatch, kCorrupt.

@@ -100,7 +100,7 @@ Result<int> parse_and_run(const std::vector<std::string>& arguments, const Io& i
   app.require_subcommand(1);
   app.footer(
       "Exit status: 0 done, 1 failed, 2 usage, 6 signature or trust, 7 corrupt data, 8 network,\n"
-      "9 no space, 10 nothing to do (check, fetch, apply, update, cancel).");
+      "9 no space, 10 nothing to do.");
   bool json = false;
   std::vector<std::pair<CLI::App*, RunCommand>> declared;
   for (const CommandRow& row : kCommands) {

@@ -153,10 +153,7 @@ Result<> make_room_on_device(Sysroot& sysroot, boot::BootLoader& loader,
   if (room || room.error().code != ErrorCode::kNoSpace) return room;
   Result<Garbage> garbage = collect_garbage(sysroot, loader, environment, installed, options);
   CFS_TRY(check_interrupted());
-  environment.print(
-      "garbage: " +
-      (garbage ? describe(*garbage, false) : "not collected: " + garbage.error().describe()) +
-      "\n");
+  tell(garbage, environment);
   if (!garbage) return room;
   return check_room_on_device(sysroot, loader, installed, deployment, plan, uki_bytes);
 }
@@ -209,6 +206,7 @@ Result<UpdateResult> compare_with_installed(Sysroot& sysroot, const boot::BootLo
     result.outcome = UpdateOutcome::kHeld;
     return result;
   }
+  if (known->held) return result;  // it is taken again, whatever is there of it
   const bool is_current = result.from && result.from->id == known->id;
   if (options.until != Until::kFetched && !is_current) return result;
   std::optional<std::string> missing;

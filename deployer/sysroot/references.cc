@@ -58,21 +58,6 @@ Result<std::string> read_reference(const Directory& cfs, Role role) {
   return target.substr(parent.size());
 }
 
-/// True if what was to be read is not what belongs there, or is beyond reading; false if that
-/// cannot be told now: no memory, no descriptors. Whoever takes that for damage decides on half of
-/// what is there.
-bool is_damage(const Error& error) {
-  switch (error.code) {
-    case ErrorCode::kNotFound:
-    case ErrorCode::kCorrupt:
-    case ErrorCode::kInvalidInput:
-    case ErrorCode::kUnsupported:
-      return true;
-    default:
-      return error.sys_errno == EIO;
-  }
-}
-
 Result<> read_references(const Directory& cfs, Inventory& inventory) {
   for (const auto& [role, name] : kRoles) {
     Result<std::string> id = read_reference(cfs, role);
@@ -106,6 +91,20 @@ Result<> read_references(const Directory& cfs, Inventory& inventory) {
 }
 
 }  // namespace
+
+bool is_damage(const Error& error) {
+  switch (error.code) {
+    case ErrorCode::kNotFound:
+    case ErrorCode::kCorrupt:
+    case ErrorCode::kDigestMismatch:
+    case ErrorCode::kNoVerity:
+    case ErrorCode::kInvalidInput:
+    case ErrorCode::kUnsupported:
+      return true;
+    default:
+      return error.sys_errno == EIO;
+  }
+}
 
 std::string_view role_name(Role role) {
   for (const auto& [value, name] : kRoles) {

@@ -30,6 +30,11 @@ struct Damage {
   std::string problem;
 };
 
+/// True if what was to be read is not what belongs there, or is beyond reading; false if that
+/// cannot be told now: no memory, no descriptors. Whoever takes that for damage decides on half of
+/// what is there.
+[[nodiscard]] bool is_damage(const Error& error);
+
 /// What `deployments/` and `refs/` hold.
 struct Inventory {
   std::vector<Deployment> deployments;  ///< newest epoch first

@@ -59,7 +59,9 @@ class Fsck {
   Result<> check_ukis();
   Result<> check_entries();
   Result<std::vector<Deployment>> needed_to_boot();
-  Result<> check_entry(const Deployment& deployment, const std::optional<boot::BootEntry>& entry);
+  /// `tries`: of an entry that is put back.
+  Result<> check_entry(const Deployment& deployment, const std::optional<boot::BootEntry>& entry,
+                       std::optional<unsigned> tries);
 
   [[nodiscard]] bool is_needed(const verity::Digest& image) const {
     return std::any_of(images_.begin(), images_.end(),
@@ -310,7 +312,7 @@ Result<> Fsck::check_ukis() {
   return {};
 }
 
-/// What boots next, or was chosen to, and what boots if that fails.
+/// What boots next, or was chosen to, and what boots if that fails. The recovery waits behind them.
 Result<std::vector<Deployment>> Fsck::needed_to_boot() {
   const std::optional<std::string> chosen = CFS_TRY(loader_.chosen());
   std::optional<Deployment> next = CFS_TRY(next_deployment(loader_, inventory_));
@@ -328,7 +330,6 @@ Result<std::vector<Deployment>> Fsck::needed_to_boot() {
   needed.push_back(*next);
   const std::vector<Deployment> ways = ways_back(inventory_, *next);
   if (!ways.empty()) needed.push_back(ways.front());
-  if (inventory_.references.recovery) needed.push_back(*inventory_.references.recovery);
   return needed;
 }
 
@@ -336,22 +337,29 @@ Result<std::vector<Deployment>> Fsck::needed_to_boot() {
 /// nobody's loss.
 Result<> Fsck::check_entries() {
   const std::vector<Deployment> needed = CFS_TRY(needed_to_boot());
+  const std::vector<boot::BootEntry> entries = CFS_TRY(loader_.list());
+  const std::optional<Deployment>& recovery = inventory_.references.recovery;
   for (const Deployment& one : inventory_.deployments) {
     std::optional<boot::BootEntry> entry;
-    for (const boot::BootEntry& listed : CFS_TRY(loader_.list())) {
+    for (const boot::BootEntry& listed : entries) {
       if (boot::same_entry(listed.id, one.entry)) entry = listed;
     }
     const bool is_needed = std::any_of(needed.begin(), needed.end(),
                                        [&](const Deployment& other) { return other.id == one.id; });
-    if (is_needed || (entry && one.state != DeploymentState::kBad)) {
-      CFS_TRY(check_entry(one, entry));
-    }
+    const bool is_recovery = recovery && recovery->id == one.id;
+    if (!is_needed && !is_recovery && (!entry || one.state == DeploymentState::kBad)) continue;
+    std::optional<unsigned> tries;
+    if (one.state != DeploymentState::kGood) tries = options_.tries;
+    if (is_recovery && !is_needed) tries = boot::kParked;
+    if (entry && entry->tries) tries = entry->tries->left;
+    CFS_TRY(check_entry(one, entry, tries));
   }
   return {};
 }
 
 Result<> Fsck::check_entry(const Deployment& deployment,
-                           const std::optional<boot::BootEntry>& entry) {
+                           const std::optional<boot::BootEntry>& entry,
+                           std::optional<unsigned> tries) {
   Result<UniqueFd> uki = open_uki(sysroot_, deployment);
   CFS_TRY(check_interrupted());
   const bool is_whole = uki ? CFS_TRY(loader_.holds(deployment.entry, uki->get()))
@@ -359,9 +367,6 @@ Result<> Fsck::check_entry(const Deployment& deployment,
   if (is_whole) return {};
   auto put_back = [&]() -> Result<> {
     if (!uki) return Error(std::move(uki).error());
-    std::optional<unsigned> tries;
-    if (deployment.state != DeploymentState::kGood) tries = options_.tries;
-    if (entry && entry->tries) tries = entry->tries->left;
     return loader_.install(deployment.entry, uki->get(), tries);
   };
   return add({.kind = ProblemKind::kBootEntry,

@@ -54,6 +54,23 @@ TEST_F(FsckTest, FlippedByte) {
   expect_repair("    /usr/bin/program7 in test 2 (epoch 2)\n    /usr/bin/program7 in test 1");
 }
 
+// Without its counter it would be taken for the way back.
+TEST_F(FsckTest, TheRecoverysEntryIsPutBackBehindAllOthers) {
+  prepare();
+  const std::string id = first_.image.digest.hex().substr(0, 12) + ".0";
+  ASSERT_DONE(command({"recovery", "set", id}));
+  FakeRelease third = second_release();
+  third.version = "3";
+  third.epoch = 3;
+  offer(third);
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "3");
+  const std::string entry = file_of("cfs_1_" + id + "+0");
+  lose(entry);
+  expect_repair("cfs_1_" + id + ": there is no such boot entry");
+  EXPECT_TRUE(std::filesystem::exists(path(entry)));
+}
+
 TEST_F(FsckTest, MissingObject) {
   prepare();
   lose(in_sysroot(sysroot::object_path(object_of(first_release(), "/usr/bin/program3"))));

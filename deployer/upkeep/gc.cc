@@ -18,12 +18,12 @@
 #include <algorithm>
 #include <memory>
 
-#include "deployer/boot_order.h"
 #include "deployer/config/config.h"
 #include "deployer/mounted_esp.h"
 #include "deployer/options.h"
 #include "deployer/sysroot/etc.h"
 #include "deployer/sysroot/running.h"
+#include "deployer/upkeep/needed_objects.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/progress.h"
 #include "lib/sysroot/layout.h"
@@ -37,7 +37,7 @@ Result<std::vector<verity::Digest>> objects_of(const Sysroot& sysroot, const Roo
   std::vector<verity::Digest> objects = also;
   for (const verity::Digest& image : roots.images) {
     CFS_TRY(check_interrupted());
-    Result<std::vector<tree::ObjectReference>> needed = objects_of_image(sysroot, image);
+    Result<std::vector<tree::ObjectReference>> needed = objects_of_image(sysroot.objects(), image);
     bool has_record = std::any_of(roots.kept.begin(), roots.kept.end(),
                                   [&](const Deployment& one) { return one.digest == image; });
     // An entry whose image is gone cannot boot.
@@ -196,6 +196,13 @@ std::string describe(const Garbage& garbage, bool is_dry_run) {
   }
   return text + std::to_string(garbage.objects.objects) + " objects, " +
          format_bytes(garbage.objects.disk_bytes);
+}
+
+void tell(const Result<Garbage>& garbage, const Environment& environment) {
+  if (garbage && garbage->deployments.empty() && garbage->objects.objects == 0) return;
+  const std::string text =
+      garbage ? describe(*garbage, false) : "not collected: " + garbage.error().describe();
+  environment.print("garbage: " + text + "\n");
 }
 
 RunCommand declare_gc(CLI::App& command) {

@@ -43,6 +43,9 @@ struct Garbage {
 /// "removed 3 (epoch 3); 120 objects, 34.5 MB"
 [[nodiscard]] std::string describe(const Garbage& garbage, bool is_dry_run);
 
+/// Tells what became of garbage that was collected on the way of something else, if there was any.
+void tell(const Result<Garbage>& garbage, const Environment& environment);
+
 /// `cfs-deploy gc`
 [[nodiscard]] RunCommand declare_gc(CLI::App& command);
 

@@ -4,6 +4,7 @@
 #include "deployer/boot_order.h"
 #include "deployer/sysroot/running.h"
 #include "deployer/test_support.h"
+#include "deployer/upkeep/needed_objects.h"
 #include "lib/sysroot/layout.h"
 
 namespace cfs::deployer {
@@ -82,7 +83,7 @@ TEST_F(GarbageTest, AfterABlessingTheLastTwoStay) {
   for (const Deployment& one : now.deployments) {
     needed.insert(one.digest);
     const std::vector<tree::ObjectReference> objects =
-        objects_of_image(sysroot, one.digest).value();
+        objects_of_image(sysroot.objects(), one.digest).value();
     for (const tree::ObjectReference& object : objects) needed.insert(object.digest);
   }
   EXPECT_EQ(sysroot.objects().list().value().size(), needed.size());
@@ -337,7 +338,7 @@ TEST_F(GarbageTest, WhatHasArrivedOfAReleaseOnItsWayStays) {
   Inventory now = note_what_booted(sysroot, environment_, esp).value();
   GarbageOptions options{.keep = 2, .also = {record.digest}};
   const std::vector<tree::ObjectReference> needed =
-      objects_of_image(sysroot, record.digest).value();
+      objects_of_image(sysroot.objects(), record.digest).value();
   for (const tree::ObjectReference& object : needed) {
     options.also.push_back(object.digest);
   }

@@ -24,7 +24,7 @@ constexpr const char* kOtherContent = "its content is not that of its name";
 
 /// The disk or its file system does not give the file back; anything else (no memory, too many open
 /// files) says nothing about the file.
-bool is_damage(const Error& error) {
+bool is_beyond_reading(const Error& error) {
   return error.sys_errno == EIO || error.sys_errno == EUCLEAN || error.sys_errno == EBADMSG ||
          error.code == ErrorCode::kSourceChanged;
 }
@@ -59,7 +59,7 @@ Result<std::optional<std::string>> damage_of(const store::ObjectStore& store,
       case ErrorCode::kNoVerity:
         return std::optional<std::string>("it has no fs-verity");
       default:
-        if (is_damage(file.error())) {
+        if (is_beyond_reading(file.error())) {
           return std::optional<std::string>("it cannot be read: " + file.error().describe());
         }
         return Error(std::move(file).error());
@@ -68,7 +68,7 @@ Result<std::optional<std::string>> damage_of(const store::ObjectStore& store,
   if (depth == Depth::kMeasured) return nothing;
   struct stat status = CFS_TRY(fstat_fd(file->get()));
   Result<store::FileDigest> read = store::digest_file(file->get(), status);
-  if (!read && is_damage(read.error())) {
+  if (!read && is_beyond_reading(read.error())) {
     return std::optional<std::string>("it cannot be read: " + read.error().describe());
   }
   if (!read) return Error(std::move(read).error());
@@ -104,17 +104,22 @@ std::vector<NeededImage> needed_images(const Inventory& inventory) {
 Result<tree::Tree> read_tree(const store::ObjectStore& store, const verity::Digest& image) {
   UniqueFd file = CFS_TRY(store.open_object(image));
   // It is mapped below, where a block that the kernel finds damaged would be a signal.
-  const struct stat status = CFS_TRY(fstat_fd(file.get()));
-  Result<store::FileDigest> read_whole = store::digest_file(file.get(), status);
-  if (!read_whole || read_whole->digest != image) {
-    if (!read_whole && read_whole.error().sys_errno != EIO) {
-      return Error(std::move(read_whole).error()).with("while reading image " + image.hex());
-    }
-    return make_error(ErrorCode::kCorrupt, "image " + image.hex() + " is damaged");
+  if (std::optional<std::string> damage = CFS_TRY(damage_of(store, image, Depth::kRead))) {
+    return make_error(ErrorCode::kCorrupt, "image " + image.hex() + ": " + *damage);
   }
   erofs::Image read =
       CFS_TRY_WITH("while reading image " + image.hex(), erofs::read_image_file(file.get()));
   return std::move(read.tree);
+}
+
+Result<std::vector<tree::ObjectReference>> objects_of_image(const store::ObjectStore& store,
+                                                            const verity::Digest& image) {
+  tree::Tree tree = CFS_TRY(read_tree(store, image));
+  Result<std::vector<tree::ObjectReference>> needed = tree::objects_of(tree);
+  if (needed) return needed;
+  Error error = std::move(needed).error().with("while reading image " + image.hex());
+  error.code = ErrorCode::kCorrupt;
+  return error;
 }
 
 Result<Uses> find_uses(const Sysroot& sysroot, const std::vector<NeededImage>& images,

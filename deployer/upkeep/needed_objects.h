@@ -49,6 +49,10 @@ struct NeededImage {
 [[nodiscard]] Result<tree::Tree> read_tree(const store::ObjectStore& store,
                                            const verity::Digest& image);
 
+/// Every object that an image refers to, as tree::objects_of(). Errors: as read_tree().
+[[nodiscard]] Result<std::vector<tree::ObjectReference>> objects_of_image(
+    const store::ObjectStore& store, const verity::Digest& image);
+
 /// As what an object is used.
 struct ObjectUse {
   static constexpr size_t kMaxPaths = 10;

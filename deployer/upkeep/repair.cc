@@ -152,8 +152,7 @@ Result<> repair_deployment(Sysroot& sysroot, const Environment& environment,
     if (!failed.empty()) return failed.begin()->second;
   }
   std::vector<tree::ObjectReference> damaged;
-  for (const tree::ObjectReference& object :
-       CFS_TRY(tree::objects_of(CFS_TRY(read_tree(sysroot.objects(), image))))) {
+  for (const tree::ObjectReference& object : CFS_TRY(objects_of_image(sysroot.objects(), image))) {
     if (CFS_TRY(what_is_wrong(sysroot.objects(), object.digest, Depth::kMeasured))) {
       damaged.push_back(object);
     }

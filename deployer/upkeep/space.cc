@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "deployer/boot_order.h"
 #include "deployer/fetch/plan.h"
+#include "deployer/upkeep/needed_objects.h"
 #include "lib/base/bytes.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/utf8.h"
@@ -29,7 +29,7 @@ bool is_before(const Use& use, const verity::Digest& digest) { return use.digest
 /// The objects of an image, itself included; sorted by digest.
 Result<std::vector<tree::ObjectReference>> read_objects(const Sysroot& sysroot,
                                                         const verity::Digest& image) {
-  std::vector<tree::ObjectReference> objects = CFS_TRY(objects_of_image(sysroot, image));
+  std::vector<tree::ObjectReference> objects = CFS_TRY(objects_of_image(sysroot.objects(), image));
   struct stat file = CFS_TRY(sysroot.directory().stat(sysroot::object_path(image)));
   auto place = std::lower_bound(objects.begin(), objects.end(), image,
                                 [](const tree::ObjectReference& one, const verity::Digest& digest) {
