@@ -13,9 +13,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const auto* inode = std::get_if<DamagedInode>(&*complaint)) {
     again += "fs-verity (" + inode->device + ", inode " + std::to_string(inode->inode) +
              "): FILE CORRUPTED!";
+  } else if (const auto* file = std::get_if<DamagedFile>(&*complaint)) {
+    again += "overlayfs: lower file '" + file->name + "' has no fs-verity digest";
   } else {
-    again += "overlayfs: lower file '" + std::get<DamagedFile>(*complaint).name +
-             "' has no fs-verity digest";
+    again += "overlayfs: lazy lowerdata lookup failed (" +
+             std::get<MissingContent>(*complaint).path_end + ", err=-2)";
   }
   CFS_CHECK(parse_complaint(again) == complaint);
   return 0;
