@@ -20,8 +20,26 @@
 #include "deployer/options.h"
 #include "deployer/rollback.h"
 #include "deployer/sysroot/running.h"
+#include "deployer/upkeep/repair.h"
+#include "lib/base/interrupt.h"
 
 namespace cfs::deployer {
+namespace {
+
+/// Repairs the best deployment to fall back to that can be repaired. False: none.
+bool mend_a_way_back(Sysroot& sysroot, const Environment& environment,
+                     std::span<const net::Url> urls, const Inventory& inventory,
+                     const Deployment& next) {
+  for (const Deployment& way : ways_back(inventory, next)) {
+    if (!repair_deployment(sysroot, environment, urls, way)) continue;
+    environment.print("repaired " + way.version + " (epoch " + std::to_string(way.epoch) +
+                      "), the way back\n");
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
 
 Result<Deployment> deployment_for(const Sysroot& sysroot, const Inventory& inventory,
                                   const release::ReleaseDescription& description,
@@ -72,6 +90,16 @@ Result<Deployment> record_fetched(Sysroot& sysroot, Inventory& inventory,
   return deployment;
 }
 
+Result<Deployment> apply(Sysroot& sysroot, boot::BootLoader& loader, const Environment& environment,
+                         std::span<const net::Url> urls, Inventory& inventory,
+                         const Deployment& deployment, const SwitchOptions& options) {
+  Result<Deployment> next = boot_next(sysroot, loader, inventory, deployment, options);
+  if (next || next.error().code != ErrorCode::kNoWayBack) return next;
+  const bool is_mended = mend_a_way_back(sysroot, environment, urls, inventory, deployment);
+  CFS_TRY(check_interrupted());
+  return is_mended ? boot_next(sysroot, loader, inventory, deployment, options) : next;
+}
+
 std::optional<Deployment> fetched_deployment(const Inventory& inventory) {
   auto age = [](const Deployment& one) { return std::pair(one.installed, one.epoch); };
   const References& references = inventory.references;
@@ -108,7 +136,8 @@ RunCommand declare_apply(CLI::App& command) {
           .with_hint("'cfs-deploy fetch' brings the newest release, 'cfs-deploy update' does both");
     }
     Deployment next =
-        CFS_TRY(boot_next(sysroot, esp.loader(), inventory, std::move(*fetched), switching));
+        CFS_TRY(apply(sysroot, esp.loader(), environment, repository_urls(sysroot, environment),
+                      inventory, *fetched, switching));
     environment.print(describe_next(next) + "\n");
     return next_answer(next);
   };

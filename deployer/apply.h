@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <span>
+
 #include "deployer/boot_order.h"
 #include "deployer/command.h"
+#include "lib/net/url.h"
 
 namespace cfs::deployer {
 
@@ -20,6 +23,14 @@ namespace cfs::deployer {
 [[nodiscard]] Result<Deployment> record_fetched(
     Sysroot& sysroot, Inventory& inventory,
     const trust::Verified<release::ReleaseDescription>& description, Deployment deployment);
+
+/// boot_next(). If nothing whole would be left to fall back to, the best deployment that can be
+/// repaired is repaired for that: a device that nobody visits must not stay without updates for a
+/// damaged block.
+[[nodiscard]] Result<Deployment> apply(Sysroot& sysroot, boot::BootLoader& loader,
+                                       const Environment& environment,
+                                       std::span<const net::Url> urls, Inventory& inventory,
+                                       const Deployment& deployment, const SwitchOptions& options);
 
 /// What was fetched last and waits to be made the one that boots next; not what is held, nor what
 /// is older than what is staged or running.

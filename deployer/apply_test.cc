@@ -4,6 +4,7 @@
 #include "deployer/test_support.h"
 #include "lib/boot/fake_boot_loader.h"
 #include "lib/boot/test_programs.h"
+#include "lib/sysroot/layout.h"
 
 namespace cfs::deployer {
 namespace {
@@ -60,6 +61,23 @@ TEST_F(ApplyTest, CutsBetweenTheStepsOfActivation) {
     EXPECT_THAT(names_in("sysroot/cfs/images"), testing::SizeIs(2));
     expect_up_to_date("2");
   }
+  EXPECT_EQ(reboot(), "2");
+}
+
+TEST_F(ApplyTest, ADamagedWayBackIsRepaired) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  offer(second_release());
+  ASSERT_DONE(command({"fetch"}));
+  const verity::Digest object =
+      verity::digest_of(as_bytes(first_release().files.at("/usr/bin/program3")));
+  const std::string file = path("sysroot/cfs/" + sysroot::object_path(object));
+  ASSERT_TRUE(std::filesystem::remove(file));
+  ASSERT_DONE(command({"apply"}));
+  EXPECT_THAT(output_, HasSubstr("repaired 1 (epoch 1), the way back"));
+  EXPECT_TRUE(std::filesystem::exists(file));
   EXPECT_EQ(reboot(), "2");
 }
 

@@ -62,14 +62,16 @@ Result<bool> bless(Sysroot& sysroot, boot::BootLoader& loader, const Environment
   std::optional<std::string> selected = CFS_TRY(loader.selected());
   std::optional<Running> running = CFS_TRY(running_system(environment, selected));
   Deployment booted = CFS_TRY(running_or_error(inventory, running));
-  bool is_started_by_loader = !selected || boot::same_entry(*selected, booted.entry);
-  if (!running->is_cold || !is_started_by_loader) {
-    return make_error(ErrorCode::kUnsupported,
-                      booted.version +
-                          " was started by kexec, which proves nothing: it stays on "
-                          "trial until it was started by firmware and boot loader");
-  }
   bool was_good = booted.state == DeploymentState::kGood;
+  bool is_started_by_loader = !selected || boot::same_entry(*selected, booted.entry);
+  const bool is_kexec = !running->is_cold || !is_started_by_loader;
+  if (is_kexec || CFS_TRY(is_soft_reboot(environment))) {
+    if (was_good) return false;
+    return make_error(ErrorCode::kUnsupported,
+                      booted.version + " was started by " + (is_kexec ? "kexec" : "a soft-reboot") +
+                          ", which proves nothing: it stays on trial until it was started by "
+                          "firmware and boot loader");
+  }
   if (!was_good) {
     booted.state = DeploymentState::kGood;
     booted.held.reset();

@@ -4,6 +4,7 @@
 // of the boot loader. After each it is checked that a deployment that has proven good boots in the
 // end, however often every other one fails (design invariant 4), that whatever has a record or an
 // entry is whole, and that records say what happened.
+#include <cstdlib>
 #include <random>
 
 #include "deployer/apply.h"
@@ -322,10 +323,19 @@ void LifecycleTest::live(unsigned seed, unsigned steps) {
   }
 }
 
-TEST_P(LifecycleTest, AGoodDeploymentAlwaysBoots) { live(GetParam(), 60); }
+/// A few short lives with every test; as many and as long as the environment says by hand.
+unsigned from_environment(const char* name, unsigned otherwise) {
+  const char* text = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nobody sets it
+  return text == nullptr ? otherwise : static_cast<unsigned>(std::stoul(text));
+}
 
-// Any number is a life of its own. All up to 15 were lived through, with 120 steps each.
-INSTANTIATE_TEST_SUITE_P(Seeds, LifecycleTest, ::testing::Range(1U, 4U));
+TEST_P(LifecycleTest, AGoodDeploymentAlwaysBoots) {
+  live(GetParam(), from_environment("CFS_LIFE_STEPS", 60));
+}
+
+// Any number is a life of its own.
+INSTANTIATE_TEST_SUITE_P(Seeds, LifecycleTest,
+                         ::testing::Range(1U, 1U + from_environment("CFS_LIVES", 3)));
 
 }  // namespace
 }  // namespace cfs::deployer

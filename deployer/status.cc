@@ -16,6 +16,7 @@
 #include "deployer/reset.h"
 #include "deployer/sysroot/etc.h"
 #include "deployer/sysroot/running.h"
+#include "deployer/upkeep/needed_objects.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
@@ -88,6 +89,13 @@ Result<> read_space(Status& status, const Sysroot& sysroot, const Environment& e
     status.collection_problem = status.next_problem;
   }
   status.space = CFS_TRY(measure_space(sysroot, inventory.deployments, roots, status.damaged));
+  if (!esp || !inventory.references.booted) return {};
+  Result<release::ReleaseDescription> running =
+      read_description(sysroot, inventory.references.booted->digest);
+  CFS_TRY(check_interrupted());
+  if (!running) return {};  // `fsck` says so
+  Result<> room = check_room_for_another(sysroot, esp->loader(), *running);
+  if (!room) status.room_problem = room.error().describe();
   return {};
 }
 
@@ -224,10 +232,13 @@ std::string to_text(const Status& status) {
   const Space& space = status.space;
   text += "space     " + std::to_string(space.objects) + " objects, " + format_bytes(space.bytes) +
           ", of which " + format_bytes(space.shared_bytes) + " for several releases";
-  if (space.reclaimable_bytes) {
-    return text + "; 'cfs-deploy gc' frees " + format_bytes(*space.reclaimable_bytes) + "\n";
+  text += space.reclaimable_bytes
+              ? "; 'cfs-deploy gc' frees " + format_bytes(*space.reclaimable_bytes) + "\n"
+              : "; 'cfs-deploy gc' would refuse: " + status.collection_problem + "\n";
+  if (!status.room_problem.empty()) {
+    text += "room      another release of this size would not fit: " + status.room_problem + "\n";
   }
-  return text + "; 'cfs-deploy gc' would refuse: " + status.collection_problem + "\n";
+  return text;
 }
 
 namespace {
@@ -256,6 +267,8 @@ json::Value space_to_json(const Status& status) {
       {"shared_disk_bytes", space.shared_bytes},
       {"reclaimable_disk_bytes",
        space.reclaimable_bytes ? json::Value(*space.reclaimable_bytes) : json::Value()},
+      {"room_problem",
+       status.room_problem.empty() ? json::Value() : json::Value(status.room_problem)},
       {"releases", std::move(releases)}};
 }
 

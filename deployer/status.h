@@ -30,6 +30,7 @@ struct Status {
   /// only, else 0. After the first one it is read-only.
   uint64_t file_system_errors = 0;
   Space space;
+  std::string room_problem;  ///< why another release as large as the running one would not fit
   std::string collection_problem;  ///< why garbage collection would refuse; "": it would not
 };
 

@@ -126,6 +126,25 @@ TEST_F(TrialTest, AKexecProvesNothing) {
   ASSERT_DONE(command({"bless"}));
 }
 
+TEST_F(TrialTest, ASoftRebootProvesNothing) {
+  write("run/cfs/health.json", R"({"passed":true})");
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("run/systemd/system")));
+  auto systemctl = [&](const std::string& does) {
+    write("systemctl", "#!/bin/sh\n" + does);
+    ASSERT_EQ(::chmod(path("systemctl").c_str(), 0755), 0);
+  };
+  systemctl("test \"$*\" = 'show --property=SoftRebootsCount --value' && echo 1\n");
+  expect_exit(command({"bless"}), 1, "started by a soft-reboot");
+  systemctl("echo no bus; exit 1\n");
+  expect_exit(command({"bless"}), 1, "systemctl does not answer: no bus");
+  EXPECT_THAT(status(), HasSubstr("test 2 is running, on trial"));
+  systemctl("echo 0\n");
+  ASSERT_DONE(command({"bless"}));
+  systemctl("echo 1\n");
+  ASSERT_DONE(command({"bless"}));
+  EXPECT_THAT(output_, HasSubstr("2 was good already"));
+}
+
 TEST_F(TrialTest, AStaleDefaultOfTheFirmwareIsSeenAndWithdrawn) {
   ASSERT_EQ(reboot_well(), "2");
   FakeRelease third = second_release();

@@ -15,7 +15,6 @@
 #include "deployer/sysroot/running.h"
 #include "deployer/trial.h"
 #include "deployer/upkeep/gc.h"
-#include "deployer/upkeep/repair.h"
 #include "lib/base/free_space.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/progress.h"
@@ -254,19 +253,6 @@ Result<> fetch_all(Repository& repository, Sysroot& sysroot, const verity::Diges
   return repository.fetch_objects(std::span(&*plan.image, 1), sysroot.objects(), progress);
 }
 
-/// Repairs the best deployment to fall back to that can be repaired: a device that nobody visits
-/// must not stay without updates for a damaged block. False: none.
-bool mend_a_way_back(Sysroot& sysroot, const Environment& environment,
-                     std::span<const net::Url> urls, const Inventory& installed,
-                     const Deployment& next) {
-  for (const Deployment& way : ways_back(installed, next)) {
-    if (!repair_deployment(sysroot, environment, urls, way)) continue;
-    environment.print("repaired " + named(way.version, way.epoch) + ", the way back\n");
-    return true;
-  }
-  return false;
-}
-
 /// update() from one repository.
 Result<UpdateResult> update_from(const net::Url& url, Sysroot& sysroot, boot::BootLoader& loader,
                                  const Environment& environment, const UpdateOptions& options) {
@@ -308,13 +294,8 @@ Result<UpdateResult> update_from(const net::Url& url, Sysroot& sysroot, boot::Bo
   if (options.until == Until::kFetched) {
     environment.print("fetched " + name + ": 'cfs-deploy apply' makes it boot next\n");
   } else {
-    Result<Deployment> next = boot_next(sysroot, loader, installed, deployment, options.switching);
-    if (!next && next.error().code == ErrorCode::kNoWayBack &&
-        mend_a_way_back(sysroot, environment, std::span(&url, 1), installed, deployment)) {
-      next = boot_next(sysroot, loader, installed, deployment, options.switching);
-    }
-    CFS_TRY(check_interrupted());
-    deployment = CFS_TRY(std::move(next));
+    deployment = CFS_TRY(apply(sysroot, loader, environment, std::span(&url, 1), installed,
+                               deployment, options.switching));
     result.outcome = UpdateOutcome::kStaged;
     environment.print("staged " + name + ": " + deployment.entry + " boots next\n");
   }

@@ -258,6 +258,42 @@ TEST_F(UpdateTest, NoSpaceIsFoundBeforeAnythingIsFetched) {
   EXPECT_EQ(server_.count("/obj/"), 0u);
 }
 
+TEST_F(UpdateTest, GarbageGoesWhenThereIsNoRoom) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  FakeRelease second = second_release();
+  second.files["/usr/bin/large"] = random_text(2 << 20, 7);
+  offer(second);
+  int status = in_own_mounts([&] {
+    const std::string small = path("small");
+    if (!make_directories(AT_FDCWD, small) ||
+        ::mount("none", small.c_str(), "tmpfs", 0, "size=12m") != 0) {
+      return 101;
+    }
+    std::filesystem::copy(
+        path("sysroot"), small,
+        std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
+    auto on_small = [&](const std::string& verb) {
+      return run_command({verb, "--sysroot", small, "--esp", path("esp")});
+    };
+    const std::string full = "another release of this size would not fit: the sysroot needs ";
+    if (!on_small("status") || output_.find(full) != std::string::npos) return 102;
+    const std::string garbage =
+        "small/cfs/" + sysroot::object_path(verity::digest_of(as_bytes("of no release")));
+    std::filesystem::create_directories(std::filesystem::path(path(garbage)).parent_path());
+    write(garbage, std::string(11 << 20, 'g'));
+    if (!on_small("status") || output_.find(full) == std::string::npos) return 103;
+    Result<int> updated = on_small("update");
+    if (!updated) return exit_status(updated.error().code);
+    if (output_.find("garbage: ") == std::string::npos) return 104;
+    return std::filesystem::exists(path(garbage)) ? 105 : 0;
+  });
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(reboot(), "2");
+}
+
 TEST_F(UpdateTest, ARootOfAnotherRepositoryIsHintedAt) {
   offer(first_release());
   trust::FakeRepository other;
@@ -388,7 +424,6 @@ TEST_F(UpdateTest, ANameThatNoReleaseHasIsToldWhatThereIs) {
   EXPECT_THAT(result.error().hint, HasSubstr("test"));
 }
 
-// An epoch so large that no release can follow, made by mistake or by a thief of the targets key.
 TEST_F(UpdateTest, ADamagedWayBackIsRepaired) {
   const release::ReleaseDescription first = offer(first_release());
   ASSERT_DONE(init());
@@ -428,6 +463,7 @@ TEST_F(UpdateTest, WithoutAWayBackThatCanBeRepairedNothingIsSwitched) {
   EXPECT_EQ(reboot(), "1");
 }
 
+// An epoch so large that no release can follow, made by mistake or by a thief of the targets key.
 TEST_F(UpdateTest, AChangeOfTheTargetsKeysCountsEpochsAnew) {
   offer(first_release());
   ASSERT_DONE(init());

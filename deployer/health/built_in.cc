@@ -9,7 +9,7 @@
 #include "deployer/mounted_esp.h"
 #include "deployer/sysroot/running.h"
 #include "deployer/sysroot/sysroot.h"
-#include "lib/base/free_space.h"
+#include "deployer/upkeep/space.h"
 #include "lib/base/subprocess.h"
 #include "lib/sysroot/layout.h"
 
@@ -64,20 +64,12 @@ Result<std::string> check_clock(const Environment& environment, const HealthOpti
                         ", the running release was made at " + format_time(created));
 }
 
-/// The next release needs at most as much as the running one has, were it all new.
 Result<std::string> check_space(const Environment& environment, const HealthOptions& options) {
   Sysroot sysroot = CFS_TRY(Sysroot::open(environment, options.sysroot, Access::kRead));
   auto description = CFS_TRY(running_release(environment, sysroot));
   if (!description) return "the running system is no release of this sysroot";
-  const release::ReleaseFile* uki = description->file_with_role("uki");
-  const uint64_t uki_bytes = uki == nullptr ? 0 : uki->size_bytes;
-  CFS_TRY(require_space(sysroot.directory().fd(), "the sysroot",
-                        description->objects.size_bytes + description->image.size_bytes + uki_bytes,
-                        description->objects.count));
-  MountedEsp mounted = CFS_TRY(MountedEsp::open(options.esp, environment, Access::kRead));
-  FileSystemSpace esp;
-  esp.free_bytes = CFS_TRY(mounted.loader().free_bytes());
-  CFS_TRY(require_space(esp, "the EFI system partition", uki_bytes));
+  MountedEsp esp = CFS_TRY(MountedEsp::open(options.esp, environment, Access::kRead));
+  CFS_TRY(check_room_for_another(sysroot, esp.loader(), *description));
   return "";
 }
 

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/sysroot/running.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 
 #include "deployer/sysroot/boot_evidence.h"
 #include "lib/base/io.h"
+#include "lib/base/subprocess.h"
+#include "lib/base/utf8.h"
 #include "lib/boot/uki.h"
 #include "lib/kernel_cmdline/command_line.h"
 
@@ -15,6 +19,7 @@ namespace {
 constexpr size_t kMaxProcCommandLineBytes = 64 << 10;
 
 constexpr size_t kMaxLineBytes = 256;
+constexpr std::chrono::seconds kSystemctlTimeout{30};
 
 Result<std::string> read_line(const std::string& path) {
   std::string text = CFS_TRY(read_file(AT_FDCWD, path, kMaxLineBytes));
@@ -75,6 +80,22 @@ Result<std::optional<Running>> running_system(const Environment& environment,
   running.boot_id = CFS_TRY(read_line(environment.kernel_settings + "/random/boot_id"));
   running.is_cold = CFS_TRY(is_cold_boot(environment.kernel_settings + "/bootloader_type"));
   return running;
+}
+
+Result<bool> is_soft_reboot(const Environment& environment) {
+  const std::string systemd_runs = environment.run + "/systemd/system";
+  if (::access(systemd_runs.c_str(), F_OK) != 0) return false;  // Spec: sd_booted(3)
+  Subprocess child = CFS_TRY(Subprocess::start(
+      {.arguments = {environment.systemctl, "show", "--property=SoftRebootsCount", "--value"},
+       .environment = {},
+       .working_directory = {},
+       .standard_error = StandardError::kWithOutput}));
+  TimedRun run = CFS_TRY(child.wait_at_most(kSystemctlTimeout, kMaxLineBytes));
+  if (run.end == TimedRun::End::kExited && run.number == 0) {
+    return run.output.find_first_of("123456789") != std::string::npos;
+  }
+  return make_error(ErrorCode::kSubprocess,
+                    "systemctl does not answer: " + printable_text(run.output));
 }
 
 References references_now(const Inventory& inventory, const std::optional<Running>& running) {

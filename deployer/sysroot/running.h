@@ -26,6 +26,12 @@ struct Running {
 [[nodiscard]] Result<std::optional<Running>> running_system(const Environment& environment,
                                                             std::optional<std::string> selected);
 
+/// True if systemd has started user space anew since the kernel was booted. Without systemd: false.
+/// Errors: kSubprocess (systemd does not answer).
+/// Spec: systemd-soft-reboot.service(8); org.freedesktop.systemd1(5), SoftRebootsCount, which a
+/// systemd without soft-reboot does not have.
+[[nodiscard]] Result<bool> is_soft_reboot(const Environment& environment);
+
 /// What `refs/` must say, seeing what is running: a staged deployment that is running is no longer
 /// staged but booted, on trial, and the good one that ran before it is the previous one.
 [[nodiscard]] References references_now(const Inventory& inventory,

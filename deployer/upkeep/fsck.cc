@@ -18,6 +18,7 @@
 #include "lib/base/interrupt.h"
 #include "lib/base/progress.h"
 #include "lib/base/thread_pool.h"
+#include "lib/base/utf8.h"
 #include "lib/sysroot/layout.h"
 
 namespace cfs::deployer {
@@ -34,6 +35,7 @@ constexpr std::pair<ProblemKind, const char*> kKinds[] = {
     {ProblemKind::kDescription, "description"},
     {ProblemKind::kUki, "uki"},
     {ProblemKind::kBootEntry, "boot-entry"},
+    {ProblemKind::kBootChoice, "boot-choice"},
     {ProblemKind::kRecord, "record"}};
 
 class Fsck {
@@ -58,6 +60,7 @@ class Fsck {
   Result<> check_links();
   Result<> check_ukis();
   Result<> check_entries();
+  Result<> check_choice();
   Result<std::vector<Deployment>> needed_to_boot();
   /// `tries`: of an entry that is put back.
   Result<> check_entry(const Deployment& deployment, const std::optional<boot::BootEntry>& entry,
@@ -111,6 +114,7 @@ Result<FsckReport> Fsck::run() {
   CFS_TRY(check_links());
   CFS_TRY(check_ukis());
   CFS_TRY(check_entries());
+  CFS_TRY(check_choice());
   return std::move(report_);
 }
 
@@ -373,6 +377,27 @@ Result<> Fsck::check_entry(const Deployment& deployment,
               .where = deployment.entry,
               .problem = entry ? "the boot entry is damaged" : "there is no such boot entry"},
              put_back);
+}
+
+/// Without a choice the first entry with tries left boots, whichever that is. What runs is known to
+/// work, and an update stages again what is no longer chosen.
+Result<> Fsck::check_choice() {
+  const std::optional<std::string> chosen = CFS_TRY(loader_.chosen());
+  for (const Deployment& one : inventory_.deployments) {
+    if (chosen && boot::same_entry(*chosen, one.entry)) return {};
+  }
+  const References& references = inventory_.references;
+  std::optional<Deployment> next = references.booted;
+  if (!next || next->state == DeploymentState::kBad)
+    next = CFS_TRY(next_deployment(loader_, inventory_));
+  if (!next) return {};
+  const std::string& wanted = next->entry;
+  return add({.kind = ProblemKind::kBootChoice,
+              .where = wanted,
+              .problem = chosen ? "'" + printable_text(*chosen) +
+                                      "' is chosen to boot, which is no entry of this sysroot"
+                                : "no boot entry is chosen"},
+             [&] { return loader_.set_next(wanted); });
 }
 
 }  // namespace

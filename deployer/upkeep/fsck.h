@@ -23,6 +23,7 @@ enum class ProblemKind {
   kDescription,  ///< `releases/<digest>/release.json`
   kUki,          ///< the copy of a UKI
   kBootEntry,    ///< a deployment's entry, whose id it names
+  kBootChoice,   ///< what the boot loader is told to start: the id that it should be
   kRecord,       ///< a record or a reference: nobody repairs it
 };
 
@@ -30,7 +31,7 @@ enum class ProblemKind {
 
 struct Problem {
   ProblemKind kind = ProblemKind::kObject;
-  std::string where;    ///< below `<sysroot>/cfs`; of a boot entry its id
+  std::string where;    ///< below `<sysroot>/cfs`; of boot entry and choice an entry's id
   std::string problem;  ///< in words
   ObjectUse use = {};   ///< of an object
   bool repaired = false;

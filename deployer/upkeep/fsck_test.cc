@@ -185,6 +185,19 @@ TEST_F(FsckTest, LinksThatLeadElsewhere) {
   EXPECT_FALSE(std::filesystem::is_symlink(path(other)));
 }
 
+TEST_F(FsckTest, TheChoiceOfTheBootLoaderIsPutBack) {
+  prepare();
+  const std::string next = boots_next();
+  for (const char* conf : {"", "timeout 3\n", "default @saved\n", "default another_system\n"}) {
+    write("esp/loader/loader.conf", conf);
+    expect_repair("chosen");
+    EXPECT_EQ(boots_next(), next) << conf;
+  }
+  lose("esp/loader/loader.conf");
+  expect_repair("no boot entry is chosen");
+  EXPECT_EQ(boots_next(), next);
+}
+
 TEST_F(FsckTest, NothingIsRemovedWhileItIsNotKnownWhatIsNeeded) {
   prepare();
   const std::string name =

@@ -6,6 +6,7 @@
 #include "deployer/fetch/plan.h"
 #include "deployer/upkeep/needed_objects.h"
 #include "lib/base/bytes.h"
+#include "lib/base/free_space.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/utf8.h"
 #include "lib/store/sweep.h"
@@ -112,6 +113,18 @@ Result<Space> measure_space(const Sysroot& sysroot, const std::vector<Deployment
       CFS_TRY(store::sweep(sysroot.objects().directory_fd(), needed, store::Removal::kOnlyCount));
   space.reclaimable_bytes = reclaimable + others.disk_bytes;
   return space;
+}
+
+Result<> check_room_for_another(const Sysroot& sysroot, const boot::BootLoader& loader,
+                                const release::ReleaseDescription& description) {
+  const release::ReleaseFile* uki = description.file_with_role("uki");
+  const uint64_t uki_bytes = uki == nullptr ? 0 : uki->size_bytes;
+  CFS_TRY(require_space(sysroot.directory().fd(), "the sysroot",
+                        description.objects.size_bytes + description.image.size_bytes + uki_bytes,
+                        description.objects.count));
+  FileSystemSpace esp;
+  esp.free_bytes = CFS_TRY(loader.free_bytes());
+  return require_space(esp, "the EFI system partition", uki_bytes);
 }
 
 }  // namespace cfs::deployer

@@ -35,4 +35,10 @@ struct Space {
                                           const std::optional<Roots>& roots,
                                           std::vector<Damage>& damaged);
 
+/// Succeeds if another release as large as this one would fit, were it all new: into the sysroot
+/// and onto the ESP. Errors: kNoSpace, with what is needed and what is free.
+[[nodiscard]] Result<> check_room_for_another(const Sysroot& sysroot,
+                                              const boot::BootLoader& loader,
+                                              const release::ReleaseDescription& description);
+
 }  // namespace cfs::deployer
