@@ -12,7 +12,6 @@
 // Nothing that another release boots from is ever renamed or removed here.
 #include "deployer/apply.h"
 
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "deployer/config/config.h"

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/apply_var.h"
 
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "deployer/options.h"

@@ -9,7 +9,6 @@
 // the next update.
 #include "deployer/bless.h"
 
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "deployer/config/config.h"
@@ -150,8 +149,8 @@ RunCommand declare_bless(CLI::App& command) {
 
 RunCommand declare_mark_bad(CLI::App& command) {
   auto arguments = declare(command);
-  command.add_option("--reason", arguments->reason, "Why; kept in the history");
-  command.add_flag("--late", arguments->late, "Even if it was proven good long ago");
+  add_value(command, "--reason", arguments->reason, "Why; kept in the history");
+  add_flag(command, "--late", arguments->late, "Even if it was proven good long ago");
   return [arguments](const Environment& environment) -> Result<Answer> {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
     MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));

@@ -3,7 +3,6 @@
 
 #include <limits.h>
 
-#include <CLI/CLI.hpp>
 #include <charconv>
 #include <limits>
 #include <memory>
@@ -195,19 +194,17 @@ RunCommand declare_install(CLI::App& command) {
     bool recovery = false;
   };
   auto arguments = std::make_shared<Arguments>();
-  command.add_option("--disk", arguments->disk, "File to make; must not exist, or be empty")
-      ->required();
+  add_value(command, "--disk", arguments->disk, "File to make; must not exist, or be empty",
+            Presence::kRequired);
   add_release_options(command, arguments->releases);
   add_url_option(command, "--device-url", "Where the device finds updates (as --url)",
                  arguments->device_url);
-  command.add_flag("--recovery", arguments->recovery,
-                   "Keep the release for ever: it boots when nothing else does");
-  command
-      .add_option("--free", arguments->free,
-                  "Room on the root file system besides that for one more release: bytes, or with "
-                  "K, M, G, T (powers of 1024), at most 1TiB")
-      ->check(check_free)
-      ->capture_default_str();
+  add_flag(command, "--recovery", arguments->recovery,
+           "Keep the release for ever: it boots when nothing else does");
+  add_value(command, "--free", arguments->free,
+            "Room on the root file system besides that for one more release: bytes, or with "
+            "K, M, G, T (powers of 1024), at most 1TiB",
+            Presence::kOptional, check_free);
   return [arguments](const Environment& environment) -> Result<Answer> {
     Origin origin = arguments->releases.origin();
     const net::Url url = origin.url;

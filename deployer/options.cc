@@ -26,19 +26,40 @@ std::string check_board(const std::string& text) {
 
 }  // namespace
 
+void add_flag(CLI::App& command, const std::string& name, bool& is_given, const std::string& help) {
+  command.add_flag(name, is_given, help);
+}
+
+void add_value(CLI::App& command, const std::string& name, std::string& value,
+               const std::string& help, Presence presence, CheckValue check) {
+  CLI::Option* option = command.add_option(name, value, help);
+  if (!value.empty()) option->capture_default_str();
+  option->required(presence == Presence::kRequired);
+  if (check != nullptr) option->check(check);
+}
+
+void add_choice(CLI::App& command, const std::string& name, std::string& value,
+                const std::string& help, const std::vector<std::string>& words) {
+  command.add_option(name, value, help)->required()->check(CLI::IsMember(words));
+}
+
+void exclude(CLI::App& command, const std::string& name, const std::string& other) {
+  command.get_option(name)->excludes(command.get_option(other));
+}
+
 void add_sysroot_option(CLI::App& command, std::string& sysroot) {
-  command.add_option("--sysroot", sysroot, "Directory that holds cfs/")->capture_default_str();
+  add_value(command, "--sysroot", sysroot, "Directory that holds cfs/");
 }
 
 void add_esp_option(CLI::App& command, std::string& esp) {
-  command.add_option("--esp", esp,
-                     "EFI system partition's directory (default: the partition that this machine "
-                     "was booted from)");
+  add_value(command, "--esp", esp,
+            "EFI system partition's directory (default: the partition that this machine was booted "
+            "from)");
 }
 
 void add_no_way_back_option(CLI::App& command, bool& no_way_back) {
-  command.add_flag("--no-way-back", no_way_back,
-                   "Go on even if nothing whole would be left to fall back to");
+  add_flag(command, "--no-way-back", no_way_back,
+           "Go on even if nothing whole would be left to fall back to");
 }
 
 SwitchOptions switch_options(bool no_way_back) {
@@ -62,17 +83,15 @@ void add_url_option(CLI::App& command, const std::string& name, const std::strin
 void add_release_options(CLI::App& command, ReleaseOptions& options) {
   add_url_option(command, "--url", "Where the release repository is", options.url);
   command.get_option("--url")->required();
-  command.add_option("--root", options.root, "Trusted root metadata (root.json)")->required();
-  command.add_option("--name", options.name, "Name of the releases to follow")
-      ->required()
-      ->check(check_name);
-  command.add_option("--channel", options.channel, "Channel to follow")
-      ->check(check_channel)
-      ->capture_default_str();
-  command
-      .add_option("--board", options.board,
-                  "What the device is; releases for other boards are refused")
-      ->check(check_board);
+  add_value(command, "--root", options.root, "Trusted root metadata (root.json)",
+            Presence::kRequired);
+  add_value(command, "--name", options.name, "Name of the releases to follow", Presence::kRequired,
+            check_name);
+  add_value(command, "--channel", options.channel, "Channel to follow", Presence::kOptional,
+            check_channel);
+  add_value(command, "--board", options.board,
+            "What the device is; releases for other boards are refused", Presence::kOptional,
+            check_board);
 }
 
 Result<std::string> ReleaseOptions::read_root() const {

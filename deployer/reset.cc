@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/reset.h"
 
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "deployer/options.h"
@@ -46,14 +45,13 @@ RunCommand declare_reset(CLI::App& command) {
   };
   auto arguments = std::make_shared<Arguments>();
   add_sysroot_option(command, arguments->sysroot);
-  CLI::Option* etc = command.add_flag("--etc", arguments->request.etc,
-                                      "All changes to /etc but what the release keeps");
-  CLI::Option* var = command.add_flag("--var", arguments->request.var, "All of /var");
-  command
-      .add_flag("--all", arguments->all,
-                "Both, and what is kept: the machine-id, the ssh host keys")
-      ->excludes(etc)
-      ->excludes(var);
+  add_flag(command, "--etc", arguments->request.etc,
+           "All changes to /etc but what the release keeps");
+  add_flag(command, "--var", arguments->request.var, "All of /var");
+  add_flag(command, "--all", arguments->all,
+           "Both, and what is kept: the machine-id, the ssh host keys");
+  exclude(command, "--all", "--etc");
+  exclude(command, "--all", "--var");
   return [arguments](const Environment& environment) -> Result<Answer> {
     sysroot::ResetRequest request = arguments->request;
     if (arguments->all) request = {.etc = true, .identity = true, .var = true};

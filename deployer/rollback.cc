@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/rollback.h"
 
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "deployer/mounted_esp.h"
@@ -30,9 +29,8 @@ std::shared_ptr<Arguments> declare(CLI::App& command) {
 }
 
 void add_force_option(CLI::App& command, bool& force) {
-  command.add_flag(
-      "--force", force,
-      "Even to a release that cannot use what the running one leaves in /var and /etc");
+  add_flag(command, "--force", force,
+           "Even to a release that cannot use what the running one leaves in /var and /etc");
 }
 
 Result<uint64_t> state_version(const Sysroot& sysroot, const Deployment& deployment) {
@@ -141,7 +139,7 @@ RunCommand declare_rollback(CLI::App& command) {
   auto arguments = declare(command);
   add_no_way_back_option(command, arguments->no_way_back);
   add_force_option(command, arguments->force);
-  command.add_option("ID", arguments->id, "Where to go back to (default: see above)");
+  add_value(command, "ID", arguments->id, "Where to go back to (default: see above)");
   return [arguments](const Environment& environment) -> Result<Answer> {
     return run_switch(*arguments, environment, ReasonKind::kRolledBack,
                       [&](const Inventory& inventory) -> Result<Deployment> {
@@ -155,7 +153,8 @@ RunCommand declare_boot(CLI::App& command) {
   auto arguments = declare(command);
   add_no_way_back_option(command, arguments->no_way_back);
   add_force_option(command, arguments->force);
-  command.add_option("ID", arguments->id, "The deployment, as 'status' shows it")->required();
+  add_value(command, "ID", arguments->id, "The deployment, as 'status' shows it",
+            Presence::kRequired);
   return [arguments](const Environment& environment) -> Result<Answer> {
     return run_switch(
         *arguments, environment, ReasonKind::kRolledBack,

@@ -3,7 +3,6 @@
 
 #include <sys/sysmacros.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
 #include <filesystem>

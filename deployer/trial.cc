@@ -5,7 +5,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "deployer/config/config.h"
@@ -140,13 +139,11 @@ RunCommand declare_health(CLI::App& command) {
   auto arguments = std::make_shared<Arguments>();
   add_sysroot_option(command, arguments->sysroot);
   add_esp_option(command, arguments->esp);
-  CLI::Option* on_trial =
-      command.add_flag("--on-trial", arguments->on_trial,
-                       "Write a failure down, and restart the machine if the release is on trial");
-  command
-      .add_flag("--limit", arguments->limit,
-                "Wait for health.limit, and end a trial that goes on then")
-      ->excludes(on_trial);
+  add_flag(command, "--on-trial", arguments->on_trial,
+           "Write a failure down, and restart the machine if the release is on trial");
+  add_flag(command, "--limit", arguments->limit,
+           "Wait for health.limit, and end a trial that goes on then");
+  exclude(command, "--limit", "--on-trial");
   return [arguments](const Environment& environment) -> Result<Answer> {
     if (arguments->limit) return wait_for_the_limit(*arguments, environment);
     HealthOptions options{.sysroot = arguments->sysroot, .esp = arguments->esp, .tell = {}};

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/update.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 
@@ -354,8 +353,8 @@ std::shared_ptr<Arguments> declare(CLI::App& command) {
 }
 
 void add_retry_option(CLI::App& command, bool& retry) {
-  command.add_flag("--retry", retry,
-                   "Take a release again that has failed here or was turned away from");
+  add_flag(command, "--retry", retry,
+           "Take a release again that has failed here or was turned away from");
 }
 
 Answer answer(const UpdateResult& result) {
@@ -432,8 +431,8 @@ RunCommand declare_fetch(CLI::App& command) {
 RunCommand declare_update(CLI::App& command) {
   auto arguments = declare(command);
   add_retry_option(command, arguments->retry);
-  command.add_flag("--unattended", arguments->unattended,
-                   "Only if the configuration says that it is time; restart when it says so");
+  add_flag(command, "--unattended", arguments->unattended,
+           "Only if the configuration says that it is time; restart when it says so");
   add_no_way_back_option(command, arguments->no_way_back);
   RunCommand attended = command_until(Until::kStaged, arguments);
   return [arguments, attended](const Environment& environment) -> Result<Answer> {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/config/config.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <memory>
 
+#include "deployer/options.h"
 #include "lib/base/duration.h"
 #include "lib/base/io.h"
 #include "lib/json/canonical.h"
@@ -356,9 +356,8 @@ json::Value to_json(const Config& config) {
 
 RunCommand declare_config(CLI::App& command) {
   auto action = std::make_shared<std::string>();
-  command.add_option("action", *action, "show: every key, its value, and which file says so")
-      ->required()
-      ->check(CLI::IsMember({"show"}));
+  add_choice(command, "action", *action, "show: every key, its value, and which file says so",
+             {"show"});
   return [action](const Environment& environment) -> Result<Answer> {
     Config config = CFS_TRY(read_config(environment));
     environment.print(to_text(config));

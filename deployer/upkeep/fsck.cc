@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/upkeep/fsck.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <functional>
 #include <map>
@@ -480,9 +479,9 @@ RunCommand declare_fsck(CLI::App& command) {
   auto arguments = std::make_shared<Arguments>();
   add_sysroot_option(command, arguments->sysroot);
   add_esp_option(command, arguments->esp);
-  command.add_flag("--deep", arguments->deep, "Read every byte, instead of asking the kernel");
-  command.add_flag("--repair", arguments->repair,
-                   "Fetch again and put back what is missing or damaged");
+  add_flag(command, "--deep", arguments->deep, "Read every byte, instead of asking the kernel");
+  add_flag(command, "--repair", arguments->repair,
+           "Fetch again and put back what is missing or damaged");
   return [arguments](const Environment& environment) -> Result<Answer> {
     const Access access = arguments->repair ? Access::kWrite : Access::kRead;
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, access));

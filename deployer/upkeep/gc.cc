@@ -14,7 +14,6 @@
 // removed by the next run. So is whatever a cut between two steps leaves: it has no record.
 #include "deployer/upkeep/gc.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 
@@ -214,7 +213,7 @@ RunCommand declare_gc(CLI::App& command) {
   auto arguments = std::make_shared<Arguments>();
   add_sysroot_option(command, arguments->sysroot);
   add_esp_option(command, arguments->esp);
-  command.add_flag("--dry-run", arguments->dry_run, "Only say what would be removed");
+  add_flag(command, "--dry-run", arguments->dry_run, "Only say what would be removed");
   return [arguments](const Environment& environment) -> Result<Answer> {
     const Access access = arguments->dry_run ? Access::kRead : Access::kWrite;
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, access));

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/upkeep/pin.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 
@@ -24,7 +23,8 @@ struct Arguments {
 std::shared_ptr<Arguments> declare(CLI::App& command) {
   auto arguments = std::make_shared<Arguments>();
   add_sysroot_option(command, arguments->sysroot);
-  command.add_option("ID", arguments->id, "The deployment, as 'status' shows it")->required();
+  add_value(command, "ID", arguments->id, "The deployment, as 'status' shows it",
+            Presence::kRequired);
   return arguments;
 }
 
@@ -107,12 +107,9 @@ RunCommand declare_recovery(CLI::App& command) {
   auto arguments = std::make_shared<RecoveryArguments>();
   add_sysroot_option(command, arguments->sysroot);
   add_esp_option(command, arguments->esp);
-  command
-      .add_option("action", arguments->action,
-                  "set: keep ID for when nothing else boots. clear: keep none")
-      ->required()
-      ->check(CLI::IsMember({"set", "clear"}));
-  command.add_option("ID", arguments->id, "The deployment, as 'status' shows it");
+  add_choice(command, "action", arguments->action,
+             "set: keep ID for when nothing else boots. clear: keep none", {"set", "clear"});
+  add_value(command, "ID", arguments->id, "The deployment, as 'status' shows it");
   return [arguments](const Environment& environment) -> Result<Answer> {
     const bool is_set = arguments->action == "set";
     if (is_set == arguments->id.empty()) {
