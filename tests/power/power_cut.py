@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A device whose power goes at any instant boots the release it had or the new one, whole, and can be updated.
 
-    power_cut.py --cache DIR --work DIR --build DIR [--random N] [--boots N] [--seed N]
+    power_cut.py --cache DIR --work DIR --build DIR [--random N] [--cuts N] [--boots N] [--seed N]
 
 A device boots through firmware and boot loader and runs the commands of SESSIONS, while QEMU logs every write and flush
 of its disk. For each flush of the log, and for `random` points between, the disk is made as the cut would have left it
 (write_log.py), and followed on this machine as the firmware, the boot loader and the initramfs would (check_disk()).
 Then the next release is installed on it, on this machine, where only fs-verity is missing. `boots` of the disks are
-started for real and updated there, too."""
+started for real and updated there, too. With `cuts` only so many of all are looked at, taken at random."""
 
 import argparse
 import concurrent.futures
@@ -271,6 +271,7 @@ def scenario():
     for option in ("--cache", "--work", "--build"):
         parser.add_argument(option, required=True, type=pathlib.Path)
     parser.add_argument("--random", type=int, default=200, help="points between flushes")
+    parser.add_argument("--cuts", type=int, help="disks that are looked at (default: all)")
     parser.add_argument("--boots", type=int, default=20, help="disks that are started")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--workers", type=int, default=os.cpu_count())
@@ -305,6 +306,8 @@ def scenario():
         share = -(-options.random // len(recordings))
         cuts = write_log.boundaries(log) + recording.ends(states) + write_log.random_cuts(log, share, chance)
         cuts = list({(cut.flushes, cut.kept, recording.state(states, cut)): cut for cut in cuts}.values())
+        if options.cuts:
+            cuts = chance.sample(cuts, min(len(cuts), -(-options.cuts // len(recordings))))
         failed, counts = check_cuts(recording, cuts, arguments, work, 3, options.workers)
         failures += failed
         say(f"session {number}: {log.flushes} flushes, {sum(map(len, log.epochs))} writes, {len(cuts)} disks, {len(failed)} broken")

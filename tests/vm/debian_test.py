@@ -1,81 +1,22 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The life of a device, on a real Debian: install release 1, boot, update to release 2 over HTTP from
-inside, reboot into it, roll back, reboot into release 1.
+inside, reboot into it, roll back, reboot into release 1, which repairs a damaged file by itself; update to release 3, which
+is not in good health, and fall back from it.
 
     debian_test.py --build DIR --work DIR      DIR: the build tree with the programs, `programs` built"""
 
 import argparse
-import functools
-import http.server
 import json
-import os
 import pathlib
 import re
-import shutil
-import threading
 import uuid
 
+import debian_fallback_test
 import debian_guest
 import vm
-
-MARKER = "/usr/share/cfs-test-release"
-PAGES = "/var/www/cfs-test"
-
-
-class Server:
-    """Serves a directory on the loopback and remembers what was asked for."""
-
-    def __init__(self, directory):
-        requests = self.requests = []
-
-        class Handler(http.server.SimpleHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_request(self, code="-", size="-"):
-                requests.append(self.path)
-
-            def log_message(self, *_):
-                pass
-
-        self._server = http.server.ThreadingHTTPServer(
-            ("127.0.0.1", 0), functools.partial(Handler, directory=str(directory)))
-        self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-
-class Line:
-    """The programs that make and publish releases, and where their files are."""
-
-    def __init__(self, build, work):
-        self.source = pathlib.Path(__file__).resolve().parents[2]
-        self.work = work
-        self.repository = work / "repository"
-        self.keys = work / "keys"
-        environment = ":".join(str(build / folder) for folder in ("builder", "signer", "deployer"))
-        os.environ["PATH"] = environment + ":" + os.environ["PATH"]
-
-    def build(self, number, files=""):
-        """Builds release `number`: the example manifest with a file more in /usr and three in /var, and `files` of the
-        manifest."""
-        manifest = (self.source / "manifests/debian-minimal.yaml").read_text()
-        manifest = manifest.replace("../build/device", str(self.source / "build/device"))
-        manifest = manifest.replace('version: "1"', f'version: "{number}"').replace("epoch: 1\n", f"epoch: {number}\n")
-        marker = f'\n  - {{path: {MARKER}, content: "{number} {"x" * 200}\\n"}}\n'
-        pages = "".join(f'  - {{path: {PAGES}/{name}, content: "{number}"}}\n'
-                        for name in ("kept", "replaced", f"of-{number}"))
-        manifest = manifest.replace("\nfiles:\n", "\nfiles:" + marker + pages + files)
-        policies = f"\nvar: {{paths: [{{path: {PAGES}/replaced, policy: replaced-unless-changed}}]}}\n"
-        manifest = manifest.replace("\nkernel:\n", policies + "\nkernel:\n")
-        path = self.work / f"manifest-{number}.yaml"
-        path.write_text(manifest)
-        out = self.work / f"release-{number}"
-        vm.run("cfs-build", "build", path, "-o", out, "--store", self.work / "store")
-        return json.loads((out / "release.json").read_text())
-
-    def publish(self, number):
-        vm.run("cfs-sign", "release", "add", self.repository, "--keys", self.keys, self.work / f"release-{number}")
-        vm.run("cfs-sign", "publish", self.repository, "--keys", self.keys)
+from debian_guest import wait_until_good
+from debian_line import MARKER, PAGES, Server, line_of_arguments, marker
 
 
 def partitions(disk):
@@ -186,13 +127,6 @@ def check_no_inodes_left(guest):
     guest.command("rm -r /var/lib/users")
 
 
-def wait_until_good(guest):
-    """Until the running release has proven itself, which it does without being asked."""
-    guest.command("systemctl start cfs-bless.service")
-    said = guest.command("cfs-deploy status")
-    vm.check("(" in said and "  good\n" in said, f"the release is not good:\n{said}")
-
-
 def check_release(guest, number, digest):
     root = guest.command("findmnt -nro FSTYPE,OPTIONS /")
     vm.check(root.startswith("overlay ro,") and "verity=require" in root, f"/ is {root}")
@@ -222,24 +156,25 @@ def check_release(guest, number, digest):
     vm.check("Read-only" in guest.command("echo x > /usr/bin/ls", check=False), "/usr can be written")
 
 
-def line_of_arguments(parser):
-    """A Line as the command line wants it, in a work directory that is empty, and what else `parser` reads."""
-    parser.add_argument("--build", type=pathlib.Path, required=True)
-    parser.add_argument("--work", type=pathlib.Path, required=True)
-    arguments = parser.parse_args()
-    work = arguments.work.resolve()
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    return Line(arguments.build.resolve(), work), arguments
+def check_repair(guest, work):
+    """An object of release 1 that is missing when its file is read is fetched again by cfs-watch.service."""
+    file = work / "marker"
+    file.write_text(marker(1))
+    digest = vm.run("fsverity", "digest", file).split()[0].removeprefix("sha256:")
+    guest.command(f"unshare -m sh -c 'mount -o remount,bind,rw /sysroot && rm /sysroot/cfs/objects/{digest[:2]}/{digest[2:]}'")
+    guest.command("sync; echo 3 >/proc/sys/vm/drop_caches")
+    said = guest.command(f"for second in $(seq 100); do cat {MARKER} 2>/run/said && break; sleep 1; done; cat /run/said; "
+                         "journalctl -u cfs-watch -o cat")
+    vm.check(said.startswith(marker(1)) and "Input/output error" in said and "is repaired" in said and MARKER in said, said)
 
 
 def scenario():
     line, _ = line_of_arguments(argparse.ArgumentParser())
     work = line.work
-    first = line.build(1)
+    first = line.build(1, debian_fallback_test.ONE_TRY)
     again = work / "release-1-again"
     (work / "release-1").rename(again)
-    vm.check(line.build(1)["image"] == first["image"], "the same manifest gave another image digest")
+    vm.check(line.build(1, debian_fallback_test.ONE_TRY)["image"] == first["image"], "the same manifest gave another image digest")
     shutil.rmtree(again)
     second = line.build(2)
     vm.run("cfs-sign", "init", line.repository, "--keys", line.keys)
@@ -285,11 +220,12 @@ def scenario():
         guest.reboot()
 
     # The firmware starts from the device's own disk, which is not the first.
-    with debian_guest.boot(disk, work, disks_before=[foreign_copy(disk, work / "copy.img")]) as guest:
+    with debian_guest.boot(disk, work, disks_before=[foreign_copy(disk, work / "copy.img")], reboots=True) as guest:
         check_release(guest, 1, first["image"]["digest"])
         vm.check(guest.command("findmnt -nro SOURCE /sysroot").startswith("/dev/vdb"), "the root is on the other disk")
         vm.check(guest.command("cat /var/lib/kept") == "kept", "/var is the other disk's")
-        print(guest.command("cfs-deploy status"))
+        check_repair(guest, work)
+        debian_fallback_test.check_falls_back(line, guest, 3, debian_fallback_test.FAILING["sick"])
         guest.power_off()
 
 

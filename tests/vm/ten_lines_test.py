@@ -7,8 +7,8 @@ AHCI, booted through firmware until there is a login prompt.
 
 import argparse
 
-import debian_test
 import vm
+from debian_line import line_of_arguments
 
 MANIFEST = """\
 cfs: 1
@@ -25,7 +25,7 @@ BOOT_SECONDS = 240
 
 
 def scenario():
-    line, _ = debian_test.line_of_arguments(argparse.ArgumentParser())
+    line, _ = line_of_arguments(argparse.ArgumentParser())
     work = line.work
     (work / "manifest.yaml").write_text(MANIFEST)
     vm.run("cfs-build", "build", work / "manifest.yaml", "-o", work / "release-1")

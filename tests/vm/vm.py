@@ -116,15 +116,24 @@ def _module_name(path):
     return pathlib.PurePath(path).name.split(".ko")[0].replace("-", "_")
 
 
+def _dependency(cache, meta_package):
+    """The package that a meta-package stands for. apt takes a second to say so: it is asked once for each state of its lists."""
+    known = cache / f"{meta_package}.package"
+    lists = pathlib.Path("/var/lib/apt/lists")
+    if not known.exists() or known.stat().st_mtime < lists.stat().st_mtime:
+        match = re.search(r"^Depends:.*?(linux-image-[^ ,]+)", run("apt-cache", "show", meta_package), re.M)
+        check(match, f"apt knows no package {meta_package}")
+        known.write_text(match.group(1))
+    return known.read_text()
+
+
 def kernel(cache, meta_package=KERNEL_PACKAGE):
     """The newest of Debian's 6.12 cloud kernels, unpacked below `cache` (downloaded with apt when it is not
     there; nothing is installed on this machine)."""
     cache = pathlib.Path(cache)
     cache.mkdir(parents=True, exist_ok=True)
     with lock(cache / "lock"):
-        match = re.search(r"^Depends:.*?(linux-image-[^ ,]+)", run("apt-cache", "show", meta_package), re.M)
-        check(match, f"apt knows no package {meta_package}")
-        package = match.group(1)
+        package = _dependency(cache, meta_package)
         root = cache / package
         if not root.exists():
             with tempfile.TemporaryDirectory(dir=cache) as work:
