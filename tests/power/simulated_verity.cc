@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Linked into a program, it gives it a kernel with fs-verity: enabling always succeeds and measuring
-// reads the file and hashes it. Nothing keeps anybody from changing the file afterwards.
+// Linked into a program, it gives it a kernel with fs-verity: enabling always succeeds and
+// measuring reads the file and hashes it. Nothing keeps anybody from changing the file afterwards.
 //
 // The kernel reads one block to measure a file, the descriptor, and hashes 256 bytes of it. Of a
 // file of one block this reads one block and hashes it and the descriptor: no less work.
