@@ -141,7 +141,8 @@ Result<> write_repository(const trust::FakeRepository& repository, const std::st
   for (const auto& [name, content] : repository.files) {
     std::string file = path + "/" + name;
     CFS_TRY(make_directories(AT_FDCWD, file.substr(0, file.rfind('/'))));
-    CFS_TRY(write_file_atomically(AT_FDCWD, file, as_bytes(content)));
+    UniqueFd fd = CFS_TRY(open_at(AT_FDCWD, file, O_WRONLY | O_CREAT | O_TRUNC, 0644));
+    CFS_TRY(write_full(fd.get(), as_bytes(content)));
   }
   return {};
 }

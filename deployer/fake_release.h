@@ -33,7 +33,7 @@ struct FakeRelease {
 [[nodiscard]] Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
                                                           const FakeRelease& release);
 
-/// Writes all files of a repository below the directory `path`.
+/// Writes all files of a repository below the directory `path`. Nothing is synced.
 [[nodiscard]] Result<> write_repository(const trust::FakeRepository& repository,
                                         const std::string& path);
 

@@ -34,6 +34,7 @@ namespace {
 Result<std::vector<verity::Digest>> objects_of(const Sysroot& sysroot, const Roots& roots,
                                                const std::vector<verity::Digest>& also) {
   std::vector<verity::Digest> objects = also;
+  std::sort(objects.begin(), objects.end());
   for (const verity::Digest& image : roots.images) {
     CFS_TRY(check_interrupted());
     Result<std::vector<tree::ObjectReference>> needed = objects_of_image(sysroot.objects(), image);
@@ -46,10 +47,12 @@ Result<std::vector<verity::Digest>> objects_of(const Sysroot& sysroot, const Roo
           .with("while looking what image " + image.hex() + " needs")
           .with_hint("nothing was removed; 'cfs-deploy fsck --repair' mends the image");
     }
+    // A hundred releases share most of theirs: each is merged into what is known by then.
+    const auto known = static_cast<std::ptrdiff_t>(objects.size());
     for (const tree::ObjectReference& object : *needed) objects.push_back(object.digest);
     objects.push_back(image);
-    // A hundred releases share most of theirs.
-    std::sort(objects.begin(), objects.end());
+    std::sort(objects.begin() + known, objects.end());
+    std::inplace_merge(objects.begin(), objects.begin() + known, objects.end());
     objects.erase(std::unique(objects.begin(), objects.end()), objects.end());
   }
   return objects;

@@ -23,7 +23,8 @@ struct Removed {
 ///
 /// Only a regular file whose name is an object's is one: symlinks, directories and files of other
 /// names are left alone, and nothing leads out of the store. Of an object in `keep` nothing is read
-/// but the name. Memory: of one directory's names. Errors: kInterrupted, those of the system calls.
+/// but the name. Memory: of one directory's names a CPU. Errors: kInterrupted, those of the system
+/// calls.
 [[nodiscard]] Result<Removed> sweep(int store_fd, std::span<const verity::Digest> keep,
                                     Removal removal);
 

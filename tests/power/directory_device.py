@@ -52,10 +52,10 @@ class World:
         self.by_digest = {release.digest: release for release in releases.values()}
 
     @staticmethod
-    def make(programs, work, count):
-        """A world of fake releases."""
+    def make(programs, work, count, files=0):
+        """A world of fake releases, each with so many tiny files of its own."""
         repositories = work / "repositories"
-        made = subprocess.run([programs["fake_releases"], repositories, str(count)], stdout=subprocess.PIPE, text=True, check=True)
+        made = subprocess.run([programs["fake_releases"], repositories, str(count), str(files)], stdout=subprocess.PIPE, text=True, check=True)
         releases = {}
         for line in made.stdout.splitlines():
             number, digest, uki = line.split()
