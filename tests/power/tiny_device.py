@@ -23,7 +23,7 @@ import vm
 NAME = "tiny"
 # Between the partition table and the first partition.
 MARK_SECTOR = 2040
-MODULES = ("fat", "vfat", "nls_cp437", "nls_ascii")
+MODULES = ("efivarfs", "fat", "vfat", "nls_cp437", "nls_ascii")
 ESP_VARIABLE = "LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
 INIT = f"""#!/bin/busybox sh
@@ -32,8 +32,8 @@ busybox mount -t proc proc /proc 2>/dev/null
 busybox mount -t sysfs sys /sys 2>/dev/null
 busybox mount -t devtmpfs dev /dev 2>/dev/null
 busybox mkdir /run/bin && busybox --install -s /run/bin
-for module in {' '.join(MODULES)}; do insmod /usr/lib/tiny/$module.ko; done
-mount -t efivarfs efivarfs /sys/firmware/efi/efivars
+for module in {' '.join(MODULES)}; do [ -d /sys/module/$module ] || insmod /usr/lib/tiny/$module.ko; done
+[ ! -d /sys/firmware/efi ] || mount -t efivarfs efivarfs /sys/firmware/efi/efivars || poweroff -f
 mount -t ext4 -o ro /dev/vdb /repository
 mkdir -p /dev/disk/by-partuuid
 ln -s ../../vda1 "/dev/disk/by-partuuid/$(tail -c +5 /sys/firmware/efi/efivars/{ESP_VARIABLE} | tr -d '\\000' | tr A-F a-f)"
@@ -93,7 +93,7 @@ class Line:
         root = self._work / "kernel"
         shutil.copytree(kernel.root / "boot", root / "boot")
         modules = root / "lib/modules" / kernel.version
-        names = (*MODULES, "virtio_blk", "virtio_pci", "virtio_scsi", "erofs", "overlay", "loop", "efivarfs")
+        names = (*MODULES, "virtio_blk", "virtio_pci", "virtio_scsi", "erofs", "overlay", "loop")
         for path in kernel.load_order(names):
             target = modules / path.removesuffix(".xz")
             target.parent.mkdir(parents=True, exist_ok=True)

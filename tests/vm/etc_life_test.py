@@ -46,11 +46,10 @@ def without(files, *names):
     return {name: content for name, content in files.items() if name not in names}
 
 
-def etc_life(device, mode):
+def across_releases(device, mode):
+    """Ends with a reset that the next boot is to do. Returns the machine-id."""
     stays = mode in ("overlay", "merge")  # what is not kept
     changes, gone = (CHANGED, [REMOVED]) if stays else ({}, [])
-    reset = MODES[mode]
-
     writes = "! touch /etc/x" if mode == "ro" else "touch /etc/x && rm /etc/x"
     before, _, _, after, *_ = device.done(1, SHOW, writes, change(KEPT | CHANGED, REMOVED), SHOW, "echo x >/var/x", *life.PROVE, "cfs-deploy update")
     machine_id = check_etc(before, OF_RELEASE[1])
@@ -64,14 +63,18 @@ def etc_life(device, mode):
     vm.check(conflicts == (["/etc/conf"] if mode == "merge" else []), status)
 
     # Back: what is kept stays as it is, all else is as release 1 had it.
-    said, before, _, after = device.done(1, SHOW, "cfs-deploy status", f"cfs-deploy reset {reset}", "cfs-deploy status")
+    said, before, _, after = device.done(1, SHOW, "cfs-deploy status", f"cfs-deploy reset {MODES[mode]}", "cfs-deploy status")
     vm.check(check_etc(said, without(OF_RELEASE[1] | KEPT_LATER | changes, *gone)) == machine_id, "another machine-id")
     vm.check("conflict " not in before and "reset " not in before, before)
     vm.check("reset     at the next boot, /etc" in after, after)
+    return machine_id
 
+
+def etc_life(device, mode):
+    machine_id = across_releases(device, mode)
     said, var, status = device.done(1, SHOW, "ls /var", "cfs-deploy status")
     vm.check("reset " not in status, status)
-    is_new = reset == "--all"
+    is_new = MODES[mode] == "--all"
     now = check_etc(said, OF_RELEASE[1] if is_new else OF_RELEASE[1] | KEPT_LATER)
     vm.check((now != machine_id) == is_new and ("x" not in var.split()) == is_new, f"{now} after {machine_id}, /var has {var}")
 

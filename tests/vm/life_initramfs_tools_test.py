@@ -21,7 +21,7 @@ def main():
     options = parser.parse_args()
     world = life.World(options, "life_initramfs_tools", RELEASES, lambda kernel, mount_root, work:
                        initramfs_tools_test.make_initramfs(kernel, mount_root, options.hook, work))
-    life.run(f"etc {ETC_MODE}", etc_life_test.etc_life, world.new_device("etc"), ETC_MODE)
+    life.run(ETC_MODE, etc_life_test.across_releases, world.new_device("etc"), ETC_MODE)
     for scenario in (life_test.image_missing, life_test.init_missing_then_held):
         life.run(scenario.__name__, scenario, world.good_device(scenario.__name__))
 
