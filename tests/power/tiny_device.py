@@ -174,9 +174,9 @@ class Line:
         return disk
 
     def repository_disk(self, path):
-        """The repository as it is now, on a disk."""
+        """The repository as it is now, on a disk with some room."""
         size = sum(file.stat().st_size + 8192 for file in self.repository.rglob("*"))
-        vm.empty_disk(path, (size >> 20) + 16)
+        vm.empty_disk(path, (size >> 20) + 32)
         vm.run("mke2fs", "-q", "-t", "ext4", "-d", self.repository, path)
         return path
 

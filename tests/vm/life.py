@@ -44,7 +44,8 @@ class Device:
         for those that the machine did not live to tell of. offer: the newest release in the repository."""
         self.boots += 1
         script = "".join(f"{number} {command}\n" for number, command in enumerate(commands))
-        with tiny_device.boot(self.disk, self.world.offer(offer), script, self.work, f"boot-{self.boots}", variables=self.variables) as guest:
+        with tiny_device.boot(self.disk, self.world.offer(offer), script, self.work, f"boot-{self.boots}", variables=self.variables,
+                              timeout=300) as guest:
             self.text = guest.wait()
         started = re.search(r"^guest: booted ([0-9a-f]{64}) release (\d+)$", self.text, re.M)
         if release is None:
