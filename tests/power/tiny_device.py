@@ -10,8 +10,10 @@ The system's init does what stands on a disk of its own: a line is a mark, and a
 that mark to the disk (MARK_SECTOR). It says "guest: booted DIGEST" first and "guest: MARK ended with STATUS" after each."""
 
 import dataclasses
+import hashlib
 import json
 import pathlib
+import re
 import shutil
 import sys
 
@@ -21,7 +23,7 @@ import vm
 NAME = "tiny"
 # Between the partition table and the first partition.
 MARK_SECTOR = 2040
-MODULES = ("fat", "vfat", "nls_cp437", "nls_ascii")
+MODULES = ("efivarfs", "fat", "vfat", "nls_cp437", "nls_ascii")
 ESP_VARIABLE = "LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 
 INIT = f"""#!/bin/busybox sh
@@ -29,10 +31,9 @@ export PATH=/run/bin:/usr/bin
 busybox mount -t proc proc /proc 2>/dev/null
 busybox mount -t sysfs sys /sys 2>/dev/null
 busybox mount -t devtmpfs dev /dev 2>/dev/null
-busybox mount -t tmpfs run /run
 busybox mkdir /run/bin && busybox --install -s /run/bin
-for module in {' '.join(MODULES)}; do insmod /usr/lib/tiny/$module.ko; done
-mount -t efivarfs efivarfs /sys/firmware/efi/efivars
+for module in {' '.join(MODULES)}; do [ -d /sys/module/$module ] || insmod /usr/lib/tiny/$module.ko; done
+[ ! -d /sys/firmware/efi ] || mount -t efivarfs efivarfs /sys/firmware/efi/efivars || poweroff -f
 mount -t ext4 -o ro /dev/vdb /repository
 mkdir -p /dev/disk/by-partuuid
 ln -s ../../vda1 "/dev/disk/by-partuuid/$(tail -c +5 /sys/firmware/efi/efivars/{ESP_VARIABLE} | tr -d '\\000' | tr A-F a-f)"
@@ -60,7 +61,8 @@ sources:
   - {{id: tree, dir: {{path: "{tree}", into: /}}}}
 kernel:
   initramfs: {{drivers: [virtio]}}
-  cmdline: [console=ttyS0, quiet, panic=-1]
+  cmdline: [console=ttyS0, quiet, panic=-1, root=LABEL=cfs, ro]
+etc: {{mode: {etc}, keep: [{keep}]}}
 """
 
 
@@ -72,11 +74,16 @@ class Release:
 
 
 class Line:
-    """Builds and publishes releases. programs: where cfs-build, cfs-sign, cfs-deploy and cfs-mount-root are, by name."""
+    """Builds and publishes releases. programs: where cfs-build, cfs-sign, cfs-deploy and cfs-mount-root are, by name.
+    make_initramfs: makes another initramfs than the built-in one, of the device's kernel, the program cfs-mount-root and a
+    directory to work in. Returns its path."""
 
-    def __init__(self, programs, work, kernel):
+    def __init__(self, programs, work, kernel, make_initramfs=None):
         self._programs, self._work = programs, work
         self._modules = self._reduced(kernel)
+        self._initramfs = None
+        if make_initramfs:
+            self._initramfs = make_initramfs(vm.Kernel(self._modules), programs["cfs-mount-root"], work)
         self.repository = work / "repository"
         self.keys = work / "keys"
         vm.run(programs["cfs-sign"], "init", self.repository, "--keys", self.keys)
@@ -86,7 +93,7 @@ class Line:
         root = self._work / "kernel"
         shutil.copytree(kernel.root / "boot", root / "boot")
         modules = root / "lib/modules" / kernel.version
-        names = (*MODULES, "virtio_blk", "virtio_pci", "virtio_scsi", "erofs", "overlay", "loop", "efivarfs")
+        names = (*MODULES, "virtio_blk", "virtio_pci", "virtio_scsi", "erofs", "overlay", "loop")
         for path in kernel.load_order(names):
             target = modules / path.removesuffix(".xz")
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -127,21 +134,38 @@ class Line:
             (tree / f"usr/share/tiny/{other}").write_text(f"{number if other % 2 else 0} {other} " * (300 << other))
         return tree
 
-    def publish(self, number, without=None, boards=""):
-        """without: a file that its tree lacks. boards: those that it is for, if not for all."""
+    def publish(self, number, without=None, boards="", etc="transient", keep="", files={}):
+        """without: a file that its tree lacks. boards: those that it is for, if not for all. etc, keep: the manifest's.
+        files: what its tree has besides, by path."""
         tree = self._tree(number)
         if without:
             (tree / without).unlink()
+        for path, content in files.items():
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_text(content)
         manifest = self._work / f"manifest-{number}.yaml"
-        manifest.write_text(MANIFEST.format(name=NAME, number=number, kernel=self._modules, tree=tree, boards=boards))
+        manifest.write_text(MANIFEST.format(name=NAME, number=number, kernel=self._modules, tree=tree, boards=boards, etc=etc, keep=keep))
         out = self._work / f"release-{number}"
         vm.run(self._programs["cfs-build"], "build", manifest, "-o", out, "--mount-root", self._programs["cfs-mount-root"],
                "--store", self._work / "store")
+        if self._initramfs:
+            self._replace_initramfs(out)
         for command in (["release", "add", self.repository, "--keys", self.keys, out], ["publish", self.repository, "--keys", self.keys]):
             vm.run(self._programs["cfs-sign"], *command)
         release = json.loads((out / "release.json").read_text())
         [uki] = [file for file in release["files"] if file["role"] == "uki"]
         return Release(number, release["image"]["digest"], uki["sha256"])
+
+    def _replace_initramfs(self, out):
+        """Gives the UKI of a build the other initramfs."""
+        [uki] = out.glob("*.efi")
+        address = re.search(r"\.initrd +\S+ +(\S+)", vm.run("objdump", "-h", uki)).group(1)
+        vm.run("objcopy", "--remove-section", ".initrd", uki)
+        vm.run("objcopy", "--add-section", f".initrd={self._initramfs}", "--change-section-vma", f".initrd=0x{address}", uki)
+        release = json.loads((out / "release.json").read_text())
+        [file] = [file for file in release["files"] if file["role"] == "uki"]
+        file.update(sha256=hashlib.sha256(uki.read_bytes()).hexdigest(), size=uki.stat().st_size)
+        (out / "release.json").write_text(json.dumps(release))
 
     def install(self, disk):
         """Makes the disk of the newest release."""
@@ -150,9 +174,9 @@ class Line:
         return disk
 
     def repository_disk(self, path):
-        """The repository as it is now, on a disk."""
+        """The repository as it is now, on a disk with some room."""
         size = sum(file.stat().st_size + 8192 for file in self.repository.rglob("*"))
-        vm.empty_disk(path, (size >> 20) + 16)
+        vm.empty_disk(path, (size >> 20) + 32)
         vm.run("mke2fs", "-q", "-t", "ext4", "-d", self.repository, path)
         return path
 

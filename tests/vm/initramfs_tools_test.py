@@ -79,9 +79,6 @@ def main():
     boot_test.check_repaired(machine, text)
     boot_test.says(text, "mount /dev/vda /var ext4 .*commit=17.*")
 
-    text = machine.fails("image-missing", boot_test.OTHER_DIGEST, options="root=LABEL=cfs",
-                         pin=f"composefs.digest={boot_test.OTHER_DIGEST}")
-    vm.check("reboot: Restarting system" in text, "no reboot:\n" + text)
     # Another boot method, one that never runs local-bottom, does not get around the pin.
     text = machine.fails("setup", "not mounted by cfs-mount-root", options="root=LABEL=cfs boot=other")
     vm.check("reboot: Restarting system" in text or "sysrq: Resetting" in text, "no reboot:\n" + text)
