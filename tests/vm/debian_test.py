@@ -164,9 +164,9 @@ def check_repair(guest, work):
     digest = vm.run("fsverity", "digest", file).split()[0].removeprefix("sha256:")
     guest.command(f"unshare -m sh -c 'mount -o remount,bind,rw /sysroot && rm /sysroot/cfs/objects/{digest[:2]}/{digest[2:]}'")
     guest.command("sync; echo 3 >/proc/sys/vm/drop_caches")
-    said = guest.command(f"for second in $(seq 100); do cat {MARKER} 2>/run/said && break; sleep 1; done; cat /run/said; "
+    said = guest.command(f"for second in $(seq 100); do cat {MARKER} 2>>/run/said && break; sleep 1; done; cat /run/said; "
                          "journalctl -u cfs-watch -o cat")
-    vm.check(said.startswith(marker(1)) and "Input/output error" in said and "is repaired" in said and MARKER in said, said)
+    vm.check(said.startswith(f"{marker(1)}cat: {MARKER}: ") and "is repaired" in said, said)
 
 
 def scenario():
