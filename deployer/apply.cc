@@ -12,6 +12,7 @@
 // Nothing that another release boots from is ever renamed or removed here.
 #include "deployer/apply.h"
 
+#include <algorithm>
 #include <memory>
 
 #include "deployer/config/config.h"
@@ -36,6 +37,12 @@ bool mend_a_way_back(Sysroot& sysroot, const Environment& environment,
     return true;
   }
   return false;
+}
+
+/// The time of a new record: later than that of all others, though the clock may have gone back.
+uint64_t later_than_all(const Inventory& inventory, uint64_t time) {
+  for (const Deployment& one : inventory.deployments) time = std::max(time, one.installed + 1);
+  return time;
 }
 
 }  // namespace
@@ -66,7 +73,7 @@ Result<Deployment> deployment_for(const Sysroot& sysroot, const Inventory& inven
                     .channel = description.channel,
                     .epoch = description.epoch,
                     .state = DeploymentState::kFetched,
-                    .installed = installed,
+                    .installed = later_than_all(inventory, installed),
                     .entry = std::move(entry),
                     .uki = uki->sha256};
 }
@@ -80,8 +87,13 @@ Result<Deployment> record_fetched(Sysroot& sysroot, Inventory& inventory,
   CFS_TRY(sysroot.publish_image(digest));
   CFS_TRY(sysroot.save_release(description));
   deployment.collected = false;
-  if (deployment.held) {  // taken again all the same
-    if (deployment.state == DeploymentState::kBad) deployment.state = DeploymentState::kFetched;
+  if (deployment.held) {  // taken again all the same, as if it were new
+    const std::optional<Deployment>& booted = inventory.references.booted;
+    bool is_running = booted && booted->id == deployment.id;
+    if (!is_running || deployment.state == DeploymentState::kBad) {
+      deployment.state = DeploymentState::kFetched;
+    }
+    deployment.installed = later_than_all(inventory, deployment.installed);
     deployment.held.reset();
   }
   CFS_TRY(save_deployment(sysroot, deployment));

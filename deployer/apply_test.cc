@@ -64,6 +64,42 @@ TEST_F(ApplyTest, CutsBetweenTheStepsOfActivation) {
   EXPECT_EQ(reboot(), "2");
 }
 
+TEST_F(ApplyTest, WhatIsFetchedAgainWaitsToo) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  offer(second_release());
+  // Given up before it ran, and after it has proven good.
+  for (bool is_proven : {false, true}) {
+    ASSERT_DONE(update({"--retry"}));
+    if (is_proven) {
+      ASSERT_EQ(reboot_well(), "2");
+    }
+    ASSERT_DONE(is_proven ? rollback() : command({"cancel"}));
+    if (is_proven) {
+      ASSERT_EQ(reboot_well(), "1");
+    }
+    ASSERT_DONE(command({"fetch", "--retry"}));
+    ASSERT_DONE(command({"apply"}));
+    EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+    ASSERT_DONE(command({"cancel"}));
+  }
+}
+
+TEST_F(ApplyTest, AClockThatWentBackHidesNothing) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  environment_.now = [] { return trust::FakeRepository::kNow - 3600; };
+  offer(second_release());
+  ASSERT_DONE(command({"fetch"}));
+  ASSERT_DONE(command({"gc"}));
+  ASSERT_DONE(command({"apply"}));
+  EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+}
+
 TEST_F(ApplyTest, ADamagedWayBackIsRepaired) {
   offer(first_release());
   ASSERT_DONE(init());

@@ -19,6 +19,7 @@
 #include "deployer/rollback.h"
 #include "deployer/sysroot/running.h"
 #include "deployer/upkeep/gc.h"
+#include "lib/base/interrupt.h"
 
 namespace cfs::deployer {
 namespace {
@@ -62,6 +63,12 @@ Result<bool> bless(Sysroot& sysroot, boot::BootLoader& loader, const Environment
   std::optional<Running> running = CFS_TRY(running_system(environment, selected));
   Deployment booted = CFS_TRY(running_or_error(inventory, running));
   bool was_good = booted.state == DeploymentState::kGood;
+  if (booted.state == DeploymentState::kBad && booted.held &&
+      booted.held->kind == ReasonKind::kMarkedBad) {
+    return make_error(ErrorCode::kUnsupported,
+                      booted.version + " stays bad: " + describe(*booted.held))
+        .with_hint("'cfs-deploy boot " + booted.id + "' tries it again");
+  }
   bool is_started_by_loader = !selected || boot::same_entry(*selected, booted.entry);
   const bool is_kexec = !running->is_cold || !is_started_by_loader;
   if (is_kexec || CFS_TRY(is_soft_reboot(environment))) {
@@ -103,12 +110,11 @@ Result<Deployment> mark_bad(Sysroot& sysroot, boot::BootLoader& loader,
   std::optional<Deployment> target;
   std::string problems;
   for (Deployment& way : ways_back(inventory, bad)) {
-    Result<> complete = check_image_is_complete(sysroot, way.digest);
-    if (!complete && complete.error().code == ErrorCode::kInterrupted) {
-      return Error(std::move(complete).error());
-    }
-    if (complete && !target) target = std::move(way);
-    if (!complete) problems += "; " + way.version + ": " + complete.error().describe();
+    if (target) break;
+    Result<> whole = check_can_boot(sysroot, loader, way);
+    CFS_TRY(check_interrupted());
+    if (!whole) problems += "; " + way.version + ": " + whole.error().describe();
+    if (whole) target = std::move(way);
   }
   if (!target) {
     return make_error(ErrorCode::kNoWayBack, "nothing whole is left to boot instead" + problems)
@@ -129,7 +135,7 @@ Result<Deployment> mark_bad(Sysroot& sysroot, boot::BootLoader& loader,
 RunCommand declare_bless(CLI::App& command) {
   auto arguments = declare(command);
   return [arguments](const Environment& environment) -> Result<Answer> {
-    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
+    Sysroot sysroot = CFS_TRY(Sysroot::open_when_free(environment, arguments->sysroot));
     MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
     Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
     if (!CFS_TRY(health_has_passed(environment))) {
@@ -156,7 +162,9 @@ RunCommand declare_mark_bad(CLI::App& command) {
     MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
     Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
     std::optional<std::chrono::seconds> limit;
-    if (!arguments->late) limit = CFS_TRY(read_config(environment)).health.mark_bad_within;
+    // A mistake in a file is no reason to stay with a bad release.
+    const Config config = read_config(environment).value_or(Config{});
+    if (!arguments->late) limit = config.health.mark_bad_within;
     Deployment next =
         CFS_TRY(mark_bad(sysroot, esp.loader(), environment, inventory, arguments->reason, limit));
     environment.print(describe_next(next) + "\n");
@@ -167,7 +175,7 @@ RunCommand declare_mark_bad(CLI::App& command) {
 RunCommand declare_note_boot(CLI::App& command) {
   auto arguments = declare(command);
   return [arguments](const Environment& environment) -> Result<Answer> {
-    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, Access::kWrite));
+    Sysroot sysroot = CFS_TRY(Sysroot::open_when_free(environment, arguments->sysroot));
     MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, Access::kWrite));
     Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
     const std::string failed = what_failed(inventory);

@@ -11,8 +11,8 @@ namespace cfs::deployer {
 /// Writes down that the running deployment is good, and ends its trial. `inventory`: of
 /// note_what_booted(). Returns false if it was good already.
 /// Errors: kNotFound (what runs is not of this sysroot); kUnsupported (it is on trial and was not
-/// started by firmware and boot loader, but by kexec or a soft-reboot: that proves nothing); those
-/// of is_soft_reboot() and the boot loader.
+/// started by firmware and boot loader, but by kexec or a soft-reboot: that proves nothing; or it
+/// was marked bad, whatever its checks say); those of is_soft_reboot() and the boot loader.
 [[nodiscard]] Result<bool> bless(Sysroot& sysroot, boot::BootLoader& loader,
                                  const Environment& environment, Inventory& inventory);
 

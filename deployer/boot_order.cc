@@ -18,7 +18,8 @@
 //     6  the new entry        with its tries; nobody asks for it yet
 //     7  the choice           one sector of loader.conf; then wishes in the firmware's variables
 //                             are withdrawn
-//     8  the running one      is parked, if it is neither of the two
+//     8  the old choice       removed or parked too, if nobody needs it now
+//     9  the running one      is parked, if it is neither of the two
 //
 // On FAT a renamed file may be lost by a power cut. So the entry that must boot if all else fails
 // is never renamed: in step 4 only when another one is chosen at that time, and never when it is
@@ -51,19 +52,6 @@ std::optional<boot::BootEntry> find_entry(const std::vector<boot::BootEntry>& en
   return std::nullopt;
 }
 
-/// Everything that a deployment needs to boot is there and right, or can be put in place.
-Result<> check_can_boot(Sysroot& sysroot, const boot::BootLoader& loader,
-                        const Deployment& deployment) {
-  CFS_TRY(check_image_is_complete(sysroot, deployment.digest));
-  if (deployment.uki) {
-    CFS_TRY(open_uki(sysroot, deployment));
-  } else if (!CFS_TRY(has_whole_entry(loader, deployment))) {
-    return make_error(ErrorCode::kNotFound, "there is neither a boot entry of " +
-                                                deployment.version + " nor a copy of its UKI");
-  }
-  return {};
-}
-
 /// The best way back that is whole. None: there is none, and none is needed.
 Result<std::optional<Deployment>> find_way_back(Sysroot& sysroot, const boot::BootLoader& loader,
                                                 const Inventory& inventory, const Deployment& next,
@@ -78,7 +66,8 @@ Result<std::optional<Deployment>> find_way_back(Sysroot& sysroot, const boot::Bo
     problems += "; " + candidate.version + ": " + whole.error().describe();
   }
   const std::optional<Deployment>& booted = inventory.references.booted;
-  bool is_switch = booted && booted->id != next.id;
+  // What runs may be what a damaged record does not tell.
+  bool is_switch = booted ? booted->id != next.id : !inventory.damaged.empty();
   bool is_proven = next.state == DeploymentState::kGood;
   if (!is_switch || is_proven || way_back == WayBack::kNotRequired) return none;
   return make_error(ErrorCode::kNoWayBack, "nothing whole would be left to fall back to if " +
@@ -115,6 +104,18 @@ bool can_be_removed(const Sysroot& sysroot, const Inventory& inventory,
 }
 
 }  // namespace
+
+Result<> check_can_boot(Sysroot& sysroot, const boot::BootLoader& loader,
+                        const Deployment& deployment) {
+  CFS_TRY(check_image_is_complete(sysroot, deployment.digest));
+  if (deployment.uki) {
+    CFS_TRY(open_uki(sysroot, deployment));
+  } else if (!CFS_TRY(has_whole_entry(loader, deployment))) {
+    return make_error(ErrorCode::kNotFound, "there is neither a boot entry of " +
+                                                deployment.version + " nor a copy of its UKI");
+  }
+  return {};
+}
 
 Result<> check_image_is_complete(Sysroot& sysroot, const verity::Digest& image_digest) {
   const std::vector<tree::ObjectReference> needed =
@@ -244,6 +245,8 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
     CFS_TRY_WITH("while counting the boots", loader.set_tries(deployment.entry, tries));
   }
   CFS_TRY_WITH("while choosing the boot entry", loader.set_next(deployment.entry));
+  CFS_TRY_WITH("while tidying up the boot entries",
+               remove_unneeded_entries(sysroot, loader, inventory, needed));
   if (!CFS_TRY(boots_next(loader, deployment))) {
     return make_error(ErrorCode::kUnsupported, "the boot loader would start another entry than '" +
                                                    deployment.entry + "', which was chosen");

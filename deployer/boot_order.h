@@ -23,6 +23,12 @@ struct SwitchOptions {
 /// the image. Errors: kNotFound (no copy); kDigestMismatch, kCorrupt.
 [[nodiscard]] Result<UniqueFd> open_uki(const Sysroot& sysroot, const Deployment& deployment);
 
+/// Succeeds if everything that a deployment needs to boot is there and right, or can be put in
+/// place from what is. Errors: those of check_image_is_complete() and open_uki(); kNotFound
+/// (neither entry nor copy of the UKI).
+[[nodiscard]] Result<> check_can_boot(Sysroot& sysroot, const boot::BootLoader& loader,
+                                      const Deployment& deployment);
+
 /// The deployments that could boot in place of `next`, the best first: good ones (the running one,
 /// the previous one, the last one that was proven good), then the running one and the recovery if
 /// they are not bad.
@@ -36,8 +42,9 @@ struct SwitchOptions {
 ///
 /// Can be repeated: after a power cut at any instant the device boots what it booted before or
 /// `deployment`, and calling it again does the rest.
-/// Errors: kNoWayBack (WayBack::kRequired, another deployment runs, this one was not proven good,
-/// and nothing of ways_back() is whole);
+/// Errors: kNoWayBack (WayBack::kRequired, another deployment runs, or it is not known which does
+/// and something in the inventory is damaged, this one was not proven good, and nothing of
+/// ways_back() is whole);
 /// kNotFound, kDigestMismatch, kNoVerity, kCorrupt (`deployment` is not whole); kNoSpace (the ESP);
 /// kInterrupted; those of the boot loader.
 [[nodiscard]] Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader,

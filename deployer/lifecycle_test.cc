@@ -102,8 +102,9 @@ class LifecycleTest : public DeviceTest, public ::testing::WithParamInterface<un
     return std::nullopt;
   }
   /// Starts the machine until a good deployment runs; every other one fails before user space.
-  /// Works on a copy.
-  void expect_a_good_one_boots(const Inventory& inventory) {
+  /// Right after a switch (`is_settled`) that is no other than the one that was switched to. Works
+  /// on a copy.
+  void expect_a_good_one_boots(const Inventory& inventory, bool is_settled) {
     boot::FakeBootLoader copy = fake_;
     // One that was proven good and marked bad boots; what runs then turns away from it.
     auto is_good = [](const Deployment& one) {
@@ -114,13 +115,17 @@ class LifecycleTest : public DeviceTest, public ::testing::WithParamInterface<un
     const auto& all = inventory.deployments;
     if (std::none_of(all.begin(), all.end(), is_good)) return;
     std::string order;
+    std::set<std::string> failed;
     for (unsigned boots = 0; boots < 20; ++boots) {
       std::optional<boot::NextBoot> next = copy.next().value();
       ASSERT_TRUE(next) << "nothing boots after" << order;
       order += " " + next->id;
       for (const Deployment& one : all) {
-        if (boot::same_entry(one.entry, next->id) && is_good(one)) return;
+        if (!boot::same_entry(one.entry, next->id) || !is_good(one)) continue;
+        EXPECT_TRUE(!is_settled || failed.size() <= 1) << "in between boot" << order;
+        return;
       }
+      failed.insert(next->id);
       copy.start(next->id);
     }
     FAIL() << "only these boot:" << order;
@@ -300,6 +305,7 @@ void LifecycleTest::live(unsigned seed, unsigned steps) {
           << result.error().describe();
     }
     bool has_switched = result && (what == "rollback" || what == "boot" || what == "mark-bad");
+    bool is_settled = !was_cut && (has_switched || (result && what == "update"));
     if (has_switched) wishes_are_open = false;
     if (was_cut) (void)start(read_inventory(sysroot).value());
     inventory = read_inventory(sysroot).value();
@@ -310,10 +316,10 @@ void LifecycleTest::live(unsigned seed, unsigned steps) {
       boot::FakeBootLoader without = fake_;
       without.wish({});
       std::swap(fake_, without);
-      expect_a_good_one_boots(inventory);
+      expect_a_good_one_boots(inventory, false);
       std::swap(fake_, without);
     } else {
-      expect_a_good_one_boots(inventory);
+      expect_a_good_one_boots(inventory, is_settled);
     }
     if (HasFatalFailure() || HasNonfatalFailure()) return;
     for (const Deployment& one : inventory.deployments) {

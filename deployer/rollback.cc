@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "deployer/config/config.h"
 #include "deployer/mounted_esp.h"
 #include "deployer/options.h"
 #include "deployer/sysroot/running.h"
@@ -39,19 +40,36 @@ Result<uint64_t> state_version(const Sysroot& sysroot, const Deployment& deploym
   return CFS_TRY(release::parse_description(text)).state_version;
 }
 
+/// Where a switch goes.
+using Choose = std::function<Result<Deployment>(const Inventory&, const boot::BootLoader&)>;
+
 /// Opens what a switch needs, makes it to where `choose` says, and tells.
 Result<Answer> run_switch(const Arguments& arguments, const Environment& environment,
-                          ReasonKind why,
-                          const std::function<Result<Deployment>(const Inventory&)>& choose) {
+                          ReasonKind why, const Choose& choose) {
   Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments.sysroot, Access::kWrite));
   MountedEsp esp = CFS_TRY(MountedEsp::open(arguments.esp, environment, Access::kWrite));
   Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
-  Deployment target = CFS_TRY(choose(inventory));
+  Deployment target = CFS_TRY(choose(inventory, esp.loader()));
   if (!arguments.force) CFS_TRY(check_state_version(sysroot, inventory, target));
-  CFS_TRY(switch_to(sysroot, esp.loader(), environment, inventory, target, why,
-                    switch_options(arguments.no_way_back)));
+  SwitchOptions options = switch_options(arguments.no_way_back);
+  // `health` says what is wrong with a configuration; going back must not wait for that.
+  options.tries = static_cast<unsigned>(read_config(environment).value_or(Config{}).tries);
+  CFS_TRY(switch_to(sysroot, esp.loader(), environment, inventory, target, why, options));
   environment.print(describe_next(target) + "\n");
   return next_answer(target);
+}
+
+/// For `cancel`: what runs, if something else boots next or is staged to.
+Result<Deployment> what_runs_instead(const Inventory& inventory, const boot::BootLoader& loader) {
+  const References& references = inventory.references;
+  const std::optional<Deployment>& booted = references.booted;
+  std::optional<boot::NextBoot> next = CFS_TRY(loader.next());
+  bool stays = booted && next && boot::same_entry(next->id, booted->entry);
+  bool is_bad = booted && booted->state == DeploymentState::kBad;
+  if (booted && !is_bad && (references.staged || !stays)) return *booted;
+  return make_error(
+      ErrorCode::kNothingToDo,
+      is_bad ? booted->version + " is bad: it is not chosen again" : "no update is staged");
 }
 
 }  // namespace
@@ -124,6 +142,7 @@ Result<> switch_to(Sysroot& sysroot, boot::BootLoader& loader, const Environment
     if (!*slot || (*slot)->id == target.id || (*slot)->epoch <= target.epoch) continue;
     Deployment left = **slot;
     if (left.held) continue;
+    if (left.state == DeploymentState::kStaged) left.state = DeploymentState::kFetched;
     left.held = Reason{.kind = why,
                        .what = {},
                        .detail = {},
@@ -142,7 +161,7 @@ RunCommand declare_rollback(CLI::App& command) {
   add_value(command, "ID", arguments->id, "Where to go back to (default: see above)");
   return [arguments](const Environment& environment) -> Result<Answer> {
     return run_switch(*arguments, environment, ReasonKind::kRolledBack,
-                      [&](const Inventory& inventory) -> Result<Deployment> {
+                      [&](const Inventory& inventory, const auto&) -> Result<Deployment> {
                         if (arguments->id.empty()) return rollback_target(inventory);
                         return find_installed(inventory, arguments->id);
                       });
@@ -156,21 +175,17 @@ RunCommand declare_boot(CLI::App& command) {
   add_value(command, "ID", arguments->id, "The deployment, as 'status' shows it",
             Presence::kRequired);
   return [arguments](const Environment& environment) -> Result<Answer> {
-    return run_switch(
-        *arguments, environment, ReasonKind::kRolledBack,
-        [&](const Inventory& inventory) { return find_installed(inventory, arguments->id); });
+    return run_switch(*arguments, environment, ReasonKind::kRolledBack,
+                      [&](const Inventory& inventory, const auto&) {
+                        return find_installed(inventory, arguments->id);
+                      });
   };
 }
 
 RunCommand declare_cancel(CLI::App& command) {
   auto arguments = declare(command);
   return [arguments](const Environment& environment) -> Result<Answer> {
-    return run_switch(*arguments, environment, ReasonKind::kCancelled,
-                      [](const Inventory& inventory) -> Result<Deployment> {
-                        const References& references = inventory.references;
-                        if (references.staged && references.booted) return *references.booted;
-                        return make_error(ErrorCode::kNothingToDo, "no update is staged");
-                      });
+    return run_switch(*arguments, environment, ReasonKind::kCancelled, what_runs_instead);
   };
 }
 

@@ -38,17 +38,9 @@ struct Arguments {
 /// for. Returns true if the machine is to be restarted.
 Result<bool> record(const Arguments& arguments, const Environment& environment,
                     const Reason& reason) {
-  for (;;) {
-    Result<Sysroot> sysroot = Sysroot::open(environment, arguments.sysroot, Access::kWrite);
-    if (!sysroot && sysroot.error().code == ErrorCode::kBusy) {
-      CFS_TRY(check_interrupted());
-      ::sleep(1);  // NOLINT(concurrency-mt-unsafe): one thread
-      continue;
-    }
-    if (!sysroot) return Error(std::move(sysroot).error());
-    MountedEsp esp = CFS_TRY(MountedEsp::open(arguments.esp, environment, Access::kWrite));
-    return record_ill_health(*sysroot, esp.loader(), environment, reason);
-  }
+  Sysroot sysroot = CFS_TRY(Sysroot::open_when_free(environment, arguments.sysroot));
+  MountedEsp esp = CFS_TRY(MountedEsp::open(arguments.esp, environment, Access::kWrite));
+  return record_ill_health(sysroot, esp.loader(), environment, reason);
 }
 
 std::chrono::seconds time_since_boot() {

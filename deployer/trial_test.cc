@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/trial.h"
 
+#include <thread>
+
 #include "deployer/sysroot/history.h"
 #include "deployer/test_support.h"
+#include "lib/base/file_lock.h"
 #include "lib/json/reader.h"
 
 namespace cfs::deployer {
@@ -15,8 +18,9 @@ class TrialTest : public DeviceTest {
     // In place of systemd: tells what it was asked for.
     write("systemctl", "#!/bin/sh\necho \"$@\" >>" + path("asked") + "\n");
     ASSERT_EQ(::chmod(path("systemctl").c_str(), 0755), 0);
+    ASSERT_TRUE(make_directories(AT_FDCWD, path("local")));
     environment_.systemctl = path("systemctl");
-    offer(first_release());
+    one_ = offer(first_release());
     ASSERT_DONE(init());
     ASSERT_DONE(update());
     ASSERT_EQ(reboot_well(), "1");
@@ -33,6 +37,8 @@ class TrialTest : public DeviceTest {
   [[nodiscard]] bool is_restarting() const {
     return read("asked").find("reboot") != std::string::npos;
   }
+
+  release::ReleaseDescription one_;
 };
 
 TEST_F(TrialTest, AFailingCheckUsesUpTheTriesAndTheReasonIsKept) {
@@ -143,6 +149,102 @@ TEST_F(TrialTest, ASoftRebootProvesNothing) {
   systemctl("echo 1\n");
   ASSERT_DONE(command({"bless"}));
   EXPECT_THAT(output_, HasSubstr("2 was good already"));
+}
+
+TEST_F(TrialTest, WhatWasMarkedBadStaysBadWhateverItsChecksSay) {
+  ASSERT_DONE(command({"mark-bad", "--reason", "the pump does not start"}));
+  write("run/cfs/health.json", R"({"passed":true})");
+  expect_exit(command({"bless"}), 1, "2 stays bad: it was marked bad: the pump does not start");
+  EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+  Result<int> held = update();
+  ASSERT_TRUE(held) << held.error().describe();
+  EXPECT_EQ(*held, 10) << output_;
+}
+
+TEST_F(TrialTest, AMistakeInTheConfigurationDoesNotKeepABadRelease) {
+  write("local/deploy.yaml", "keeep: 3\n");
+  ASSERT_DONE(command({"mark-bad"}));
+  EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+}
+
+// Somebody starts the good release from the menu, and then the other one uses up its tries.
+TEST_F(TrialTest, ATrialThatWasLeftFailsAllTheSame) {
+  ASSERT_DONE(command({"note-boot"}));
+  set_booted(one_.image.digest.hex());
+  const std::vector<boot::BootEntry> entries = loader().list().value();
+  for (const boot::BootEntry& entry : entries) {
+    if (entry.id.starts_with("cfs_1_")) set_selected_entry(entry.id);
+  }
+  start_kernel();
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_THAT(reference("staged"), Not(IsEmpty()));
+  ASSERT_EQ(reboot(), "2");
+  ASSERT_EQ(reboot(), "2");
+  ASSERT_EQ(reboot(), "1");
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_THAT(status(), AllOf(HasSubstr("2 failed: "), HasSubstr("  bad  held: ")));
+}
+
+TEST_F(TrialTest, WhatRunsIsNotedThoughItsEntryIsLost) {
+  ASSERT_EQ(reboot(), "2");
+  ASSERT_EQ(reboot(), "2");
+  ASSERT_EQ(reboot(), "1");
+  for (const std::string& file : names_in("esp/EFI/Linux")) {
+    if (file.starts_with("cfs_1_")) std::filesystem::remove(path("esp/EFI/Linux/" + file));
+  }
+  ASSERT_DONE(command({"note-boot"}));
+  ASSERT_DONE(command({"fsck", "--repair"}));
+  EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+  EXPECT_THAT(status(), StartsWith("test 1 is running and boots next. 2 failed: "));
+}
+
+TEST_F(TrialTest, BlessingWaitsForWhoeverChangesTheSysroot) {
+  write("run/cfs/health.json", R"({"passed":true})");
+  UniqueFd file = open_at(AT_FDCWD, path("sysroot/cfs/lock"), O_RDWR).value();
+  std::optional<FileLock> lock = FileLock::try_take(std::move(file), LockMode::kExclusive).value();
+  std::thread other([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    lock.reset();
+  });
+  Result<int> blessed = command({"bless"});
+  other.join();
+  ASSERT_DONE(std::move(blessed));
+}
+
+TEST_F(TrialTest, CancelStaysWithWhatRunsWhateverIsStaged) {
+  ASSERT_EQ(reboot_well(), "2");
+  set_variable("LoaderEntryDefault", "cfs_1_*");
+  ASSERT_DONE(command({"cancel"}));
+  EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+  expect_exit(command({"cancel"}), 10, "no update is staged");
+  ASSERT_DONE(command({"mark-bad"}));
+  expect_exit(command({"cancel"}), 10, "2 is bad");
+}
+
+TEST_F(TrialTest, EverySwitchGivesTheTriesOfTheConfiguration) {
+  ASSERT_EQ(reboot_well(), "2");
+  write("local/deploy.yaml", "tries: 5\n");
+  FakeRelease third = second_release();
+  third.version = "3";
+  third.epoch = 3;
+  offer(third);
+  ASSERT_DONE(command({"fetch"}));
+  ASSERT_DONE(command({"boot", offered_.image.digest.hex().substr(0, 12) + ".1"}));
+  EXPECT_THAT(names_in("esp/EFI/Linux"), testing::Contains(HasSubstr("+5.efi")));
+}
+
+// A repository that is away for weeks must not keep what is staged from being started.
+TEST_F(TrialTest, WithoutTheRepositoryWhatIsStagedIsStartedAllTheSame) {
+  ASSERT_EQ(reboot_well(), "2");
+  FakeRelease third = second_release();
+  third.version = "3";
+  third.epoch = 3;
+  offer(third);
+  ASSERT_DONE(update());
+  write("local/deploy.yaml", "reboot: {when: now}\n");
+  fault_ = [](const Request&, Response& response) { response.status = 503; };
+  expect_exit(command({"update", "--unattended"}), 8, "");
+  EXPECT_TRUE(is_restarting());
 }
 
 TEST_F(TrialTest, AStaleDefaultOfTheFirmwareIsSeenAndWithdrawn) {

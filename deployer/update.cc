@@ -448,11 +448,13 @@ RunCommand declare_update(CLI::App& command) {
                     .json = json::Value::Object{
                         {"schema", 1}, {"outcome", "not-looking"}, {"reason", *reason}}};
     }
-    UpdateResult result = CFS_TRY(
-        update_until(Until::kStaged, *arguments, config, sysroot, esp.loader(), environment));
-    CFS_TRY(note_look(environment));
+    Result<UpdateResult> result =
+        update_until(Until::kStaged, *arguments, config, sysroot, esp.loader(), environment);
+    CFS_TRY(check_interrupted());
+    if (result) CFS_TRY(note_look(environment));
+    // What was staged before does not wait until the repository can be reached.
     CFS_TRY(restart_if_it_is_time(sysroot, esp.loader(), environment, config));
-    return answer(result);
+    return answer(CFS_TRY(std::move(result)));
   };
 }
 

@@ -445,6 +445,39 @@ TEST_F(UpdateTest, ADamagedWayBackIsRepaired) {
   EXPECT_EQ(reboot(), "2");
 }
 
+// Without its record nobody knows that the running release is the way back.
+TEST_F(UpdateTest, ADamagedRecordOfWhatRunsIsNoReasonToDoWithoutAWayBack) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  const std::string id = std::filesystem::path(reference("booted")).filename();
+  write("sysroot/cfs/deployments/" + id + "/deployment.json", std::string(500, '\0'));
+  offer(second_release());
+  Result<int> result = update();
+  ASSERT_FALSE(result) << output_;
+  EXPECT_EQ(result.error().code, ErrorCode::kNoWayBack);
+  EXPECT_EQ(reboot(), "1");
+}
+
+TEST_F(UpdateTest, WhatWasStagedBeforeLeavesNoEntryThatCouldBoot) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  offer(second_release());
+  ASSERT_DONE(update());
+  FakeRelease third = second_release();
+  third.version = "3";
+  third.epoch = 3;
+  third.files["/usr/bin/third"] = random_text(9000, 3);
+  offer(third);
+  ASSERT_DONE(update());
+  EXPECT_THAT(names_in("esp/EFI/Linux"), ElementsAre(StartsWith("cfs_1_"), StartsWith("cfs_3_")));
+  ASSERT_DONE(command({"cancel"}));
+  EXPECT_THAT(names_in("esp/EFI/Linux"), ElementsAre(StartsWith("cfs_1_")));
+}
+
 TEST_F(UpdateTest, WithoutAWayBackThatCanBeRepairedNothingIsSwitched) {
   offer(first_release());
   ASSERT_DONE(init());

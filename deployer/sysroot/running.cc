@@ -164,35 +164,52 @@ Result<> note_how_it_ended(Note& note, History& history, const std::string& boot
   return {};
 }
 
-/// The staged deployment is not what runs. Has it used up its tries? Then it is bad, for the last
-/// reason that is known, or for what it left behind.
-Result<> note_failed_trial(Note& note, History& history) {
-  References& references = note.inventory.references;
-  if (!references.staged) return {};
-  Deployment staged = *references.staged;
-  bool is_used_up = false;
-  for (const boot::BootEntry& entry : CFS_TRY(note.loader.list())) {
-    if (boot::same_entry(entry.id, staged.entry)) {
-      is_used_up = entry.tries && entry.tries->left == 0 && entry.tries->done > 0;
-    }
-  }
-  if (!is_used_up || staged.state == DeploymentState::kGood) return {};
+/// A deployment has used up its tries, and is not what runs: it is bad, for the last reason that is
+/// known, or for what it left behind.
+Result<> note_failure(Note& note, History& history, Deployment failed) {
   std::optional<Reason> reason;
   for (const Boot& boot : history) {
-    if (boot.deployment == staged.id && boot.reason) reason = boot.reason;
+    if (boot.deployment == failed.id && boot.reason) reason = boot.reason;
   }
   if (!reason) {
-    reason = CFS_TRY(evidence_of_failure(note.sysroot, note.environment, staged.digest, false));
+    reason = CFS_TRY(evidence_of_failure(note.sysroot, note.environment, failed.digest, false));
     history.push_back({.boot_id = "",
-                       .deployment = staged.id,
-                       .version = staged.version,
+                       .deployment = failed.id,
+                       .version = failed.version,
                        .started = 0,
                        .outcome = BootOutcome::kFailed,
                        .reason = reason});
   }
-  staged.state = DeploymentState::kBad;
-  staged.held = std::move(reason);
-  return note.save(staged);
+  failed.state = DeploymentState::kBad;
+  failed.held = std::move(reason);
+  return note.save(failed);
+}
+
+/// Whatever the references say: another one may have been started in the middle of a trial.
+Result<> note_failed_trials(Note& note, History& history) {
+  const std::vector<boot::BootEntry> entries = CFS_TRY(note.loader.list());
+  const std::optional<Deployment>& booted = note.inventory.references.booted;
+  const std::vector<Deployment> deployments = note.inventory.deployments;
+  for (const Deployment& one : deployments) {
+    bool is_unproven =
+        one.state == DeploymentState::kStaged || one.state == DeploymentState::kTrial;
+    if (!is_unproven || (booted && booted->id == one.id)) continue;
+    for (const boot::BootEntry& entry : entries) {
+      bool is_used_up = entry.tries && entry.tries->left == 0 && entry.tries->done > 0;
+      if (is_used_up && boot::same_entry(entry.id, one.entry)) {
+        CFS_TRY(note_failure(note, history, one));
+      }
+    }
+  }
+  return {};
+}
+
+/// Chooses a deployment in the place of a bad one. One whose entry is missing or damaged cannot be
+/// chosen: then the bad one is better than none, until `fsck --repair` has put the entry back.
+Result<> choose(Note& note, const Deployment& deployment) {
+  Result<> chosen = note.loader.set_next(deployment.entry);
+  if (!chosen && is_damage(chosen.error())) return {};
+  return chosen;
 }
 
 /// A bad deployment is neither staged nor chosen while there is another: what runs, or else the
@@ -208,15 +225,13 @@ Result<> turn_away_from_bad(Note& note) {
   };
   if (is_bad(references.staged)) {
     if (is_chosen(*references.staged) && references.booted) {
-      CFS_TRY(note.loader.set_next(references.booted->entry));
+      CFS_TRY(choose(note, *references.booted));
     }
     CFS_TRY(remove_reference(note.sysroot, Role::kStaged));
     references.staged.reset();
   }
   if (is_bad(references.booted) && is_chosen(*references.booted) && references.previous) {
-    Result<> turned = note.loader.set_next(references.previous->entry);
-    // Without its entry the bad one is better than none.
-    if (!turned && turned.error().code != ErrorCode::kNotFound) return turned;
+    return choose(note, *references.previous);
   }
   return {};
 }
@@ -227,7 +242,11 @@ Result<> note_references(Note& note, const References& wanted) {
   auto id = [](const std::optional<Deployment>& deployment) {
     return deployment ? deployment->id : std::string();
   };
-  // A power cut between any two of these: the next run does the rest.
+  // A power cut between any two of these: the next run does the rest. That a trial was left is not
+  // seen any more once what runs is written down, so it comes before.
+  if (wanted.staged && id(wanted.staged) != id(old.staged)) {
+    CFS_TRY(set_reference(note.sysroot, Role::kStaged, *wanted.staged));
+  }
   if (id(wanted.previous) != id(old.previous)) {
     CFS_TRY(wanted.previous ? set_reference(note.sysroot, Role::kPrevious, *wanted.previous)
                             : remove_reference(note.sysroot, Role::kPrevious));
@@ -281,7 +300,7 @@ Result<Inventory> note_what_booted(Sysroot& sysroot, const Environment& environm
   if (is_new_boot) CFS_TRY(note_how_it_ended(note, history, running->boot_id));
   CFS_TRY(note_references(note, references_now(note.inventory, running)));
   if (is_new_boot) {
-    CFS_TRY(note_failed_trial(note, history));
+    CFS_TRY(note_failed_trials(note, history));
     history.push_back(boot_of(*running, *note.inventory.references.booted, environment));
     CFS_TRY(save_history(sysroot, history));
     CFS_TRY(forget_boot_failure(sysroot));

@@ -235,6 +235,15 @@ Result<Sysroot> Sysroot::create(const Environment& environment, const std::strin
   return open(environment, path, Access::kWrite);
 }
 
+Result<Sysroot> Sysroot::open_when_free(const Environment& environment, const std::string& path) {
+  for (;;) {
+    Result<Sysroot> sysroot = open(environment, path, Access::kWrite);
+    if (sysroot || sysroot.error().code != ErrorCode::kBusy) return sysroot;
+    ::sleep(1);  // NOLINT(concurrency-mt-unsafe): one thread
+    CFS_TRY(check_interrupted());
+  }
+}
+
 Result<Sysroot> Sysroot::open(const Environment& environment, const std::string& path,
                               Access access) {
   auto open_directory = [&]() -> Result<Directory> {

@@ -53,6 +53,11 @@ class Sysroot {
   [[nodiscard]] static Result<Sysroot> open(const Environment& environment, const std::string& path,
                                             Access access);
 
+  /// open() with Access::kWrite, which waits while another process writes. Errors: kInterrupted;
+  /// those of open() but kBusy.
+  [[nodiscard]] static Result<Sysroot> open_when_free(const Environment& environment,
+                                                      const std::string& path);
+
   [[nodiscard]] const Origin& origin() const { return origin_; }
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] const Directory& directory() const { return directory_; }

@@ -48,6 +48,7 @@ class Fsck {
  private:
   using Wrong = std::map<verity::Digest, std::string>;
 
+  Result<> repair_reference(const std::string& path);
   Result<> check_directories();
   Result<> check_descriptions();
   Result<> check_images();
@@ -103,8 +104,8 @@ Result<FsckReport> Fsck::run() {
   images_ = needed_images(inventory_);
   report_.images = images_.size();
   for (const Damage& damage : inventory_.damaged) {
-    report_.problems.push_back(
-        {.kind = ProblemKind::kRecord, .where = damage.path, .problem = damage.problem});
+    CFS_TRY(add({.kind = ProblemKind::kRecord, .where = damage.path, .problem = damage.problem},
+                [&] { return repair_reference(damage.path); }));
   }
   CFS_TRY(check_directories());
   CFS_TRY(check_descriptions());
@@ -115,6 +116,23 @@ Result<FsckReport> Fsck::run() {
   CFS_TRY(check_entries());
   CFS_TRY(check_choice());
   return std::move(report_);
+}
+
+/// Removes a reference that leads to nothing. One to a deployment whose record cannot be read
+/// stays: it tells that the deployment is needed.
+Result<> Fsck::repair_reference(const std::string& path) {
+  const Directory& cfs = sysroot_.directory();
+  if (!path.starts_with(std::string(sysroot::kReferences) + "/")) {
+    return make_error(ErrorCode::kCorrupt, "nobody knows what the record said");
+  }
+  if (Result<std::string> target = cfs.read_link(path)) {
+    const std::string id = target->substr(target->rfind('/') + 1);
+    if (CFS_TRY(cfs.exists(sysroot::deployment_directory(id)))) {
+      return make_error(ErrorCode::kCorrupt, "the record that it leads to is damaged");
+    }
+  }
+  CFS_TRY(cfs.remove_file(path));
+  return cfs.sync(path.substr(0, path.rfind('/')));
 }
 
 /// Whoever opens a sysroot for writing mends all but the last kind.
@@ -383,18 +401,20 @@ Result<> Fsck::check_entry(const Deployment& deployment,
 Result<> Fsck::check_choice() {
   const std::optional<std::string> chosen = CFS_TRY(loader_.chosen());
   for (const Deployment& one : inventory_.deployments) {
-    if (chosen && boot::same_entry(*chosen, one.entry)) return {};
+    if (chosen && boot::same_entry(*chosen, one.entry) && one.state != DeploymentState::kBad) {
+      return {};
+    }
   }
   const References& references = inventory_.references;
   std::optional<Deployment> next = references.booted;
   if (!next || next->state == DeploymentState::kBad)
     next = CFS_TRY(next_deployment(loader_, inventory_));
-  if (!next) return {};
+  if (!next || (chosen && boot::same_entry(*chosen, next->entry))) return {};
   const std::string& wanted = next->entry;
   return add({.kind = ProblemKind::kBootChoice,
               .where = wanted,
               .problem = chosen ? "'" + printable_text(*chosen) +
-                                      "' is chosen to boot, which is no entry of this sysroot"
+                                      "' is chosen to boot, which is bad or of no deployment"
                                 : "no boot entry is chosen"},
              [&] { return loader_.set_next(wanted); });
 }

@@ -185,6 +185,18 @@ TEST_F(FsckTest, LinksThatLeadElsewhere) {
   EXPECT_FALSE(std::filesystem::is_symlink(path(other)));
 }
 
+TEST_F(FsckTest, AReferenceThatLeadsToNothingGoes) {
+  prepare();
+  for (const char* name : {"refs/previous", "refs/staged"}) {
+    std::filesystem::remove(path(in_sysroot(name)));
+    std::filesystem::create_symlink("../deployments/zzz", path(in_sysroot(name)));
+    expect_exit(command({"gc"}), 7, "what must stay is not known");
+    expect_repair(name);
+    ASSERT_DONE(command({"gc"}));
+  }
+  EXPECT_EQ(names_in("sysroot/cfs/deployments").size(), 2U);
+}
+
 TEST_F(FsckTest, TheChoiceOfTheBootLoaderIsPutBack) {
   prepare();
   const std::string next = boots_next();

@@ -62,7 +62,13 @@ Result<> set_recovery(Sysroot& sysroot, boot::BootLoader& loader, const Deployme
   CFS_TRY(check_image_is_complete(sysroot, deployment.digest));
   UniqueFd uki = CFS_TRY(open_uki(sysroot, deployment));
   CFS_TRY(set_reference(sysroot, Role::kRecovery, deployment));
-  return loader.install(deployment.entry, uki.get(), boot::kParked);
+  // An entry that is damaged is written anew: behind all others, unless it is what boots now or
+  // next.
+  std::optional<unsigned> tries = boot::kParked;
+  for (const auto& needed : {CFS_TRY(loader.chosen()), CFS_TRY(loader.selected())}) {
+    if (needed && boot::same_entry(*needed, deployment.entry)) tries.reset();
+  }
+  return loader.install(deployment.entry, uki.get(), tries);
 }
 
 RunCommand declare_pin(CLI::App& command) {
