@@ -35,9 +35,7 @@ void add_force_option(CLI::App& command, bool& force) {
 }
 
 Result<uint64_t> state_version(const Sysroot& sysroot, const Deployment& deployment) {
-  std::string text = CFS_TRY(sysroot.directory().read_file(
-      sysroot::description_path(deployment.digest), release::kMaxDescriptionBytes));
-  return CFS_TRY(release::parse_description(text)).state_version;
+  return CFS_TRY(sysroot.read_release(deployment.digest)).state_version;
 }
 
 /// Where a switch goes.
@@ -65,11 +63,8 @@ Result<Deployment> what_runs_instead(const Inventory& inventory, const boot::Boo
   const std::optional<Deployment>& booted = references.booted;
   std::optional<boot::NextBoot> next = CFS_TRY(loader.next());
   bool stays = booted && next && boot::same_entry(next->id, booted->entry);
-  bool is_bad = booted && booted->state == DeploymentState::kBad;
-  if (booted && !is_bad && (references.staged || !stays)) return *booted;
-  return make_error(
-      ErrorCode::kNothingToDo,
-      is_bad ? booted->version + " is bad: it is not chosen again" : "no update is staged");
+  if (booted && (references.staged || !stays)) return *booted;
+  return make_error(ErrorCode::kNothingToDo, "no update is staged");
 }
 
 }  // namespace

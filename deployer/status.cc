@@ -15,7 +15,6 @@
 #include "deployer/reset.h"
 #include "deployer/sysroot/etc.h"
 #include "deployer/sysroot/running.h"
-#include "deployer/upkeep/needed_objects.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/base/progress.h"
@@ -90,7 +89,7 @@ Result<> read_space(Status& status, const Sysroot& sysroot, const Environment& e
   status.space = CFS_TRY(measure_space(sysroot, inventory.deployments, roots, status.damaged));
   if (!esp || !inventory.references.booted) return {};
   Result<release::ReleaseDescription> running =
-      read_description(sysroot, inventory.references.booted->digest);
+      sysroot.read_release(inventory.references.booted->digest);
   CFS_TRY(check_interrupted());
   if (!running) return {};  // `fsck` says so
   Result<> room = check_room_for_another(sysroot, esp->loader(), *running);

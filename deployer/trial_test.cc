@@ -217,8 +217,6 @@ TEST_F(TrialTest, CancelStaysWithWhatRunsWhateverIsStaged) {
   ASSERT_DONE(command({"cancel"}));
   EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
   expect_exit(command({"cancel"}), 10, "no update is staged");
-  ASSERT_DONE(command({"mark-bad"}));
-  expect_exit(command({"cancel"}), 10, "2 is bad");
 }
 
 TEST_F(TrialTest, EverySwitchGivesTheTriesOfTheConfiguration) {

@@ -38,11 +38,9 @@ Result<UnixTime> believable_time(const Sysroot& sysroot, const Inventory& invent
   const UnixTime clock = environment.now();
   UnixTime latest = clock;
   for (const Deployment& deployment : inventory.deployments) {
-    Result<std::string> text = sysroot.directory().read_file(
-        sysroot::description_path(deployment.digest), release::kMaxDescriptionBytes);
+    Result<release::ReleaseDescription> description = sysroot.read_release(deployment.digest);
     CFS_TRY(check_interrupted());
-    if (!text) continue;  // of no use for this then
-    Result<release::ReleaseDescription> description = release::parse_description(*text);
+    // One that cannot be read is of no use for this.
     if (description) latest = std::max(latest, static_cast<UnixTime>(description->created));
   }
   if (latest != clock) {

@@ -445,14 +445,36 @@ TEST_F(UpdateTest, ADamagedWayBackIsRepaired) {
   EXPECT_EQ(reboot(), "2");
 }
 
+TEST_F(UpdateTest, TheRecordOfWhatRunsIsMadeAgain) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  const std::string directory =
+      "sysroot/cfs/deployments/" + std::filesystem::path(reference("booted")).filename().string();
+  const std::string before = read(directory + "/deployment.json");
+  write(directory + "/deployment.json", std::string(500, '\0'));
+  offer(second_release());
+  ASSERT_DONE(update());
+  EXPECT_THAT(output_, HasSubstr("which runs, was lost and is made again"));
+  const std::string after = read(directory + "/deployment.json");
+  for (const char* member : {R"("entry":)", R"("uki":)", R"("state":"good")"}) {
+    const std::string value = before.substr(before.find(member), 30);
+    EXPECT_THAT(after, HasSubstr(value.substr(0, value.find(','))));
+  }
+  for (int boots = 0; boots < 3; ++boots) ASSERT_EQ(reboot(), "2");
+  EXPECT_EQ(reboot(), "1");
+}
+
 // Without its record nobody knows that the running release is the way back.
 TEST_F(UpdateTest, ADamagedRecordOfWhatRunsIsNoReasonToDoWithoutAWayBack) {
-  offer(first_release());
+  const release::ReleaseDescription one = offer(first_release());
   ASSERT_DONE(init());
   ASSERT_DONE(update());
   ASSERT_EQ(reboot_well(), "1");
   const std::string id = std::filesystem::path(reference("booted")).filename();
   write("sysroot/cfs/deployments/" + id + "/deployment.json", std::string(500, '\0'));
+  std::filesystem::remove(path("sysroot/cfs/" + sysroot::description_path(one.image.digest)));
   offer(second_release());
   Result<int> result = update();
   ASSERT_FALSE(result) << output_;

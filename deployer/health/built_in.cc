@@ -25,9 +25,7 @@ Result<std::optional<release::ReleaseDescription>> running_release(const Environ
   std::optional<release::ReleaseDescription> description;
   std::optional<Running> running = CFS_TRY(running_system(environment, std::nullopt));
   if (!running) return description;
-  std::string text = CFS_TRY(sysroot.directory().read_file(
-      sysroot::description_path(running->image), release::kMaxDescriptionBytes));
-  description = CFS_TRY(release::parse_description(text));
+  description = CFS_TRY(sysroot.read_release(running->image));
   return description;
 }
 

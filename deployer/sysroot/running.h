@@ -43,7 +43,8 @@ struct Running {
 /// - that a staged deployment has used up its tries: it is bad, and the running one is chosen;
 /// and it finishes what a power cut has interrupted: a good deployment has no boot counter, a bad
 /// one is not chosen while there is another.
-/// Returns the inventory as it is then.
+/// A record of what runs that cannot be read is made again, where the boot loader and the stored
+/// description say enough. Returns the inventory as it is then.
 /// Errors: those of read_inventory(), running_system() and the boot loader; kNoSpace.
 [[nodiscard]] Result<Inventory> note_what_booted(Sysroot& sysroot, const Environment& environment,
                                                  boot::BootLoader& loader);

@@ -306,4 +306,15 @@ Result<> Sysroot::save_release(const trust::Verified<release::ReleaseDescription
   return directory_.sync(sysroot::kReleases);
 }
 
+Result<release::ReleaseDescription> Sysroot::read_release(const verity::Digest& image) const {
+  const std::string path = sysroot::description_path(image);
+  std::string text = CFS_TRY(directory_.read_file(path, release::kMaxDescriptionBytes));
+  release::ReleaseDescription description =
+      CFS_TRY_WITH("while reading '" + path + "'", release::parse_description(text));
+  if (description.image.digest != image) {
+    return make_error(ErrorCode::kCorrupt, "'" + path + "' describes another image");
+  }
+  return description;
+}
+
 }  // namespace cfs::deployer

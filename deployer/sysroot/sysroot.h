@@ -73,6 +73,8 @@ class Sysroot {
   /// Stores the description as published, in the release's directory.
   [[nodiscard]] Result<> save_release(
       const trust::Verified<release::ReleaseDescription>& description);
+  /// The stored description of a release. Errors: kNotFound, kCorrupt (also: of another image).
+  [[nodiscard]] Result<release::ReleaseDescription> read_release(const verity::Digest& image) const;
 
  private:
   Sysroot(std::string path, Directory directory, std::optional<FileLock> lock, Origin origin,

@@ -169,7 +169,7 @@ Result<> Fsck::check_directories() {
 
 Result<> Fsck::check_descriptions() {
   for (const NeededImage& image : images_) {
-    Result<release::ReleaseDescription> read = read_description(sysroot_, image.digest);
+    Result<release::ReleaseDescription> read = sysroot_.read_release(image.digest);
     CFS_TRY(check_interrupted());
     if (read) continue;
     auto owner = std::find_if(inventory_.deployments.begin(), inventory_.deployments.end(),

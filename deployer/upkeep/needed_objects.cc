@@ -137,7 +137,7 @@ Result<Uses> find_uses(const Sysroot& sysroot, const std::vector<NeededImage>& i
       ObjectUse& use = uses.of[image.digest];
       use.paths.push_back("the image of " + image.release);
       ++use.count;
-      Result<release::ReleaseDescription> description = read_description(sysroot, image.digest);
+      Result<release::ReleaseDescription> description = sysroot.read_release(image.digest);
       if (description) use.size_bytes = description->image.size_bytes;
     }
     Result<tree::Tree> tree = read_tree(sysroot.objects(), image.digest);
@@ -155,18 +155,6 @@ Result<Uses> find_uses(const Sysroot& sysroot, const std::vector<NeededImage>& i
     }));
   }
   return uses;
-}
-
-Result<release::ReleaseDescription> read_description(const Sysroot& sysroot,
-                                                     const verity::Digest& image) {
-  const std::string path = sysroot::description_path(image);
-  std::string text = CFS_TRY(sysroot.directory().read_file(path, release::kMaxDescriptionBytes));
-  release::ReleaseDescription description =
-      CFS_TRY_WITH("while reading '" + path + "'", release::parse_description(text));
-  if (description.image.digest != image) {
-    return make_error(ErrorCode::kCorrupt, "'" + path + "' describes another image");
-  }
-  return description;
 }
 
 }  // namespace cfs::deployer

@@ -71,8 +71,4 @@ struct Uses {
 [[nodiscard]] Result<Uses> find_uses(const Sysroot& sysroot, const std::vector<NeededImage>& images,
                                      const std::set<verity::Digest>& objects);
 
-/// The stored description of a release. Errors: kNotFound, kCorrupt (also: of another image).
-[[nodiscard]] Result<release::ReleaseDescription> read_description(const Sysroot& sysroot,
-                                                                   const verity::Digest& image);
-
 }  // namespace cfs::deployer

@@ -103,7 +103,7 @@ Result<> repair_uki(Sysroot& sysroot, const Environment& environment,
     return make_error(ErrorCode::kNotFound,
                       "the record of " + deployment.version + " does not say which UKI it had");
   }
-  release::ReleaseDescription description = CFS_TRY(read_description(sysroot, deployment.digest));
+  release::ReleaseDescription description = CFS_TRY(sysroot.read_release(deployment.digest));
   const release::ReleaseFile* uki = description.file_with_role("uki");
   if (uki == nullptr || uki->sha256 != *deployment.uki) {
     return make_error(ErrorCode::kNotFound, "the description of " + deployment.version +
@@ -138,11 +138,11 @@ Result<> repair_description(Sysroot& sysroot, const Environment& environment,
 Result<> repair_deployment(Sysroot& sysroot, const Environment& environment,
                            std::span<const net::Url> urls, const Deployment& deployment) {
   const verity::Digest& image = deployment.digest;
-  Result<release::ReleaseDescription> description = read_description(sysroot, image);
+  Result<release::ReleaseDescription> description = sysroot.read_release(image);
   CFS_TRY(check_interrupted());
   if (!description) {
     CFS_TRY(repair_description(sysroot, environment, urls, deployment));
-    description = read_description(sysroot, image);
+    description = sysroot.read_release(image);
   }
   const tree::ObjectReference image_object{.digest = image,
                                            .size_bytes = CFS_TRY(description).image.size_bytes};

@@ -196,4 +196,4 @@ class Device:
     def leftovers(self):
         """Files with the name of something that was not finished, but for those that cfs-mount-root removes."""
         return [str(path) for top in (self.sysroot, self.esp, self.disk.parent) for path in top.rglob(f"{TEMPORARY_PREFIX}*")
-                if path.name != ".cfs" and not path.name.startswith(OF_MOUNT_ROOT)]
+                if path.name != ".cfs" and not any(part.startswith(OF_MOUNT_ROOT) for part in path.parts)]
