@@ -143,7 +143,8 @@ RunCommand declare_apply(CLI::App& command) {
     Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
     std::optional<Deployment> fetched = fetched_deployment(inventory);
     if (!fetched) {
-      return make_error(ErrorCode::kNothingToDo, "nothing that was fetched waits")
+      return as_far_as_readable(
+                 inventory, make_error(ErrorCode::kNothingToDo, "nothing that was fetched waits"))
           .with_hint("'cfs-deploy fetch' brings the newest release, 'cfs-deploy update' does both");
     }
     Deployment next =

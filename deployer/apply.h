@@ -24,7 +24,7 @@ namespace cfs::deployer {
     Sysroot& sysroot, Inventory& inventory,
     const trust::Verified<release::ReleaseDescription>& description, Deployment deployment);
 
-/// boot_next(). If nothing whole would be left to fall back to, the best deployment that can be
+/// boot_next(). If nothing whole is left to fall back to, the best deployment that can be
 /// repaired is repaired for that: a device that nobody visits must not stay without updates for a
 /// damaged block.
 [[nodiscard]] Result<Deployment> apply(Sysroot& sysroot, boot::BootLoader& loader,

@@ -28,7 +28,9 @@ Result<Deployment> running_or_error(const Inventory& inventory,
                                     const std::optional<Running>& running) {
   const std::optional<Deployment>& booted = inventory.references.booted;
   if (running && booted && booted->digest == running->image) return *booted;
-  return make_error(ErrorCode::kNotFound, "the running system is not a deployment of this sysroot")
+  return as_far_as_readable(inventory,
+                            make_error(ErrorCode::kNotFound,
+                                       "the running system is not a deployment of this sysroot"))
       .with_hint("'cfs-deploy status' shows what is installed");
 }
 
@@ -107,19 +109,7 @@ Result<Deployment> mark_bad(Sysroot& sysroot, boot::BootLoader& loader,
                                                     format_time(static_cast<UnixTime>(bad.blessed)))
         .with_hint("'--late' marks it bad all the same; 'cfs-deploy rollback' only goes back");
   }
-  std::optional<Deployment> target;
-  std::string problems;
-  for (Deployment& way : ways_back(inventory, bad)) {
-    if (target) break;
-    Result<> whole = check_can_boot(sysroot, loader, way);
-    CFS_TRY(check_interrupted());
-    if (!whole) problems += "; " + way.version + ": " + whole.error().describe();
-    if (whole) target = std::move(way);
-  }
-  if (!target) {
-    return make_error(ErrorCode::kNoWayBack, "nothing whole is left to boot instead" + problems)
-        .with_hint("'cfs-deploy fsck --repair' mends what is damaged");
-  }
+  const Deployment target = CFS_TRY(whole_way_back(sysroot, loader, inventory, bad));
   bad.state = DeploymentState::kBad;
   bad.held = Reason{.kind = ReasonKind::kMarkedBad,
                     .what = {},
@@ -129,7 +119,7 @@ Result<Deployment> mark_bad(Sysroot& sysroot, boot::BootLoader& loader,
   CFS_TRY(save_deployment(sysroot, bad));
   update_inventory(inventory, bad);
   CFS_TRY(record_outcome(sysroot, environment, bad, BootOutcome::kFailed, bad.held));
-  return boot_next(sysroot, loader, inventory, *target, {.way_back = WayBack::kNotRequired});
+  return boot_next(sysroot, loader, inventory, target, {.way_back = WayBack::kNotRequired});
 }
 
 RunCommand declare_bless(CLI::App& command) {

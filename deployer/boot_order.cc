@@ -52,26 +52,21 @@ std::optional<boot::BootEntry> find_entry(const std::vector<boot::BootEntry>& en
   return std::nullopt;
 }
 
-/// The best way back that is whole. None: there is none, and none is needed.
+/// None: there is none, and none is needed.
 Result<std::optional<Deployment>> find_way_back(Sysroot& sysroot, const boot::BootLoader& loader,
                                                 const Inventory& inventory, const Deployment& next,
                                                 WayBack way_back) {
-  std::optional<Deployment> none;
-  std::string problems;
-  for (Deployment& candidate : ways_back(inventory, next)) {
-    Result<> whole = check_can_boot(sysroot, loader, candidate);
-    CFS_TRY(check_interrupted());
-    if (whole) return std::optional(std::move(candidate));
-    if (!is_damage(whole.error())) return Error(std::move(whole).error());
-    problems += "; " + candidate.version + ": " + whole.error().describe();
-  }
+  Result<Deployment> found = whole_way_back(sysroot, loader, inventory, next);
+  if (found) return std::optional(std::move(*found));
+  if (found.error().code != ErrorCode::kNoWayBack) return Error(std::move(found).error());
   const std::optional<Deployment>& booted = inventory.references.booted;
   // What runs may be what a damaged record does not tell.
   bool is_switch = booted ? booted->id != next.id : !inventory.damaged.empty();
   bool is_proven = next.state == DeploymentState::kGood;
-  if (!is_switch || is_proven || way_back == WayBack::kNotRequired) return none;
-  return make_error(ErrorCode::kNoWayBack, "nothing whole would be left to fall back to if " +
-                                               next.version + " fails" + problems)
+  if (!is_switch || is_proven || way_back == WayBack::kNotRequired) {
+    return std::optional<Deployment>();
+  }
+  return Error(std::move(found).error())
       .with_hint(
           "'cfs-deploy fsck --repair' mends what is damaged; '--no-way-back' goes on "
           "without");
@@ -89,7 +84,25 @@ Result<> prepare_way_back(Sysroot& sysroot, boot::BootLoader& loader, const Depl
   return {};
 }
 
-/// Nobody needs the entry now, and it can be put back.
+/// Entries of ours that neither `needed` nor the choice nor the running deployment need.
+Result<std::vector<boot::BootEntry>> unneeded_entries(const boot::BootLoader& loader,
+                                                      const Inventory& inventory,
+                                                      const std::vector<std::string>& needed) {
+  const std::optional<std::string> chosen = CFS_TRY(loader.chosen());
+  std::vector<boot::BootEntry> entries = CFS_TRY(loader.list());
+  std::erase_if(entries, [&](const boot::BootEntry& entry) {
+    auto is_it = [&](const std::string& id) { return boot::same_entry(id, entry.id); };
+    bool is_ours = entry.digest.has_value() ||
+                   std::any_of(inventory.deployments.begin(), inventory.deployments.end(),
+                               [&](const Deployment& one) { return is_it(one.entry); });
+    return !is_ours || std::any_of(needed.begin(), needed.end(), is_it) ||
+           (chosen && is_it(*chosen)) ||
+           (inventory.references.booted && is_it(inventory.references.booted->entry));
+  });
+  return entries;
+}
+
+/// Nobody needs the entry, and it can be put back.
 bool can_be_removed(const Sysroot& sysroot, const Inventory& inventory,
                     const boot::BootEntry& entry) {
   for (const Deployment& one : inventory.deployments) {
@@ -174,19 +187,38 @@ std::vector<Deployment> ways_back(const Inventory& inventory, const Deployment& 
   return ways;
 }
 
+Result<Deployment> whole_way_back(Sysroot& sysroot, const boot::BootLoader& loader,
+                                  const Inventory& inventory, const Deployment& next) {
+  std::string problems;
+  for (Deployment& candidate : ways_back(inventory, next)) {
+    Result<> whole = check_can_boot(sysroot, loader, candidate);
+    CFS_TRY(check_interrupted());
+    if (whole) return std::move(candidate);
+    if (!is_damage(whole.error())) return Error(std::move(whole).error());
+    problems += "; " + candidate.version + ": " + whole.error().describe();
+  }
+  return as_far_as_readable(inventory, make_error(ErrorCode::kNoWayBack,
+                                                  "nothing whole is left to fall back to from " +
+                                                      next.version + problems))
+      .with_hint("'cfs-deploy fsck --repair' mends what is damaged");
+}
+
+Result<uint64_t> removable_entry_bytes(const Sysroot& sysroot, const boot::BootLoader& loader,
+                                       const Inventory& inventory) {
+  std::vector<std::string> needed;
+  const std::vector<Deployment> ways = ways_back(inventory, {});
+  if (!ways.empty()) needed.push_back(ways.front().entry);
+  uint64_t bytes = 0;
+  for (const boot::BootEntry& entry : CFS_TRY(unneeded_entries(loader, inventory, needed))) {
+    if (can_be_removed(sysroot, inventory, entry)) bytes += entry.size_bytes;
+  }
+  return bytes;
+}
+
 Result<> remove_unneeded_entries(const Sysroot& sysroot, boot::BootLoader& loader,
                                  const Inventory& inventory,
                                  const std::vector<std::string>& needed) {
-  const std::optional<std::string> chosen = CFS_TRY(loader.chosen());
-  for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
-    auto is_it = [&](const std::string& id) { return boot::same_entry(id, entry.id); };
-    bool is_ours = entry.digest.has_value() ||
-                   std::any_of(inventory.deployments.begin(), inventory.deployments.end(),
-                               [&](const Deployment& one) { return is_it(one.entry); });
-    bool is_needed = std::any_of(needed.begin(), needed.end(), is_it) ||
-                     (chosen && is_it(*chosen)) ||
-                     (inventory.references.booted && is_it(inventory.references.booted->entry));
-    if (!is_ours || is_needed) continue;
+  for (const boot::BootEntry& entry : CFS_TRY(unneeded_entries(loader, inventory, needed))) {
     if (can_be_removed(sysroot, inventory, entry)) {
       CFS_TRY(loader.remove(entry.id));
     } else if (!entry.tries || entry.tries->left != boot::kParked) {
@@ -248,8 +280,11 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
   CFS_TRY_WITH("while tidying up the boot entries",
                remove_unneeded_entries(sysroot, loader, inventory, needed));
   if (!CFS_TRY(boots_next(loader, deployment))) {
-    return make_error(ErrorCode::kUnsupported, "the boot loader would start another entry than '" +
-                                                   deployment.entry + "', which was chosen");
+    entry = find_entry(CFS_TRY(loader.list()), deployment);
+    return make_error(ErrorCode::kUnsupported,
+                      "the boot loader would start another entry than '" + deployment.entry +
+                          "', which was chosen" +
+                          (entry && !entry->digest ? ": " + entry->problem : ""));
   }
   if (is_running) {
     CFS_TRY(remove_reference(sysroot, Role::kStaged));

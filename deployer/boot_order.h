@@ -34,6 +34,11 @@ struct SwitchOptions {
 /// they are not bad.
 [[nodiscard]] std::vector<Deployment> ways_back(const Inventory& inventory, const Deployment& next);
 
+/// The first of ways_back() that is whole, as check_can_boot() finds. Errors: kNoWayBack (none is);
+/// kInterrupted; those that is_damage() does not take for damage.
+[[nodiscard]] Result<Deployment> whole_way_back(Sysroot& sysroot, const boot::BootLoader& loader,
+                                                const Inventory& inventory, const Deployment& next);
+
 /// Makes a deployment boot next, with its tries if it was not proven good yet, and another one boot
 /// when it has used them up. Before anything changes both are verified: image and objects measured,
 /// UKI hashed. Their boot entries are put in place, or back, from the copies of their UKIs; all
@@ -50,6 +55,11 @@ struct SwitchOptions {
 [[nodiscard]] Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader,
                                            Inventory& inventory, Deployment deployment,
                                            const SwitchOptions& options);
+
+/// What remove_unneeded_entries() would remove from the boot loader before another release comes.
+[[nodiscard]] Result<uint64_t> removable_entry_bytes(const Sysroot& sysroot,
+                                                     const boot::BootLoader& loader,
+                                                     const Inventory& inventory);
 
 /// Removes from the boot loader what neither `needed` nor the choice, the running deployment or the
 /// recovery need and what can be put back; parks what cannot. `needed`: entry ids.

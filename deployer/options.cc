@@ -59,7 +59,7 @@ void add_esp_option(CLI::App& command, std::string& esp) {
 
 void add_no_way_back_option(CLI::App& command, bool& no_way_back) {
   add_flag(command, "--no-way-back", no_way_back,
-           "Go on even if nothing whole would be left to fall back to");
+           "Go on even if nothing whole is left to fall back to");
 }
 
 SwitchOptions switch_options(bool no_way_back) {

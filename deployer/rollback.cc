@@ -64,7 +64,7 @@ Result<Deployment> what_runs_instead(const Inventory& inventory, const boot::Boo
   std::optional<boot::NextBoot> next = CFS_TRY(loader.next());
   bool stays = booted && next && boot::same_entry(next->id, booted->entry);
   if (booted && (references.staged || !stays)) return *booted;
-  return make_error(ErrorCode::kNothingToDo, "no update is staged");
+  return as_far_as_readable(inventory, make_error(ErrorCode::kNothingToDo, "no update is staged"));
 }
 
 }  // namespace
@@ -96,10 +96,8 @@ Result<Deployment> find_deployment(const Inventory& inventory, const std::string
       make_error(ErrorCode::kNotFound,
                  found.empty() ? "no deployment has the id '" + name + "'"
                                : "several deployments have ids that begin with '" + name + "'");
-  for (const Damage& damage : inventory.damaged) {
-    error = std::move(error).with("cannot read '" + damage.path + "': " + damage.problem);
-  }
-  return std::move(error).with_hint("'cfs-deploy status' shows what is installed, with ids");
+  return as_far_as_readable(inventory, std::move(error))
+      .with_hint("'cfs-deploy status' shows what is installed, with ids");
 }
 
 Result<Deployment> rollback_target(const Inventory& inventory) {
@@ -108,7 +106,9 @@ Result<Deployment> rollback_target(const Inventory& inventory) {
   const std::optional<Deployment>& target =
       gives_up_update ? references.booted : references.previous;
   if (target && (gives_up_update || target->state == DeploymentState::kGood)) return *target;
-  return make_error(ErrorCode::kNotFound, "there is no earlier good deployment to go back to")
+  return as_far_as_readable(
+             inventory,
+             make_error(ErrorCode::kNotFound, "there is no earlier good deployment to go back to"))
       .with_hint("'cfs-deploy status' shows what is installed");
 }
 

@@ -108,6 +108,22 @@ TEST_F(TwoReleasesTest, AMissingOrDamagedUkiIsPutBack) {
   }
 }
 
+TEST_F(TwoReleasesTest, WhatCannotBeReadIsNotSaidToBeMissing) {
+  for (const std::string role : {"previous", "recovery"}) {
+    const std::string link = path("sysroot/cfs/refs/" + role);
+    std::filesystem::remove(link);
+    write("sysroot/cfs/refs/" + role, "rubbish");
+    const std::string cannot = "cannot read 'refs/" + role + "'";
+    expect_exit(rollback(), 1, cannot);
+    expect_exit(command({"cancel"}), 7, cannot);
+    expect_exit(command({"apply"}), 7, cannot);
+    expect_exit(command({"recovery", "clear"}), 7, cannot);
+    expect_exit(run_command({"unpin", "--sysroot", path("sysroot"), "1"}), 1, cannot);
+    std::filesystem::remove(link);
+  }
+  expect_exit(command({"cancel"}), 10, "no update is staged");
+}
+
 TEST_F(TwoReleasesTest, ARollbackToWhatIsNotWholeChangesNothing) {
   const std::string object =
       path("sysroot/cfs/objects/") +

@@ -88,12 +88,9 @@ Result<> read_space(Status& status, const Sysroot& sysroot, const Environment& e
   }
   status.space = CFS_TRY(measure_space(sysroot, inventory.deployments, roots, status.damaged));
   if (!esp || !inventory.references.booted) return {};
-  Result<release::ReleaseDescription> running =
-      sysroot.read_release(inventory.references.booted->digest);
+  Result<> room = check_room_for_another(sysroot, esp->loader(), inventory, status.space);
   CFS_TRY(check_interrupted());
-  if (!running) return {};  // `fsck` says so
-  Result<> room = check_room_for_another(sysroot, esp->loader(), *running);
-  if (!room) status.room_problem = room.error().describe();
+  if (!room) status.room_problem = printable_text(room.error().describe());
   return {};
 }
 

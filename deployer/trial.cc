@@ -107,8 +107,9 @@ Result<bool> record_ill_health(Sysroot& sysroot, boot::BootLoader& loader,
   const std::optional<Deployment>& booted = inventory.references.booted;
   std::optional<Running> running = CFS_TRY(running_system(environment, CFS_TRY(loader.selected())));
   if (!booted || !running || booted->digest != running->image) {
-    return make_error(ErrorCode::kNotFound,
-                      "the running system is not a deployment of this sysroot");
+    return as_far_as_readable(
+        inventory,
+        make_error(ErrorCode::kNotFound, "the running system is not a deployment of this sysroot"));
   }
   CFS_TRY(record_outcome(sysroot, environment, *booted, BootOutcome::kFailed, reason));
   CFS_TRY(write_login_notice(environment,

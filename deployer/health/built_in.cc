@@ -64,10 +64,18 @@ Result<std::string> check_clock(const Environment& environment, const HealthOpti
 
 Result<std::string> check_space(const Environment& environment, const HealthOptions& options) {
   Sysroot sysroot = CFS_TRY(Sysroot::open(environment, options.sysroot, Access::kRead));
-  auto description = CFS_TRY(running_release(environment, sysroot));
-  if (!description) return "the running system is no release of this sysroot";
+  if (!CFS_TRY(running_release(environment, sysroot))) {
+    return "the running system is no release of this sysroot";
+  }
   MountedEsp esp = CFS_TRY(MountedEsp::open(options.esp, environment, Access::kRead));
-  CFS_TRY(check_room_for_another(sysroot, esp.loader(), *description));
+  Inventory inventory = CFS_TRY(read_inventory(sysroot));
+  inventory.references = references_now(
+      inventory, CFS_TRY(running_system(environment, CFS_TRY(esp.loader().selected()))));
+  const Roots roots = CFS_TRY(
+      find_roots(inventory, esp.loader(), environment, CFS_TRY(read_config(environment)).keep));
+  std::vector<Damage> damaged;
+  const Space space = CFS_TRY(measure_space(sysroot, inventory.deployments, roots, damaged));
+  CFS_TRY(check_room_for_another(sysroot, esp.loader(), inventory, space));
   return "";
 }
 

@@ -149,6 +149,14 @@ Result<Inventory> read_inventory(const Sysroot& sysroot) {
   return inventory;
 }
 
+Error as_far_as_readable(const Inventory& inventory, Error error) {
+  for (const Damage& damage : inventory.damaged) {
+    error.context.push_back("cannot read '" + damage.path + "': " + damage.problem);
+    if (error.code == ErrorCode::kNothingToDo) error.code = ErrorCode::kCorrupt;
+  }
+  return error;
+}
+
 void update_inventory(Inventory& inventory, const Deployment& changed) {
   bool is_known = false;
   for (Deployment& one : inventory.deployments) {

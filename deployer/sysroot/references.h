@@ -47,6 +47,10 @@ struct Inventory {
 /// Errors: kIo, kInterrupted.
 [[nodiscard]] Result<Inventory> read_inventory(const Sysroot& sysroot);
 
+/// An error that says that something is not in the inventory. If something there is damaged, that
+/// may be it: the error then names all that is, and a kNothingToDo becomes a kCorrupt.
+[[nodiscard]] Error as_far_as_readable(const Inventory& inventory, Error error);
+
 /// Puts `changed` in the place of all copies of that deployment; adds a new one.
 void update_inventory(Inventory& inventory, const Deployment& changed);
 

@@ -246,9 +246,10 @@ Result<Sysroot> Sysroot::open_when_free(const Environment& environment, const st
 
 Result<Sysroot> Sysroot::open(const Environment& environment, const std::string& path,
                               Access access) {
+  std::optional<Directory> top;
   auto open_directory = [&]() -> Result<Directory> {
-    Directory top = CFS_TRY(open_top(path, access));
-    return top.open_directory(sysroot::kSysrootDirectory);
+    top = CFS_TRY(open_top(path, access));
+    return top->open_directory(sysroot::kSysrootDirectory);
   };
   Result<Directory> opened = open_directory();
   Result<> meta = opened ? check_meta(*opened) : Result<>(Error(opened.error()));
@@ -269,6 +270,7 @@ Result<Sysroot> Sysroot::open(const Environment& environment, const std::string&
     lock = CFS_TRY(take_lock(cfs, path));
     CFS_TRY(mend_layout(cfs));
     CFS_TRY(remove_leftovers(cfs));
+    CFS_TRY(TemporaryName::remove_stale(top->fd(), kWorkPrefix));  // of create()
   }
   Origin origin = CFS_TRY(read_origin(cfs));
   Directory objects = CFS_TRY(cfs.open_directory(sysroot::kObjects));

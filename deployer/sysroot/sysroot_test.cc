@@ -142,6 +142,16 @@ TEST_F(SysrootTest, AnExistingDeviceIsMendedAtTheNextWrite) {
   }
 }
 
+TEST_F(SysrootTest, WhatAnInitHasLeftIsRemovedAtTheNextWrite) {
+  ASSERT_DONE(init());
+  const std::string left = "sysroot/.cfs-deploy-0123456789abcdef";
+  ASSERT_TRUE(make_directories(AT_FDCWD, path(left)));
+  write(left + "/file", "");
+  offer(first_release());
+  ASSERT_DONE(update());
+  EXPECT_FALSE(std::filesystem::exists(path(left)));
+}
+
 TEST_F(SysrootTest, AFileOfOursThatIsTooLargeIsCorrupt) {
   offer(first_release());
   ASSERT_DONE(init());

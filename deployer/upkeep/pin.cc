@@ -98,7 +98,8 @@ RunCommand declare_unpin(CLI::App& command) {
     }
     const Deployment one = CFS_TRY(std::move(found));
     if (!is_pinned(one.id)) {
-      return make_error(ErrorCode::kNothingToDo, name_of(one) + " is not pinned");
+      return as_far_as_readable(
+          inventory, make_error(ErrorCode::kNothingToDo, name_of(one) + " is not pinned"));
     }
     CFS_TRY(unpin(sysroot, one.id));
     environment.print(name_of(one) + " is pinned no more\n");
@@ -128,7 +129,8 @@ RunCommand declare_recovery(CLI::App& command) {
     Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));
     if (!is_set) {
       if (!inventory.references.recovery) {
-        return make_error(ErrorCode::kNothingToDo, "there is no recovery");
+        return as_far_as_readable(inventory,
+                                  make_error(ErrorCode::kNothingToDo, "there is no recovery"));
       }
       CFS_TRY(remove_reference(sysroot, Role::kRecovery));
       environment.print("there is no recovery any more\n");

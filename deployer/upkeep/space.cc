@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "deployer/boot_order.h"
 #include "deployer/fetch/plan.h"
 #include "deployer/upkeep/needed_objects.h"
 #include "lib/base/bytes.h"
@@ -116,14 +117,23 @@ Result<Space> measure_space(const Sysroot& sysroot, const std::vector<Deployment
 }
 
 Result<> check_room_for_another(const Sysroot& sysroot, const boot::BootLoader& loader,
-                                const release::ReleaseDescription& description) {
-  const release::ReleaseFile* uki = description.file_with_role("uki");
+                                const Inventory& inventory, const Space& space) {
+  const std::optional<Deployment>& booted = inventory.references.booted;
+  if (!booted) {
+    return as_far_as_readable(inventory,
+                              make_error(ErrorCode::kNotFound, "it is not known what runs"));
+  }
+  const release::ReleaseDescription release = CFS_TRY(sysroot.read_release(booted->digest));
+  const release::ReleaseFile* uki = release.file_with_role("uki");
   const uint64_t uki_bytes = uki == nullptr ? 0 : uki->size_bytes;
-  CFS_TRY(require_space(sysroot.directory().fd(), "the sysroot",
-                        description.objects.size_bytes + description.image.size_bytes + uki_bytes,
-                        description.objects.count));
+  FileSystemSpace disk = CFS_TRY(file_system_space(sysroot.directory().fd()));
+  disk.free_bytes += space.reclaimable_bytes.value_or(0);
+  CFS_TRY(require_space(disk, "the sysroot",
+                        release.objects.size_bytes + release.image.size_bytes + uki_bytes,
+                        release.objects.count));
   FileSystemSpace esp;
-  esp.free_bytes = CFS_TRY(loader.free_bytes());
+  esp.free_bytes =
+      CFS_TRY(loader.free_bytes()) + CFS_TRY(removable_entry_bytes(sysroot, loader, inventory));
   return require_space(esp, "the EFI system partition", uki_bytes);
 }
 

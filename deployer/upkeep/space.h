@@ -35,10 +35,12 @@ struct Space {
                                           const std::optional<Roots>& roots,
                                           std::vector<Damage>& damaged);
 
-/// Succeeds if another release as large as this one would fit, were it all new: into the sysroot
-/// and onto the ESP. Errors: kNoSpace, with what is needed and what is free.
+/// Succeeds if another release as large as the running one would fit, were it all new: into the
+/// sysroot and onto the ESP, after what nobody needs there has gone, as it would before an update.
+/// Errors: kNoSpace, with what is needed and what would be free; those of find_roots() and of
+/// Sysroot::read_release(); kNotFound (it is not known what runs).
 [[nodiscard]] Result<> check_room_for_another(const Sysroot& sysroot,
                                               const boot::BootLoader& loader,
-                                              const release::ReleaseDescription& description);
+                                              const Inventory& inventory, const Space& space);
 
 }  // namespace cfs::deployer

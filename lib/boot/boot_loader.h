@@ -30,6 +30,8 @@ struct BootEntry {
   std::string id;
   /// The image that its UKI pins. None: not a UKI of cfs, or cut short by a power failure.
   std::optional<verity::Digest> digest;
+  std::string problem;      ///< why there is no digest
+  uint64_t size_bytes = 0;  ///< of its file
   std::optional<Tries> tries;
   bool operator==(const BootEntry&) const = default;
 };

@@ -191,12 +191,22 @@ TYPED_TEST(BootLoaderTest, DoesWhatTheModelDoes) {
     }
     std::vector<BootEntry> expected;
     for (const auto& [name, entry] : model) {
-      BootEntry one{.id = name, .digest = this->digest(entry.digit), .tries = entry.tries};
+      BootEntry one{.id = name,
+                    .digest = this->digest(entry.digit),
+                    .problem = {},
+                    .size_bytes = 0,
+                    .tries = entry.tries};
       if (entry.is_damaged) one.digest.reset();
       expected.push_back(std::move(one));
     }
     Result<std::vector<BootEntry>> list = loader->list();
     ASSERT_TRUE(list) << list.error().describe();
+    for (BootEntry& entry : *list) {
+      ASSERT_EQ(entry.problem.empty(), entry.digest.has_value());
+      ASSERT_GT(entry.size_bytes, 0U);
+      entry.problem.clear();
+      entry.size_bytes = 0;
+    }
     ASSERT_TRUE(*list == expected);
     ASSERT_EQ(loader->chosen().value(), chosen);
     // What is asked for starts, if it is there; of the others none that is used up before the rest.

@@ -21,8 +21,12 @@ class FakeBootLoader : public BootLoader {
   Result<std::vector<BootEntry>> list() const override {
     std::vector<BootEntry> entries;
     for (const auto& [key, stored] : stored_) {
-      entries.push_back(
-          {.id = stored.id, .digest = pinned_image(stored.content), .tries = stored.tries});
+      std::optional<verity::Digest> digest = pinned_image(stored.content);
+      entries.push_back({.id = stored.id,
+                         .digest = digest,
+                         .problem = digest ? "" : "not a UKI of cfs",
+                         .size_bytes = stored.content.size(),
+                         .tries = stored.tries});
     }
     return entries;
   }

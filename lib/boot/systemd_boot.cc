@@ -51,12 +51,9 @@ std::string file_path(std::string_view id, const std::optional<Tries>& tries) {
   return path_in_uki_directory(with_counter(id, tries) + std::string(kSuffix));
 }
 
-/// The image that the UKI in `fd` pins. None: not a UKI of cfs, or not whole.
-std::optional<verity::Digest> pinned_image(int fd) {
-  Result<UkiInfo> info = read_uki(fd);
-  if (!info) return std::nullopt;
-  Result<verity::Digest> digest = kernel_cmdline::pinned_digest(info->cmdline);
-  return digest ? std::optional(*digest) : std::nullopt;
+/// The image that the UKI in `fd` pins. Errors: not a UKI of cfs, or not whole.
+Result<verity::Digest> pinned_image(int fd) {
+  return kernel_cmdline::pinned_digest(CFS_TRY(read_uki(fd)).cmdline);
 }
 
 Result<bool> same_content(int a, int b, uint64_t size_bytes) {
@@ -139,9 +136,15 @@ Result<std::vector<BootEntry>> SystemdBoot::list() const {
     Result<UniqueFd> file = open_regular_beneath(root_.get(), path_in_uki_directory(name));
     if (!file && file.error().code == ErrorCode::kInvalidInput) continue;  // no file: not an entry
     if (!file) return Error(std::move(file).error());
-    BootEntry found{
-        .id = std::string(parsed->id), .digest = pinned_image(file->get()), .tries = parsed->tries};
+    BootEntry found{.id = std::string(parsed->id),
+                    .digest = {},
+                    .problem = {},
+                    .size_bytes = static_cast<uint64_t>(CFS_TRY(fstat_fd(file->get())).st_size),
+                    .tries = parsed->tries};
+    Result<verity::Digest> pinned = pinned_image(file->get());
     CFS_TRY(check_interrupted());
+    if (pinned) found.digest = *pinned;
+    if (!pinned) found.problem = pinned.error().describe();
     auto [known, is_new] = entries.try_emplace(found.id, found);
     // Two files of one entry: see files_of().
     bool is_better = found.digest.has_value() != known->second.digest.has_value()
@@ -204,8 +207,8 @@ Result<> SystemdBoot::install(const std::string& id, int uki_fd,
   std::optional<std::string> known = CFS_TRY(chosen());
   if (!old.empty() && known && same_entry(*known, id)) {
     UniqueFd file = CFS_TRY(open_regular_beneath(root_.get(), old.front()));
-    std::optional<verity::Digest> pinned = pinned_image(file.get());
-    if (pinned && pinned != pinned_image(uki_fd)) {
+    Result<verity::Digest> pinned = pinned_image(file.get());
+    if (pinned && *pinned != CFS_TRY(pinned_image(uki_fd))) {
       return make_error(ErrorCode::kExists,
                         "boot entry '" + id + "' is chosen to boot and boots another image");
     }

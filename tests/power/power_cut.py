@@ -256,8 +256,9 @@ def boot_for_real(recording, cut, releases, repository_disk, work):
     disk, variables = work / "disk.img", work / "variables"
     write_log.Replay(log, recording.base, work / "durable.img").make(cut, disk)
     shutil.copyfile(recording.variables, variables)
+    repository = vm.copy_disk(repository_disk, work / "repository.img")  # QEMU wants each disk for itself
     script = "status cfs-deploy status\nnext-update cfs-deploy update\n"
-    with tiny_device.boot(disk, repository_disk, script, work, "boot", variables=variables, timeout=300) as guest:
+    with tiny_device.boot(disk, repository, script, work, "boot", variables=variables, timeout=300) as guest:
         text = guest.wait()
     match = re.search(r"^guest: booted ([0-9a-f]{64}) release (\d+)$", text, re.M)
     number = int(match.group(2)) if match else None
@@ -265,7 +266,7 @@ def boot_for_real(recording, cut, releases, repository_disk, work):
              f"{moment}, {cut}: none of {sorted(may_boot)} booted:\n{text[-3000:]}")
     for name in ("status", "next-update"):
         vm.check(f"guest: {name} ended with 0\n" in text, f"{moment}, {cut}: {name} failed:\n{text[-3000:]}")
-    disk.unlink()
+    shutil.rmtree(work)
     return moment, number
 
 

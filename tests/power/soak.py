@@ -84,7 +84,11 @@ class Life:
 
     def bless(self):
         self.device.done("health")
-        self.device.done("bless")
+        run = self.device.deploy("bless")
+        if run.status and self.running in self.unsure and "stays bad: it was marked bad" in run.text:
+            self._judge(self.running, is_good=False)  # by a mark-bad that did not get any further
+            return f"bless {self.running}: marked bad"
+        check(run.status == 0, f"bless: {run}")
         self._judge(self.running, is_good=True)
         return f"bless {self.running}"
 
