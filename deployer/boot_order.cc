@@ -62,8 +62,10 @@ Result<std::optional<Deployment>> find_way_back(Sysroot& sysroot, const boot::Bo
   const std::optional<Deployment>& booted = inventory.references.booted;
   // What runs may be what a damaged record does not tell.
   bool is_switch = booted ? booted->id != next.id : !inventory.damaged.empty();
-  bool is_proven = next.state == DeploymentState::kGood;
-  if (!is_switch || is_proven || way_back == WayBack::kNotRequired) {
+  // From a bad one to a good one: better than staying, as mark-bad does it.
+  bool leaves_bad =
+      booted && booted->state == DeploymentState::kBad && next.state == DeploymentState::kGood;
+  if (!is_switch || leaves_bad || way_back == WayBack::kNotRequired) {
     return std::optional<Deployment>();
   }
   return Error(std::move(found).error())

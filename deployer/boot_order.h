@@ -48,8 +48,8 @@ struct SwitchOptions {
 /// Can be repeated: after a power cut at any instant the device boots what it booted before or
 /// `deployment`, and calling it again does the rest.
 /// Errors: kNoWayBack (WayBack::kRequired, another deployment runs, or it is not known which does
-/// and something in the inventory is damaged, this one was not proven good, and nothing of
-/// ways_back() is whole);
+/// and something in the inventory is damaged, and nothing of ways_back() is whole; but for a switch
+/// from a bad one to a good one);
 /// kNotFound, kDigestMismatch, kNoVerity, kCorrupt (`deployment` is not whole); kNoSpace (the ESP);
 /// kInterrupted; those of the boot loader.
 [[nodiscard]] Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader,

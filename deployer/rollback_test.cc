@@ -124,6 +124,17 @@ TEST_F(TwoReleasesTest, WhatCannotBeReadIsNotSaidToBeMissing) {
   expect_exit(command({"cancel"}), 10, "no update is staged");
 }
 
+TEST_F(TwoReleasesTest, ARollbackThatLeavesNoWayBackIsRefused) {
+  const std::string object =
+      path("sysroot/cfs/objects/") +
+      verity::digest_of(as_bytes(second_release().files["/usr/bin/new"])).object_path();
+  std::filesystem::remove(object);
+  expect_exit(rollback(), 1, "nothing whole is left to fall back to from 1; 2: ");
+  EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+  ASSERT_DONE(command({"rollback", "--no-way-back"}));
+  EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+}
+
 TEST_F(TwoReleasesTest, ARollbackToWhatIsNotWholeChangesNothing) {
   const std::string object =
       path("sysroot/cfs/objects/") +

@@ -104,6 +104,35 @@ TEST_F(TrialTest, WhatStopsEarlyLeavesItsReason) {
   EXPECT_THAT(names_in("sysroot/cfs/state/boot"), IsEmpty());
 }
 
+TEST_F(TrialTest, AGoodOneThatDoesNotBootAnyMoreIsLeft) {
+  ASSERT_EQ(reboot_well(), "2");
+  ASSERT_DONE(command({"recovery", "set", reference("previous").substr(15)}));
+  // Its image is damaged. cfs-mount-root has stopped two boots, and asked for the other one.
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("sysroot/cfs/state/boot")));
+  write("sysroot/cfs/state/boot/failure.json", R"({"code":"image-digest","digest":")" +
+                                                   offered_.image.digest.hex() +
+                                                   R"(","schema":1,"text":"not that digest"})");
+  const std::string good = boots_next();
+  std::string other;
+  const std::vector<boot::BootEntry> entries = loader().list().value();
+  for (const boot::BootEntry& entry : entries) {
+    if (entry.id != good) other = entry.id;
+  }
+  set_variable("LoaderEntryOneShot", other + ".efi");
+  ASSERT_EQ(reboot(), "1");
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_THAT(status(), HasSubstr("2 failed: the boot stopped: FATAL image-digest: not that"));
+  EXPECT_THAT(read("run/motd.d/cfs"), HasSubstr("2 failed: the boot stopped"));
+  EXPECT_EQ(boots_next(), other);
+  Result<int> held = update();
+  ASSERT_TRUE(held) << held.error().describe();
+  EXPECT_THAT(output_, HasSubstr("held: test 2"));
+  ASSERT_EQ(reboot(), "1");
+  ASSERT_DONE(update({"--retry"}));
+  ASSERT_EQ(reboot_well(), "2");
+  EXPECT_THAT(status(), Not(HasSubstr("failed")));
+}
+
 TEST_F(TrialTest, TheWatchdogAndThePanicAreToldApart) {
   ASSERT_DONE(command({"note-boot"}));
   for (const auto& [watchdog, status] : {std::pair("watchdog0", "0\n"), {"watchdog1", "32\n"}}) {

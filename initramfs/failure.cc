@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include "initramfs/failure_record.h"
+#include "initramfs/other_deployment.h"
 #include "lib/base/io.h"
+#include "lib/mount/fs_context.h"
 
 namespace cfs::initramfs {
 namespace {
@@ -34,6 +36,21 @@ std::string one_line(std::string text) {
 void log(Severity severity, const std::string& text) {
   write_line("/dev/kmsg",
              "<" + std::to_string(static_cast<int>(severity)) + ">cfs: " + one_line(text) + "\n");
+}
+
+/// Why, for whoever starts next; and the wish that this is another deployment, if the same one has
+/// failed twice in a row.
+Result<> leave_behind(const std::string& disk, const verity::Digest& digest, std::string_view code,
+                      const std::string& text) {
+  UniqueFd cfs = CFS_TRY(open_writable_sysroot(disk));
+  if (!CFS_TRY(record_failure(cfs.get(), digest, code, text))) return {};
+  mount::FsContext context = CFS_TRY(mount::FsContext::open("efivarfs"));
+  CFS_TRY(context.create());
+  UniqueFd variables = CFS_TRY(context.mount(0));
+  std::optional<std::string> other = CFS_TRY(
+      ask_for_other_deployment(cfs.get(), "/proc/self/fd/" + std::to_string(variables.get())));
+  if (other) log_notice("the boot loader is asked for " + *other);
+  return {};
 }
 
 }  // namespace
@@ -76,8 +93,11 @@ void fail(Stage stage, const Error& error, kernel_cmdline::FailureAction action,
   log(Severity::kCritical, line);
   write_line("/dev/console", "cfs: " + one_line(line) + "\r\n");
   // After the words, which must be heard in any case. Whoever starts next may have no other way to
-  // know why; where it cannot be written there is none.
-  if (digest) (void)record_failure(disk, *digest, failure_name(stage, error), what);
+  // know why.
+  if (digest) {
+    Result<> left = leave_behind(disk, *digest, failure_name(stage, error), what);
+    if (!left) log_warning(left.error().describe());
+  }
   ::sync();
   switch (action) {
     case kernel_cmdline::FailureAction::kReboot:

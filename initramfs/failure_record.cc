@@ -14,6 +14,7 @@ namespace cfs::initramfs {
 namespace {
 
 constexpr size_t kMaxTextBytes = 4096;
+constexpr size_t kMaxRecordBytes = 4 * kMaxTextBytes;
 
 }  // namespace
 
@@ -28,8 +29,7 @@ std::string failure_json(const verity::Digest& digest, std::string_view code,
          "\",\"schema\":1,\"text\":\"" + quoted + "\"}\n";
 }
 
-Result<> record_failure(const std::string& disk, const verity::Digest& digest,
-                        std::string_view code, std::string_view text) {
+Result<UniqueFd> open_writable_sysroot(const std::string& disk) {
   struct statfs file_system = {};
   if (::statfs(disk.c_str(), &file_system) != 0) return errno_error("cannot look at " + disk);
   if (file_system.f_type == RAMFS_MAGIC || file_system.f_type == TMPFS_MAGIC) {
@@ -42,9 +42,12 @@ Result<> record_failure(const std::string& disk, const verity::Digest& digest,
   UniqueFd mounted = CFS_TRY(open_at(AT_FDCWD, disk, O_PATH | O_DIRECTORY));
   UniqueFd top = CFS_TRY(mount::clone_mount(mounted.get()));
   CFS_TRY(mount::set_mount_attributes(top.get(), 0, MOUNT_ATTR_RDONLY));
-  UniqueFd cfs =
-      CFS_TRY(open_beneath(top.get(), sysroot::kSysrootDirectory, O_RDONLY | O_DIRECTORY));
-  UniqueFd state = CFS_TRY(open_beneath(cfs.get(), sysroot::kState, O_RDONLY | O_DIRECTORY));
+  return open_beneath(top.get(), sysroot::kSysrootDirectory, O_RDONLY | O_DIRECTORY);
+}
+
+Result<bool> record_failure(int cfs_fd, const verity::Digest& digest, std::string_view code,
+                            std::string_view text) {
+  UniqueFd state = CFS_TRY(open_beneath(cfs_fd, sysroot::kState, O_RDONLY | O_DIRECTORY));
   const std::string folder =
       std::string(sysroot::kBootState).substr(std::string(sysroot::kState).size() + 1);
   if (::mkdirat(state.get(), folder.c_str(), sysroot::mode_of(sysroot::kBootState, true)) != 0 &&
@@ -54,7 +57,9 @@ Result<> record_failure(const std::string& disk, const verity::Digest& digest,
   UniqueFd boot = CFS_TRY(open_beneath(state.get(), folder, O_RDONLY | O_DIRECTORY));
   const std::string name =
       std::string(sysroot::kBootFailure).substr(std::string(sysroot::kBootState).size() + 1);
-  return write_file_atomically(boot.get(), name, as_bytes(failure_json(digest, code, text)));
+  Result<std::string> before = read_file(boot.get(), name, kMaxRecordBytes);
+  CFS_TRY(write_file_atomically(boot.get(), name, as_bytes(failure_json(digest, code, text))));
+  return before && before->find("\"digest\":\"" + digest.hex() + "\"") != std::string::npos;
 }
 
 }  // namespace cfs::initramfs

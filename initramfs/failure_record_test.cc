@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "lib/base/io.h"
+#include "lib/base/temporary_directory.h"
+
 namespace cfs::initramfs {
 namespace {
 
@@ -14,11 +17,24 @@ TEST(FailureRecord, IsAJsonObjectWhateverTheTextIs) {
   EXPECT_LT(failure_json(digest, "image", std::string(10'000, 'x')).size(), 4300U);
 }
 
+TEST(FailureRecord, SaysWhetherTheBootBeforeHasFailedToo) {
+  TemporaryDirectory top = TemporaryDirectory::create().value();
+  ASSERT_TRUE(make_directories(AT_FDCWD, top.path() + "/state"));
+  UniqueFd cfs = open_at(AT_FDCWD, top.path(), O_RDONLY | O_DIRECTORY).value();
+  auto again = [&](char digit) {
+    const verity::Digest digest = verity::Digest::parse(std::string(64, digit)).value();
+    return record_failure(cfs.get(), digest, "image", std::string(10'000, '"')).value();
+  };
+  EXPECT_FALSE(again('a'));
+  EXPECT_TRUE(again('a'));
+  EXPECT_FALSE(again('b'));
+  EXPECT_TRUE(again('b'));
+}
+
 TEST(FailureRecord, NeedsADisk) {
-  const verity::Digest digest = verity::Digest::parse(std::string(64, 'a')).value();
-  Result<> recorded = record_failure("/dev/shm", digest, "image", "");
-  ASSERT_FALSE(recorded);
-  EXPECT_EQ(recorded.error().code, ErrorCode::kNotFound) << recorded.error().describe();
+  Result<UniqueFd> opened = open_writable_sysroot("/dev/shm");
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, ErrorCode::kNotFound) << opened.error().describe();
 }
 
 }  // namespace

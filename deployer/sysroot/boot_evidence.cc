@@ -18,7 +18,7 @@ constexpr size_t kMaxLogBytes = 1 << 20;
 /// WDIOF_CARDRESET of linux/watchdog.h.
 constexpr unsigned kWatchdogReset = 0x20;
 
-/// What cfs-mount-root wrote down, if it is of that image.
+/// Errors: kInvalidInput (not such a record, or of another image); those of reading.
 Result<Reason> read_boot_failure(const Sysroot& sysroot, const verity::Digest& image) {
   std::string text =
       CFS_TRY(sysroot.directory().read_file(sysroot::kBootFailure, kMaxFailureBytes));
@@ -70,6 +70,12 @@ std::optional<std::string> panic_line(const std::string& kernel_objects) {
 }
 
 }  // namespace
+
+Result<bool> has_failed_early(const Sysroot& sysroot, const verity::Digest& image) {
+  Result<Reason> failure = read_boot_failure(sysroot, image);
+  CFS_TRY(check_interrupted());
+  return failure.has_value();
+}
 
 Result<Reason> evidence_of_failure(const Sysroot& sysroot, const Environment& environment,
                                    const verity::Digest& image, bool reached_user_space) {

@@ -16,6 +16,10 @@ namespace cfs::deployer {
                                                  const verity::Digest& image,
                                                  bool reached_user_space);
 
+/// True if cfs-mount-root has stopped a boot of `image` since the last boot that got further.
+/// Errors: kInterrupted.
+[[nodiscard]] Result<bool> has_failed_early(const Sysroot& sysroot, const verity::Digest& image);
+
 /// Removes what cfs-mount-root wrote down, once it has been taken over. A missing one is fine.
 [[nodiscard]] Result<> forget_boot_failure(Sysroot& sysroot);
 

@@ -165,12 +165,13 @@ Result<> note_how_it_ended(Note& note, History& history, const std::string& boot
   return {};
 }
 
-/// A deployment has used up its tries, and is not what runs: it is bad, for the last reason that is
-/// known, or for what it left behind.
+/// A deployment does not boot, and is not what runs: it is bad, for the last reason that is known
+/// since it was healthy, or for what it left behind.
 Result<> note_failure(Note& note, History& history, Deployment failed) {
   std::optional<Reason> reason;
   for (const Boot& boot : history) {
-    if (boot.deployment == failed.id && boot.reason) reason = boot.reason;
+    if (boot.deployment != failed.id) continue;
+    if (boot.reason || boot.outcome == BootOutcome::kHealthy) reason = boot.reason;
   }
   if (!reason) {
     reason = CFS_TRY(evidence_of_failure(note.sysroot, note.environment, failed.digest, false));
@@ -186,21 +187,26 @@ Result<> note_failure(Note& note, History& history, Deployment failed) {
   return note.save(failed);
 }
 
-/// Whatever the references say: another one may have been started in the middle of a trial.
-Result<> note_failed_trials(Note& note, History& history) {
+/// Another one may have been started in the middle of a trial, whatever the references say. And one
+/// that was good is left by cfs-mount-root when it does not boot any more.
+Result<> note_failures(Note& note, History& history) {
   const std::vector<boot::BootEntry> entries = CFS_TRY(note.loader.list());
+  const std::optional<std::string> chosen = CFS_TRY(note.loader.chosen());
   const std::optional<Deployment>& booted = note.inventory.references.booted;
   const std::vector<Deployment> deployments = note.inventory.deployments;
   for (const Deployment& one : deployments) {
-    bool is_unproven =
-        one.state == DeploymentState::kStaged || one.state == DeploymentState::kTrial;
-    if (!is_unproven || (booted && booted->id == one.id)) continue;
-    for (const boot::BootEntry& entry : entries) {
-      bool is_used_up = entry.tries && entry.tries->left == 0 && entry.tries->done > 0;
-      if (is_used_up && boot::same_entry(entry.id, one.entry)) {
-        CFS_TRY(note_failure(note, history, one));
-      }
+    if (booted && booted->id == one.id) continue;
+    bool is_given_up = false;
+    if (one.state == DeploymentState::kStaged || one.state == DeploymentState::kTrial) {
+      is_given_up = std::any_of(entries.begin(), entries.end(), [&](const boot::BootEntry& entry) {
+        bool is_used_up = entry.tries && entry.tries->left == 0 && entry.tries->done > 0;
+        return is_used_up && boot::same_entry(entry.id, one.entry);
+      });
+    } else if (one.state == DeploymentState::kGood && chosen &&
+               boot::same_entry(*chosen, one.entry)) {
+      is_given_up = CFS_TRY(has_failed_early(note.sysroot, one.digest));
     }
+    if (is_given_up) CFS_TRY(note_failure(note, history, one));
   }
   return {};
 }
@@ -220,19 +226,20 @@ Result<> turn_away_from_bad(Note& note) {
   auto is_bad = [](const std::optional<Deployment>& one) {
     return one && one->state == DeploymentState::kBad;
   };
-  const std::optional<std::string> chosen = CFS_TRY(note.loader.chosen());
-  auto is_chosen = [&](const Deployment& one) {
-    return chosen && boot::same_entry(*chosen, one.entry);
-  };
-  if (is_bad(references.staged)) {
-    if (is_chosen(*references.staged) && references.booted) {
-      CFS_TRY(choose(note, *references.booted));
+  std::optional<Deployment> chosen;
+  if (const std::optional<std::string> entry = CFS_TRY(note.loader.chosen())) {
+    for (const Deployment& one : note.inventory.deployments) {
+      if (boot::same_entry(*entry, one.entry)) chosen = one;
     }
+  }
+  if (is_bad(chosen)) {
+    const std::optional<Deployment>& other =
+        is_bad(references.booted) ? references.previous : references.booted;
+    if (other && !is_bad(other)) CFS_TRY(choose(note, *other));
+  }
+  if (is_bad(references.staged)) {
     CFS_TRY(remove_reference(note.sysroot, Role::kStaged));
     references.staged.reset();
-  }
-  if (is_bad(references.booted) && is_chosen(*references.booted) && references.previous) {
-    return choose(note, *references.previous);
   }
   return {};
 }
@@ -340,7 +347,7 @@ Result<Inventory> note_what_booted(Sysroot& sysroot, const Environment& environm
   if (is_new_boot) CFS_TRY(note_how_it_ended(note, history, running->boot_id));
   CFS_TRY(note_references(note, references_now(note.inventory, running)));
   if (is_new_boot) {
-    CFS_TRY(note_failed_trials(note, history));
+    CFS_TRY(note_failures(note, history));
     history.push_back(boot_of(*running, *note.inventory.references.booted, environment));
     CFS_TRY(save_history(sysroot, history));
     CFS_TRY(forget_boot_failure(sysroot));

@@ -4,6 +4,8 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
+#include <utility>
+
 #include "lib/base/io.h"
 #include "lib/boot/boot_counter.h"
 
@@ -16,30 +18,41 @@ constexpr const char* kBootedPartition =
     "LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 constexpr const char* kOneShotEntry = "LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 constexpr const char* kDefaultEntry = "LoaderEntryDefault-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+constexpr const char* kEntries = "LoaderEntries-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+constexpr const char* kBootCountPath = "LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 constexpr size_t kAttributesBytes = 4;
-constexpr size_t kMaxVariableBytes = 4096;
+constexpr size_t kMaxVariableBytes = 64 << 10;
 constexpr size_t kUuidBytes = 36;
 
-/// The text of a variable: UTF-16LE, a NUL at the end. None: there is no such variable, or it is
-/// not ASCII.
-Result<std::optional<std::string>> read_text(const std::string& efi_variables,
-                                             const std::string& name) {
+/// The texts of a variable: UTF-16LE, a NUL at the end of each. None: there is no such variable, or
+/// it is not ASCII.
+Result<std::vector<std::string>> read_texts(const std::string& efi_variables,
+                                            const std::string& name) {
   Result<std::string> variable = read_file(AT_FDCWD, efi_variables + "/" + name, kMaxVariableBytes);
-  std::optional<std::string> none;
+  std::vector<std::string> texts;
   if (!variable) {
-    if (variable.error().code == ErrorCode::kNotFound) return none;
+    if (variable.error().code == ErrorCode::kNotFound) return texts;
     return Error(std::move(variable).error()).with("while asking how this machine was booted");
   }
   std::string_view rest = *variable;
-  if (rest.size() < kAttributesBytes || rest.size() % 2 != 0) return none;
+  if (rest.size() < kAttributesBytes || rest.size() % 2 != 0) return texts;
   std::string text;
   for (rest.remove_prefix(kAttributesBytes); !rest.empty(); rest.remove_prefix(2)) {
-    if (rest[0] == '\0' && rest[1] == '\0') break;
-    if (rest[1] != '\0' || static_cast<unsigned char>(rest[0]) >= 0x80) return none;
-    text += rest[0];
+    if (rest[1] != '\0' || static_cast<unsigned char>(rest[0]) >= 0x80) {
+      return std::vector<std::string>();
+    }
+    if (rest[0] != '\0') text += rest[0];
+    if (rest[0] == '\0' || rest.size() == 2) texts.push_back(std::exchange(text, {}));
   }
-  if (text.empty()) return none;
-  return std::optional(std::move(text));
+  return texts;
+}
+
+/// The first of them, if it says something.
+Result<std::optional<std::string>> read_text(const std::string& efi_variables,
+                                             const std::string& name) {
+  std::vector<std::string> texts = CFS_TRY(read_texts(efi_variables, name));
+  if (texts.empty() || texts.front().empty()) return std::optional<std::string>();
+  return std::optional(std::move(texts.front()));
 }
 
 /// Linux protects variables by making their files immutable.
@@ -72,6 +85,14 @@ Result<std::optional<std::string>> selected_entry(const std::string& efi_variabl
   return std::optional(std::string(split_counter(stem).id));
 }
 
+Result<std::vector<std::string>> loader_entries(const std::string& efi_variables) {
+  return read_texts(efi_variables, kEntries);
+}
+
+Result<bool> is_counted_boot(const std::string& efi_variables) {
+  return CFS_TRY(read_text(efi_variables, kBootCountPath)).has_value();
+}
+
 Result<std::optional<std::string>> booted_partition(const std::string& efi_variables) {
   std::optional<std::string> uuid = CFS_TRY(read_text(efi_variables, kBootedPartition));
   if (!uuid) return uuid;
@@ -88,6 +109,22 @@ Result<EntryWishes> entry_wishes(const std::string& efi_variables) {
   wishes.one_shot = CFS_TRY(read_text(efi_variables, kOneShotEntry)).value_or("");
   wishes.default_pattern = CFS_TRY(read_text(efi_variables, kDefaultEntry)).value_or("");
   return wishes;
+}
+
+Result<> start_once(const std::string& efi_variables, const std::string& name) {
+  constexpr std::string_view kNonVolatileBootRuntime("\7\0\0\0", kAttributesBytes);
+  std::string value(kNonVolatileBootRuntime);
+  for (char c : name) {
+    if (c == '\0' || static_cast<unsigned char>(c) >= 0x80) {
+      return make_error(ErrorCode::kInvalidInput, "'" + name + "' is not ASCII");
+    }
+    value += {c, '\0'};
+  }
+  value.append(2, '\0');
+  CFS_TRY(remove_variable(efi_variables, kOneShotEntry));
+  const std::string path = efi_variables + "/" + kOneShotEntry;
+  UniqueFd file = CFS_TRY(open_at(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, 0644));
+  return write_full(file.get(), as_bytes(value));  // efivarfs wants it in one piece
 }
 
 Result<> withdraw_entry_wishes(const std::string& efi_variables) {

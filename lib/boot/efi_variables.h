@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lib/base/result.h"
 
@@ -15,6 +16,13 @@ namespace cfs::boot {
 /// kexec it is still what the *boot loader* started. `efi_variables`: the directory where efivarfs
 /// is mounted.
 [[nodiscard]] Result<std::optional<std::string>> selected_entry(const std::string& efi_variables);
+
+/// The file names of all entries that the boot loader found this time, as it writes them, each with
+/// the counter that it had then. Empty: as above.
+[[nodiscard]] Result<std::vector<std::string>> loader_entries(const std::string& efi_variables);
+
+/// True if the boot loader counts the boots of the entry that it started this time.
+[[nodiscard]] Result<bool> is_counted_boot(const std::string& efi_variables);
 
 /// The UUID, in lower case, of the partition that the boot loader was started from: the ESP of this
 /// boot. None: as above.
@@ -27,6 +35,11 @@ struct EntryWishes {
   std::string default_pattern;  ///< LoaderEntryDefault
 };
 [[nodiscard]] Result<EntryWishes> entry_wishes(const std::string& efi_variables);
+
+/// Has the entry of that file name started at the next boot, and only then (LoaderEntryOneShot).
+/// Errors: kInvalidInput (the name is not ASCII); kPermission (efivarfs is read-only), kNoSpace,
+/// kIo.
+[[nodiscard]] Result<> start_once(const std::string& efi_variables, const std::string& name);
 
 /// Withdraws them: removes both variables. Missing ones are fine. Errors: kPermission (efivarfs is
 /// read-only), kIo.

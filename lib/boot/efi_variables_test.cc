@@ -39,6 +39,25 @@ TEST_F(EfiVariablesTest, TheEntryThatTheBootLoaderStarted) {
   }
 }
 
+TEST_F(EfiVariablesTest, AllEntriesAndTheOneForTheNextBoot) {
+  EXPECT_TRUE(loader_entries(directory_)->empty());
+  set("LoaderEntries", "\6\0\0\0a\0.\0e\0f\0i\0\0\0b\0+\0002\0.\0e\0f\0i\0\0\0"sv);
+  EXPECT_EQ(loader_entries(directory_).value(), (std::vector<std::string>{"a.efi", "b+2.efi"}));
+  EXPECT_FALSE(is_counted_boot(directory_).value());
+  set("LoaderBootCountPath", "\6\0\0\0x\0\0\0"sv);
+  EXPECT_TRUE(is_counted_boot(directory_).value());
+
+  for (const char* name : {"a.efi", "b+2.efi"}) {
+    ASSERT_TRUE(start_once(directory_, name));
+    EXPECT_EQ(entry_wishes(directory_)->one_shot, name);
+  }
+  EXPECT_EQ(start_once(directory_, "\xe4.efi").error().code, ErrorCode::kInvalidInput);
+  EXPECT_EQ(entry_wishes(directory_)->one_shot, "b+2.efi");
+  ASSERT_TRUE(withdraw_entry_wishes(directory_));
+  EXPECT_EQ(entry_wishes(directory_)->one_shot, "");
+  EXPECT_FALSE(start_once(directory_ + "/none", "a.efi"));
+}
+
 TEST_F(EfiVariablesTest, ThePartitionThatTheMachineWasBootedFrom) {
   auto wide = [](std::string_view text) {
     std::string value("\6\0\0\0", 4);

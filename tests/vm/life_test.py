@@ -22,10 +22,10 @@ def panic(device):
     vm.check(said.startswith("tiny 1 is running and boots next. 2 failed: it was not proven healthy"), said)
 
 
-def stops_early(device, failing, code, *commands):
+def stops_early(device, failing, code, *commands, tries=TRIES):
     """Release `failing` stops in its initramfs as often as it is tried; then release 1 boots and gives the code. Returns
     what boot() does of the commands there."""
-    for _ in range(TRIES):
+    for _ in range(tries):
         device.boot(None)
         vm.check(f"cfs: FATAL {code} " in device.text, device.text[-3000:])
     (_, said), *results = device.boot(1, STATUS, *commands, offer=failing)
@@ -45,6 +45,16 @@ def image_missing(device):
     digest = device.world.releases[2].digest
     device.edit_root(f"rm /cfs/objects/{digest[:2]}/{digest[2:]}")
     stops_early(device, 2, "image-missing")
+
+
+def good_one_rots(device):
+    """A good release has no tries to use up. When it stops booting, cfs-mount-root asks for the one before it."""
+    device.done(1, "cfs-deploy update")
+    device.done(2, *life.PROVE)
+    device.edit_root(f"rm /cfs/images/{device.world.releases[2].digest}")
+    (repaired, _), (retried, _) = stops_early(device, 2, "image-missing", "cfs-deploy fsck --repair", "cfs-deploy update --retry", tries=2)
+    vm.check(repaired == 0 and retried == 0, f"{repaired} {retried}\n{device.text[-3000:]}")
+    device.done(2, *life.PROVE)
 
 
 def kexec(device):
@@ -130,7 +140,7 @@ def recovery(device):
 
 RELEASES = {1: {}, 2: {}, 3: {"without": "usr/sbin/init"}, 4: {"boards": "another"}, 5: {}}
 SCENARIOS = {scenario.__name__: scenario for scenario in
-             (panic, init_missing_then_held, image_missing, kexec, late_mark_bad, full_esp, wrong_hardware, gc, recovery)}
+             (panic, init_missing_then_held, image_missing, good_one_rots, kexec, late_mark_bad, full_esp, wrong_hardware, gc, recovery)}
 
 
 def main():
