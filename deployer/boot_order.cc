@@ -104,6 +104,16 @@ Result<std::vector<boot::BootEntry>> unneeded_entries(const boot::BootLoader& lo
   return entries;
 }
 
+Result<> check_boots_next(const boot::BootLoader& loader, const Deployment& deployment) {
+  if (CFS_TRY(boots_next(loader, deployment))) return {};
+  std::optional<boot::BootEntry> entry = find_entry(CFS_TRY(loader.list()), deployment);
+  if (CFS_TRY(boots_next(loader, deployment))) return {};  // what could not be read can be now
+  return make_error(ErrorCode::kUnsupported,
+                    "the boot loader would start another entry than '" + deployment.entry +
+                        "', which was chosen" +
+                        (entry && !entry->digest ? ": " + entry->problem : ""));
+}
+
 /// Nobody needs the entry, and it can be put back.
 bool can_be_removed(const Sysroot& sysroot, const Inventory& inventory,
                     const boot::BootEntry& entry) {
@@ -281,13 +291,7 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
   CFS_TRY_WITH("while choosing the boot entry", loader.set_next(deployment.entry));
   CFS_TRY_WITH("while tidying up the boot entries",
                remove_unneeded_entries(sysroot, loader, inventory, needed));
-  if (!CFS_TRY(boots_next(loader, deployment))) {
-    entry = find_entry(CFS_TRY(loader.list()), deployment);
-    return make_error(ErrorCode::kUnsupported,
-                      "the boot loader would start another entry than '" + deployment.entry +
-                          "', which was chosen" +
-                          (entry && !entry->digest ? ": " + entry->problem : ""));
-  }
+  CFS_TRY(check_boots_next(loader, deployment));
   if (is_running) {
     CFS_TRY(remove_reference(sysroot, Role::kStaged));
     references.staged.reset();

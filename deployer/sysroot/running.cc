@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "deployer/boot_order.h"
 #include "deployer/sysroot/boot_evidence.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
@@ -282,6 +283,14 @@ Result<> end_trial_of_good(Note& note) {
   return {};
 }
 
+/// A switch that was cut off may have left an entry with tries that would boot before the way back.
+Result<> tidy_up_entries(Note& note) {
+  const std::vector<Deployment> ways = ways_back(note.inventory, *note.inventory.references.booted);
+  // Without one that is there, any entry is better than none.
+  if (ways.empty() || !CFS_TRY(has_whole_entry(note.loader, ways.front()))) return {};
+  return remove_unneeded_entries(note.sysroot, note.loader, note.inventory, {ways.front().entry});
+}
+
 /// The running deployment's record is lost or cannot be read: it is made again, of what the boot
 /// loader, the stored description and the history say. False: these do not say enough.
 Result<bool> restore_record(Note& note, const Running& running) {
@@ -354,6 +363,7 @@ Result<Inventory> note_what_booted(Sysroot& sysroot, const Environment& environm
   }
   CFS_TRY(turn_away_from_bad(note));
   CFS_TRY(end_trial_of_good(note));
+  if (is_new_boot) CFS_TRY(tidy_up_entries(note));
   return std::move(note.inventory);
 }
 

@@ -40,9 +40,10 @@ struct Running {
 /// Reads the inventory and writes down what must be different, seeing what is running. Every change
 /// to a sysroot begins with it. The first time after a boot it also writes down
 /// - how the boot before ended: Boot::outcome, with a reason when it was on trial;
-/// - that a staged deployment has used up its tries: it is bad, and the running one is chosen;
+/// - that a staged deployment has used up its tries, or that a good one does not boot any more: it
+///   is bad, and the running one is chosen;
 /// and it finishes what a power cut has interrupted: a good deployment has no boot counter, a bad
-/// one is not chosen while there is another.
+/// one is not chosen while there is another, no entry with tries waits that nobody has chosen.
 /// A record of what runs that cannot be read is made again, where the boot loader and the stored
 /// description say enough. Returns the inventory as it is then.
 /// Errors: those of read_inventory(), running_system() and the boot loader; kNoSpace.
