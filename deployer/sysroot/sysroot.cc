@@ -172,7 +172,7 @@ Result<> remove_leftovers(const Directory& cfs) {
     CFS_TRY(cfs.remove_tree(std::string(sysroot::kTemporary) + "/" + name));
   }
   for (const char* path : {".", sysroot::kTrust, sysroot::kImages, sysroot::kReferences,
-                           sysroot::kPinned, sysroot::kEtc}) {
+                           sysroot::kPinned, sysroot::kEtc, sysroot::kState, sysroot::kBootState}) {
     CFS_TRY(cfs.remove_stale(path));
   }
   for (const char* parent : {sysroot::kDeployments, sysroot::kReleases}) {

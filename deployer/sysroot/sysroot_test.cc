@@ -4,6 +4,7 @@
 #include <map>
 
 #include "deployer/test_support.h"
+#include "lib/sysroot/layout.h"
 
 namespace cfs::deployer {
 namespace {
@@ -142,14 +143,28 @@ TEST_F(SysrootTest, AnExistingDeviceIsMendedAtTheNextWrite) {
   }
 }
 
-TEST_F(SysrootTest, WhatAnInitHasLeftIsRemovedAtTheNextWrite) {
+TEST_F(SysrootTest, WhatWasCutOffIsRemovedAtTheNextWrite) {
   ASSERT_DONE(init());
-  const std::string left = "sysroot/.cfs-deploy-0123456789abcdef";
-  ASSERT_TRUE(make_directories(AT_FDCWD, path(left)));
-  write(left + "/file", "");
   offer(first_release());
   ASSERT_DONE(update());
-  EXPECT_FALSE(std::filesystem::exists(path(left)));
+  ASSERT_DONE(run_command({"reset", "--etc", "--sysroot", path("sysroot")}));
+  const std::string deployment = sysroot::deployment_directory(reference("staged").substr(15));
+  const std::string release = sysroot::release_directory(offered_.image.digest);
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("sysroot/cfs/state/boot")));
+  for (const std::string& place :
+       {std::string("."), std::string("trust"), std::string("images"), std::string("refs"),
+        std::string("refs/pinned"), std::string("state"), std::string("state/boot"),
+        std::string("state/etc"), std::string("tmp"), deployment, release}) {
+    ASSERT_TRUE(make_directories(AT_FDCWD, path("sysroot/cfs/" + place)));
+    write("sysroot/cfs/" + place + "/.cfs-tmp-0123456789abcdef", "{");
+  }
+  const std::string of_init = "sysroot/.cfs-deploy-0123456789abcdef";
+  ASSERT_TRUE(make_directories(AT_FDCWD, path(of_init)));
+  write(of_init + "/file", "");
+  expect_up_to_date("1");
+  for (const auto& one : std::filesystem::recursive_directory_iterator(path("sysroot"))) {
+    EXPECT_FALSE(one.path().filename().string().starts_with(".cfs-")) << one.path();
+  }
 }
 
 TEST_F(SysrootTest, AFileOfOursThatIsTooLargeIsCorrupt) {
