@@ -13,6 +13,7 @@
 #include "initramfs/compose_root.h"
 #include "initramfs/init.h"
 #include "initramfs/root_device.h"
+#include "initramfs/torn_superblock.h"
 #include "initramfs/uevent.h"
 #include "lib/base/io.h"
 #include "lib/boot/efi_variables.h"
@@ -68,6 +69,16 @@ Result<> check_pinned_image(int mounted, const verity::Digest& digest) {
   return mount::check_image_digest(image.get(), digest);
 }
 
+/// What a power cut may have left of it; on no disk but this machine's.
+void mend_superblock_of(const BlockDevice& device) {
+  if (device.superblock->type != "ext4") return;
+  Result<bool> mended = mend_torn_superblock(device.path);
+  if (!mended) log_warning(mended.error().describe());
+  if (mended && *mended) {
+    log_warning("the checksum of the superblock on '" + device.path + "' was wrong");
+  }
+}
+
 /// All that was found so far.
 class Search {
  public:
@@ -96,9 +107,10 @@ class Search {
           failures_.contains(device.path)) {
         continue;
       }
+      bool is_on_boot_disk = boot_disks.contains(device.disk);
+      if (is_on_boot_disk || boot_partition_.empty()) mend_superblock_of(device);
       std::optional<Failure> failure = try_device(device, modules);
       if (!failure) continue;
-      bool is_on_boot_disk = boot_disks.contains(device.disk);
       if (is_on_boot_disk || first_failed_.empty()) first_failed_ = device.path;
       if (is_on_boot_disk) failed_on_boot_disk_ = true;
       failures_.emplace(device.path, *std::move(failure));

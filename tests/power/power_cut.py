@@ -27,7 +27,8 @@ from tiny_device import vm
 import write_log
 
 PROGRAMS = {"cfs-build": "builder", "cfs-sign": "signer", "cfs-deploy": "deployer", "cfs-mount-root": "initramfs",
-            "boot_chain": "tests/power", "deploy_without_verity": "tests/power"}
+            "boot_chain": "tests/power", "deploy_without_verity": "tests/power",
+            "mend_superblock": "tests/power"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +118,7 @@ class Checker:
         write_log.copy_sparse(disk, root, *self._root)
         write_log.copy_sparse(disk, esp, *self._esp)
         # As cfs-mount-root does, and the kernel's replay of the journal.
+        run(self._world.programs["mend_superblock"], root)
         run("e2fsck", "-p", root, allowed=(0, 1))
         run("e2fsck", "-fn", root)
         # The firmware reads it as it is; whoever writes to it next has repaired it.

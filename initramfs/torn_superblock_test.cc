@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "initramfs/torn_superblock.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <filesystem>
+
+#include "initramfs/root_device.h"
+#include "lib/base/io.h"
+#include "lib/base/subprocess.h"
+#include "lib/base/temporary_directory.h"
+
+namespace cfs::initramfs {
+namespace {
+
+/// Judged by the programs of e2fsprogs.
+class TornSuperblock : public ::testing::Test {
+ protected:
+  void make(const std::string& features) {
+    std::filesystem::remove(image_);
+    ASSERT_EQ(run({"mke2fs", "-q", "-t", "ext4", "-O", features, image_, "8M"}), 0);
+  }
+  static int run(std::vector<std::string> arguments) {
+    Result<Subprocess> child = Subprocess::start({.arguments = std::move(arguments),
+                                                  .environment = {},
+                                                  .working_directory = {},
+                                                  .standard_error = StandardError::kWithOutput});
+    EXPECT_TRUE(child) << child.error().describe();
+    TimedRun run = child->wait_at_most(std::chrono::seconds(60), 1 << 16).value();
+    EXPECT_EQ(run.end, TimedRun::End::kExited);
+    return run.number;
+  }
+  /// Another time of mounting, as if the first sector were new and the second old.
+  void tear() {
+    UniqueFd fd = open_at(AT_FDCWD, image_, O_RDWR).value();
+    const std::array<std::byte, 4> time = {std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4}};
+    ASSERT_TRUE(pwrite_full(fd.get(), time, 1024 + 0x2c));
+  }
+  [[nodiscard]] bool can_be_read() const { return run({"dumpe2fs", "-h", image_}) == 0; }
+
+  TemporaryDirectory directory_ = TemporaryDirectory::create().value();
+  std::string image_ = directory_.path() + "/image";
+};
+
+TEST_F(TornSuperblock, IsMended) {
+  make("metadata_csum");
+  EXPECT_FALSE(mend_torn_superblock(image_).value());
+  tear();
+  EXPECT_FALSE(can_be_read());
+  EXPECT_TRUE(mend_torn_superblock(image_).value());
+  EXPECT_TRUE(can_be_read());
+  EXPECT_FALSE(mend_torn_superblock(image_).value());
+  EXPECT_TRUE(read_superblock(image_)->needs_check);
+  EXPECT_EQ(run({"e2fsck", "-p", image_}), 0);
+  EXPECT_FALSE(read_superblock(image_)->needs_check);
+  EXPECT_EQ(run({"e2fsck", "-fn", image_}), 0);
+}
+
+TEST_F(TornSuperblock, AnythingElseIsLeftAlone) {
+  make("^metadata_csum");
+  tear();
+  const std::string before = read_file(AT_FDCWD, image_, 16 << 20).value();
+  EXPECT_FALSE(mend_torn_superblock(image_).value());
+  EXPECT_TRUE(read_file(AT_FDCWD, image_, 16 << 20).value() == before);
+  for (size_t size : {size_t{0}, size_t{1500}, size_t{100'000}}) {
+    std::filesystem::resize_file(image_, 0);
+    std::filesystem::resize_file(image_, size);
+    EXPECT_FALSE(mend_torn_superblock(image_).value()) << size;
+  }
+  EXPECT_FALSE(mend_torn_superblock(image_ + "-gone"));
+}
+
+}  // namespace
+}  // namespace cfs::initramfs
