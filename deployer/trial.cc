@@ -12,18 +12,15 @@
 #include "deployer/mounted_esp.h"
 #include "deployer/options.h"
 #include "deployer/sysroot/running.h"
+#include "deployer/systemctl.h"
 #include "lib/base/duration.h"
 #include "lib/base/interrupt.h"
-#include "lib/base/subprocess.h"
-#include "lib/base/utf8.h"
 #include "lib/boot/efi_variables.h"
 #include "lib/json/canonical.h"
 
 namespace cfs::deployer {
 namespace {
 
-constexpr std::chrono::seconds kSystemctlTimeout{60};
-constexpr size_t kMaxSystemctlBytes = 4096;
 /// How long an orderly restart may take.
 constexpr std::chrono::seconds kRestartTimeout{300};
 
@@ -118,14 +115,8 @@ Result<bool> record_ill_health(Sysroot& sysroot, boot::BootLoader& loader,
 }
 
 Result<> restart(const Environment& environment) {
-  Subprocess child = CFS_TRY(Subprocess::start({.arguments = {environment.systemctl, "reboot"},
-                                                .environment = {},
-                                                .working_directory = {},
-                                                .standard_error = StandardError::kWithOutput}));
-  TimedRun run = CFS_TRY(child.wait_at_most(kSystemctlTimeout, kMaxSystemctlBytes));
-  if (run.end == TimedRun::End::kExited && run.number == 0) return {};
-  return make_error(ErrorCode::kSubprocess,
-                    "systemd does not restart the machine: " + printable_text(run.output));
+  CFS_TRY_WITH("while restarting the machine", systemctl(environment, {"reboot"}));
+  return {};
 }
 
 RunCommand declare_health(CLI::App& command) {

@@ -9,15 +9,12 @@
 #include "deployer/mounted_esp.h"
 #include "deployer/sysroot/running.h"
 #include "deployer/sysroot/sysroot.h"
+#include "deployer/systemctl.h"
 #include "deployer/upkeep/space.h"
-#include "lib/base/subprocess.h"
 #include "lib/sysroot/layout.h"
 
 namespace cfs::deployer {
 namespace {
-
-constexpr std::chrono::seconds kSystemctlTimeout{30};
-constexpr size_t kMaxUnitsBytes = 4096;
 
 /// The description of the running release; nothing when this system was not booted by cfs.
 Result<std::optional<release::ReleaseDescription>> running_release(const Environment& environment,
@@ -82,18 +79,11 @@ Result<std::string> check_space(const Environment& environment, const HealthOpti
 /// The number of failed units is what systemd calls "degraded". `is-system-running --wait` cannot
 /// be asked: it waits for the end of the start of the system, of which this check is a part.
 Result<std::string> check_systemd(const Environment& environment, const HealthOptions&) {
-  Subprocess child = CFS_TRY(
-      Subprocess::start({.arguments = {environment.systemctl, "list-units", "--state=failed",
-                                       "--plain", "--no-legend", "--no-pager", "--full"},
-                         .environment = {},
-                         .working_directory = {},
-                         .standard_error = StandardError::kWithOutput}));
-  TimedRun run = CFS_TRY(child.wait_at_most(kSystemctlTimeout, kMaxUnitsBytes));
-  if (run.end != TimedRun::End::kExited || run.number != 0) {
-    return make_error(ErrorCode::kSubprocess, "systemctl does not answer: " + run.output);
-  }
+  const std::string failed =
+      CFS_TRY(systemctl(environment, {"list-units", "--state=failed", "--plain", "--no-legend",
+                                      "--no-pager", "--full"}));
   std::string units;
-  for (std::string_view rest = run.output; !rest.empty();) {
+  for (std::string_view rest = failed; !rest.empty();) {
     std::string_view line = rest.substr(0, std::min(rest.find('\n'), rest.size()));
     rest.remove_prefix(std::min(line.size() + 1, rest.size()));
     units += (units.empty() ? "" : ", ") + std::string(line.substr(0, line.find(' ')));

@@ -8,10 +8,9 @@
 
 #include "deployer/boot_order.h"
 #include "deployer/sysroot/boot_evidence.h"
+#include "deployer/systemctl.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
-#include "lib/base/subprocess.h"
-#include "lib/base/utf8.h"
 #include "lib/boot/uki.h"
 #include "lib/kernel_cmdline/command_line.h"
 
@@ -21,7 +20,6 @@ namespace {
 constexpr size_t kMaxProcCommandLineBytes = 64 << 10;
 
 constexpr size_t kMaxLineBytes = 256;
-constexpr std::chrono::seconds kSystemctlTimeout{30};
 
 Result<std::string> read_line(const std::string& path) {
   std::string text = CFS_TRY(read_file(AT_FDCWD, path, kMaxLineBytes));
@@ -87,17 +85,9 @@ Result<std::optional<Running>> running_system(const Environment& environment,
 Result<bool> is_soft_reboot(const Environment& environment) {
   const std::string systemd_runs = environment.run + "/systemd/system";
   if (::access(systemd_runs.c_str(), F_OK) != 0) return false;  // Spec: sd_booted(3)
-  Subprocess child = CFS_TRY(Subprocess::start(
-      {.arguments = {environment.systemctl, "show", "--property=SoftRebootsCount", "--value"},
-       .environment = {},
-       .working_directory = {},
-       .standard_error = StandardError::kWithOutput}));
-  TimedRun run = CFS_TRY(child.wait_at_most(kSystemctlTimeout, kMaxLineBytes));
-  if (run.end == TimedRun::End::kExited && run.number == 0) {
-    return run.output.find_first_of("123456789") != std::string::npos;
-  }
-  return make_error(ErrorCode::kSubprocess,
-                    "systemctl does not answer: " + printable_text(run.output));
+  const std::string count =
+      CFS_TRY(systemctl(environment, {"show", "--property=SoftRebootsCount", "--value"}));
+  return count.find_first_of("123456789") != std::string::npos;
 }
 
 References references_now(const Inventory& inventory, const std::optional<Running>& running) {
