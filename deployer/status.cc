@@ -243,10 +243,13 @@ json::Value next_to_json(const Status& status) {
   auto id = [](const std::optional<Deployment>& deployment) {
     return deployment ? json::Value(deployment->id) : json::Value();
   };
-  return json::Value::Object{{"entry", status.next->id},
-                             {"deployment", id(status.next_deployment)},
-                             {"reason", reason_name(status.next->reason)},
-                             {"way_back", id(status.way_back)}};
+  return json::Value::Object{
+      {"entry", status.next->id},
+      {"deployment", id(status.next_deployment)},
+      {"reason", reason_name(status.next->reason)},
+      {"tries_left",
+       status.next_tries ? json::Value(uint64_t{status.next_tries->left}) : json::Value()},
+      {"way_back", id(status.way_back)}};
 }
 
 json::Value space_to_json(const Status& status) {
@@ -294,6 +297,7 @@ json::Value to_json(const Status& status) {
       {"recovery", role(status.references.recovery)},
       {"next", next_to_json(status)},
       {"sentence", sentence(status)},
+      {"failure", status.failure.empty() ? json::Value() : json::Value(status.failure)},
       {"others", others},
       {"pinned", pinned},
       {"damaged", damaged},

@@ -8,6 +8,7 @@
 
 #include "deployer/boot_order.h"
 #include "deployer/sysroot/boot_evidence.h"
+#include "deployer/sysroot/lost_record.h"
 #include "deployer/systemctl.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
@@ -281,37 +282,20 @@ Result<> tidy_up_entries(Note& note) {
   return remove_unneeded_entries(note.sysroot, note.loader, note.inventory, {ways.front().entry});
 }
 
-/// The running deployment's record is lost or cannot be read: it is made again, of what the boot
-/// loader, the stored description and the history say. False: these do not say enough.
-Result<bool> restore_record(Note& note, const Running& running) {
+/// The running deployment's record is lost or cannot be read: it is made again, if it is clear
+/// which one runs. False: it is not, or the release is not known any more.
+Result<bool> restore_record_of(Note& note, const Running& running) {
   if (!running.entry) return false;
   const std::string id = running.entry->substr(running.entry->rfind('_') + 1);
   Result<release::ReleaseDescription> description = note.sysroot.read_release(running.image);
   CFS_TRY(check_interrupted());
-  if (!description) return false;
-  const std::string entry = boot::entry_id(description->version, id);
-  bool is_of_image =
-      is_deployment_id(id) && running.image.hex().starts_with(id.substr(0, id.find('.')));
-  if (!is_of_image || !boot::same_entry(entry, *running.entry)) return false;
-  Deployment deployment{.id = id,
-                        .digest = running.image,
-                        .name = description->name,
-                        .version = description->version,
-                        .channel = description->channel,
-                        .epoch = description->epoch,
-                        .state = DeploymentState::kTrial,
-                        .installed = time_of_record(note.environment),
-                        .entry = entry};
-  if (const release::ReleaseFile* uki = description->file_with_role("uki")) {
-    deployment.uki = uki->sha256;
+  if (!description || !running.image.hex().starts_with(id.substr(0, id.find('.'))) ||
+      !boot::same_entry(boot::entry_id(description->version, id), *running.entry)) {
+    return false;
   }
-  const History history = CFS_TRY(read_history_to_go_on(note.sysroot));
-  for (const Boot& boot : history) {
-    if (boot.deployment != id || boot.outcome != BootOutcome::kHealthy) continue;
-    deployment.state = DeploymentState::kGood;
-    deployment.blessed = std::max<uint64_t>(boot.started, 1);
-  }
-  CFS_TRY(save_deployment(note.sysroot, deployment));
+  Result<Deployment> restored = restore_record(note.sysroot, id, DeploymentState::kTrial);
+  if (!restored && restored.error().code == ErrorCode::kNotFound) return false;
+  CFS_TRY(std::move(restored));
   note.inventory = CFS_TRY(read_inventory(note.sysroot));
   note.environment.print("the record of " + id + ", which runs, was lost and is made again\n");
   return true;
@@ -336,7 +320,8 @@ Result<Inventory> note_what_booted(Sysroot& sysroot, const Environment& environm
             .inventory = CFS_TRY(read_inventory(sysroot))};
   std::optional<Running> running = CFS_TRY(running_system(environment, CFS_TRY(loader.selected())));
   if (!running) return std::move(note.inventory);
-  if (!running_deployment(note.inventory, *running) && !CFS_TRY(restore_record(note, *running))) {
+  if (!running_deployment(note.inventory, *running) &&
+      !CFS_TRY(restore_record_of(note, *running))) {
     return std::move(note.inventory);
   }
 

@@ -12,6 +12,7 @@
 #include "deployer/config/config.h"
 #include "deployer/mounted_esp.h"
 #include "deployer/options.h"
+#include "deployer/sysroot/lost_record.h"
 #include "deployer/sysroot/running.h"
 #include "deployer/upkeep/repair.h"
 #include "lib/base/interrupt.h"
@@ -48,6 +49,9 @@ class Fsck {
  private:
   using Wrong = std::map<verity::Digest, std::string>;
 
+  Result<> check_records();
+  Result<> repair_record(const std::string& path);
+  Result<> repair_deployment_record(const std::string& id);
   Result<> repair_reference(const std::string& path);
   Result<> check_directories();
   Result<> check_descriptions();
@@ -78,6 +82,7 @@ class Fsck {
   const Environment& environment_;
   const FsckOptions options_;
   Inventory inventory_;
+  std::set<std::string> restored_;  ///< ids of deployments
   std::vector<NeededImage> images_;
   std::vector<net::Url> urls_;
   FsckReport report_;
@@ -101,12 +106,9 @@ Result<FsckReport> Fsck::run() {
   } else {
     inventory_ = CFS_TRY(read_inventory(sysroot_));
   }
+  CFS_TRY(check_records());
   images_ = needed_images(inventory_);
   report_.images = images_.size();
-  for (const Damage& damage : inventory_.damaged) {
-    CFS_TRY(add({.kind = ProblemKind::kRecord, .where = damage.path, .problem = damage.problem},
-                [&] { return repair_reference(damage.path); }));
-  }
   CFS_TRY(check_directories());
   CFS_TRY(check_descriptions());
   CFS_TRY(check_images());
@@ -118,15 +120,42 @@ Result<FsckReport> Fsck::run() {
   return std::move(report_);
 }
 
+Result<> Fsck::check_records() {
+  for (const Damage& damage : inventory_.damaged) {
+    CFS_TRY(add({.kind = ProblemKind::kRecord, .where = damage.path, .problem = damage.problem},
+                [&] { return repair_record(damage.path); }));
+  }
+  if (!restored_.empty()) inventory_ = CFS_TRY(read_inventory(sysroot_));
+  return {};
+}
+
+Result<> Fsck::repair_record(const std::string& path) {
+  const std::string references = std::string(sysroot::kReferences) + "/";
+  const std::string deployments = std::string(sysroot::kDeployments) + "/";
+  if (path.starts_with(references)) return repair_reference(path);
+  if (path.starts_with(deployments))
+    return repair_deployment_record(path.substr(deployments.size()));
+  return make_error(ErrorCode::kCorrupt, "nobody knows what the record said");
+}
+
+/// Of one that was not proven good it is not known any more how far it had come.
+Result<> Fsck::repair_deployment_record(const std::string& id) {
+  const Directory& cfs = sysroot_.directory();
+  Result<std::string> staged = cfs.read_link(sysroot::reference_path(role_name(Role::kStaged)));
+  const bool is_staged = staged && *staged == sysroot::reference_target(id);
+  CFS_TRY(restore_record(sysroot_, id,
+                         is_staged ? DeploymentState::kStaged : DeploymentState::kFetched));
+  restored_.insert(id);
+  return {};
+}
+
 /// Removes a reference that leads to nothing. One to a deployment whose record cannot be read
 /// stays: it tells that the deployment is needed.
 Result<> Fsck::repair_reference(const std::string& path) {
   const Directory& cfs = sysroot_.directory();
-  if (!path.starts_with(std::string(sysroot::kReferences) + "/")) {
-    return make_error(ErrorCode::kCorrupt, "nobody knows what the record said");
-  }
   if (Result<std::string> target = cfs.read_link(path)) {
     const std::string id = target->substr(target->rfind('/') + 1);
+    if (restored_.contains(id)) return {};
     if (CFS_TRY(cfs.exists(sysroot::deployment_directory(id)))) {
       return make_error(ErrorCode::kCorrupt, "the record that it leads to is damaged");
     }

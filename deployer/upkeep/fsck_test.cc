@@ -261,11 +261,37 @@ TEST_F(FsckTest, AnObjectThatIsNotToBeHadCostsNoOtherOne) {
   expect_fsck({"--repair"}, 7, "5 wrong, 4 repaired");
 }
 
-TEST_F(FsckTest, DamagedRecordIsTold) {
+TEST_F(FsckTest, ADamagedRecordIsMadeAgain) {
   prepare();
-  std::string id = std::filesystem::path(reference("previous")).filename();
+  const std::string id = std::filesystem::path(reference("previous")).filename();
+  const std::string record = in_sysroot(sysroot::record_path(id));
+  Deployment before = parse_deployment(read(record)).value();
+  write(record, "{");
+  expect_fsck({}, 7, "deployments/" + id);
+  expect_exit(command({"gc"}), 7, "fsck");
+  expect_fsck({"--repair"}, 0, "2 wrong, 2 repaired");  // the reference to it too
+  Deployment after = parse_deployment(read(record)).value();
+  EXPECT_LE(after.installed, before.installed);
+  after.installed = before.installed;
+  EXPECT_EQ(after.blessed > 0, before.blessed > 0);
+  after.blessed = before.blessed;
+  after.targets_keys = before.targets_keys;
+  EXPECT_EQ(after, before);
+  expect_fsck({}, 0, "nothing is wrong");
+  ASSERT_DONE(command({"gc"}));
+}
+
+TEST_F(FsckTest, ARecordOfWhichNothingIsKnownIsTold) {
+  prepare();
+  const std::string id = std::filesystem::path(reference("previous")).filename();
   write(in_sysroot(sysroot::record_path(id)), "{");
-  expect_fsck({"--repair"}, 7, "deployments/" + id);
+  for (const std::string& name : names_in("sysroot/cfs/releases")) {
+    if (name.starts_with(id.substr(0, 12))) {
+      std::filesystem::remove_all(path("sysroot/cfs/releases/" + name));
+    }
+  }
+  expect_fsck({"--repair"}, 7, "no release that is stored says what the record of '" + id);
+  EXPECT_EQ(std::filesystem::path(reference("previous")).filename(), id);
 }
 
 TEST_F(FsckTest, Json) {
