@@ -24,7 +24,7 @@ enum class ProblemKind {
   kUki,          ///< the copy of a UKI
   kBootEntry,    ///< a deployment's entry, whose id it names
   kBootChoice,   ///< what the boot loader is told to start: the id that it should be
-  kRecord,       ///< a record, which nobody repairs, or a reference
+  kRecord,       ///< a record, or a reference to a deployment
 };
 
 [[nodiscard]] std::string_view kind_name(ProblemKind kind);

@@ -268,7 +268,7 @@ TEST_F(FsckTest, ADamagedRecordIsMadeAgain) {
   Deployment before = parse_deployment(read(record)).value();
   write(record, "{");
   expect_fsck({}, 7, "deployments/" + id);
-  expect_exit(command({"gc"}), 7, "fsck");
+  expect_exit(command({"gc"}), 7, "what must stay is not known");
   expect_fsck({"--repair"}, 0, "2 wrong, 2 repaired");  // the reference to it too
   Deployment after = parse_deployment(read(record)).value();
   EXPECT_LE(after.installed, before.installed);
