@@ -90,7 +90,10 @@ Result<> read_space(Status& status, const Sysroot& sysroot, const Environment& e
   if (!esp || !inventory.references.booted) return {};
   Result<> room = check_room_for_another(sysroot, esp->loader(), inventory, status.space);
   CFS_TRY(check_interrupted());
-  if (!room) status.room_problem = printable_text(room.error().describe());
+  // What is damaged is told elsewhere, and says nothing of room.
+  if (!room && !is_damage(room.error())) {
+    status.room_problem = printable_text(room.error().describe());
+  }
   return {};
 }
 

@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstring>
 #include <map>
 #include <utility>
 #include <vector>
 
+#include "initramfs/ext4_superblock.h"
 #include "initramfs/uevent.h"
 #include "lib/base/hex.h"
 #include "lib/base/io.h"
@@ -19,15 +19,10 @@ namespace {
 
 constexpr size_t kAttributeLimitBytes = 16 << 10;
 
-// ext4: the superblock is at 1024.
-constexpr size_t kExtMagicOffset = 1024 + 0x38;
-constexpr size_t kExtStateOffset = 1024 + 0x3a;
-constexpr uint16_t kExtStateClean = 1;
-constexpr uint16_t kExtStateErrors = 2;
-constexpr size_t kExtUuidOffset = 1024 + 0x68;
-constexpr size_t kExtLabelOffset = 1024 + 0x78;
+// ext4.
+constexpr size_t kExtUuidOffset = kExtSuperblockOffset + 0x68;
+constexpr size_t kExtLabelOffset = kExtSuperblockOffset + 0x78;
 constexpr size_t kExtLabelBytes = 16;
-constexpr std::string_view kExtMagic = "\x53\xef";
 
 // btrfs: the superblock is at 64 KiB.
 constexpr size_t kBtrfsMagicOffset = 0x10000 + 0x40;
@@ -64,13 +59,6 @@ constexpr size_t kMbrBytes = 512;
 constexpr size_t kMbrDiskIdOffset = 440;
 constexpr size_t kMbrMagicOffset = 510;
 constexpr std::string_view kMbrMagic = "\x55\xaa";
-
-template <typename T>
-T load(Bytes bytes, size_t offset) {
-  LittleEndian<T> value;
-  std::memcpy(&value, bytes.data() + offset, sizeof(value));
-  return value;
-}
 
 // The first three fields of a GUID are little-endian.
 std::string guid_text(Bytes raw) {
@@ -133,8 +121,9 @@ std::optional<Superblock> identify_superblock(Bytes start) {
     return start.size() >= offset + magic.size() &&
            as_text(start.subspan(offset, magic.size())) == magic;
   };
-  if (has(kExtMagicOffset, kExtMagic) && start.size() >= kExtLabelOffset + kExtLabelBytes) {
-    auto state = load<uint16_t>(start, kExtStateOffset);
+  if (start.size() >= kExtLabelOffset + kExtLabelBytes &&
+      load_little_endian<uint16_t>(start, kExtSuperblockOffset + kExtMagicOffset) == kExtMagic) {
+    auto state = load_little_endian<uint16_t>(start, kExtSuperblockOffset + kExtStateOffset);
     return Superblock{
         .type = "ext4",
         .label = label_text(start.subspan(kExtLabelOffset, kExtLabelBytes)),
@@ -171,9 +160,9 @@ std::string partition_uuid(Bytes start, size_t block_bytes, size_t number) {
   if (start.size() / 2 >= block_bytes && block_bytes >= kGptHeaderBytes) {
     Bytes header = start.subspan(block_bytes, block_bytes);
     if (as_text(header.first(kGptSignature.size())) == kGptSignature) {
-      auto entries_block = load<uint64_t>(header, kGptEntriesBlockOffset);
-      auto entry_count = load<uint32_t>(header, kGptEntryCountOffset);
-      auto entry_bytes = load<uint32_t>(header, kGptEntryBytesOffset);
+      auto entries_block = load_little_endian<uint64_t>(header, kGptEntriesBlockOffset);
+      auto entry_count = load_little_endian<uint32_t>(header, kGptEntryCountOffset);
+      auto entry_bytes = load_little_endian<uint32_t>(header, kGptEntryBytesOffset);
       if (number > entry_count || entry_bytes < kGptMinEntryBytes ||
           entries_block > start.size() / block_bytes) {
         return "";
@@ -190,7 +179,7 @@ std::string partition_uuid(Bytes start, size_t block_bytes, size_t number) {
       for (size_t i = 0; i < 4; ++i) bytes[3 - i] = static_cast<std::byte>(value >> (8 * i));
       return to_hex(bytes);
     };
-    return big_endian(load<uint32_t>(start, kMbrDiskIdOffset)) + "-" +
+    return big_endian(load_little_endian<uint32_t>(start, kMbrDiskIdOffset)) + "-" +
            big_endian(static_cast<uint32_t>(number)).substr(6);
   }
   return "";

@@ -12,22 +12,9 @@
 namespace cfs::initramfs {
 namespace {
 
-constexpr uint64_t kSuperblockOffset = 1024;
-
-constexpr size_t kMagicOffset = 0x38;
-constexpr uint16_t kMagic = 0xef53;
-constexpr size_t kStateOffset = 0x3a;
-constexpr uint16_t kHasErrors = 2;
 constexpr size_t kRoCompatOffset = 0x64;
 constexpr uint32_t kMetadataChecksums = 0x400;
 constexpr size_t kChecksumOffset = 0x3fc;
-
-template <typename T>
-T load(std::span<const std::byte> bytes, size_t offset) {
-  LittleEndian<T> value;
-  std::memcpy(&value, bytes.data() + offset, sizeof(value));
-  return value;
-}
 
 template <typename T>
 void store(std::span<std::byte> bytes, size_t offset, T number) {
@@ -36,7 +23,7 @@ void store(std::span<std::byte> bytes, size_t offset, T number) {
 }
 
 /// CRC-32C as ext4 keeps it: without the last inversion.
-uint32_t checksum_of(std::span<const std::byte> bytes) {
+uint32_t checksum_of(Bytes bytes) {
   constexpr uint32_t kPolynomial = 0x82f63b78;
   uint32_t crc = ~uint32_t{0};
   for (std::byte byte : bytes) {
@@ -50,13 +37,13 @@ uint32_t checksum_of(std::span<const std::byte> bytes) {
 
 bool mend_superblock(std::span<std::byte, kExtSuperblockBytes> superblock) {
   const std::span<std::byte> summed = superblock.first(kChecksumOffset);
-  if (load<uint16_t>(superblock, kMagicOffset) != kMagic ||
-      (load<uint32_t>(superblock, kRoCompatOffset) & kMetadataChecksums) == 0 ||
-      load<uint32_t>(superblock, kChecksumOffset) == checksum_of(summed)) {
+  if (load_little_endian<uint16_t>(superblock, kExtMagicOffset) != kExtMagic ||
+      (load_little_endian<uint32_t>(superblock, kRoCompatOffset) & kMetadataChecksums) == 0 ||
+      load_little_endian<uint32_t>(superblock, kChecksumOffset) == checksum_of(summed)) {
     return false;
   }
-  const auto state = load<uint16_t>(superblock, kStateOffset);
-  store<uint16_t>(superblock, kStateOffset, state | kHasErrors);
+  const auto state = load_little_endian<uint16_t>(superblock, kExtStateOffset);
+  store<uint16_t>(superblock, kExtStateOffset, state | kExtStateErrors);
   store<uint32_t>(superblock, kChecksumOffset, checksum_of(summed));
   return true;
 }
@@ -64,10 +51,10 @@ bool mend_superblock(std::span<std::byte, kExtSuperblockBytes> superblock) {
 Result<bool> mend_torn_superblock(const std::string& device) {
   UniqueFd fd = CFS_TRY(open_at(AT_FDCWD, device, O_RDONLY));
   std::array<std::byte, kExtSuperblockBytes> superblock{};
-  size_t count = CFS_TRY(pread_full(fd.get(), superblock, kSuperblockOffset));
+  size_t count = CFS_TRY(pread_full(fd.get(), superblock, kExtSuperblockOffset));
   if (count != superblock.size() || !mend_superblock(superblock)) return false;
   fd = CFS_TRY(open_at(AT_FDCWD, device, O_RDWR));
-  CFS_TRY(pwrite_full(fd.get(), superblock, kSuperblockOffset));
+  CFS_TRY(pwrite_full(fd.get(), superblock, kExtSuperblockOffset));
   if (::fsync(fd.get()) != 0) return errno_error("cannot write to '" + device + "'");
   return true;
 }

@@ -9,11 +9,10 @@
 #include <span>
 #include <string>
 
+#include "initramfs/ext4_superblock.h"
 #include "lib/base/result.h"
 
 namespace cfs::initramfs {
-
-inline constexpr size_t kExtSuperblockBytes = 1024;
 
 /// Makes the checksum of an ext4 superblock fit, and writes down in it that the file system has
 /// errors, so that the checker looks at all of it. Returns false, and changes nothing, if it fits,

@@ -61,13 +61,12 @@ Result<std::string> check_clock(const Environment& environment, const HealthOpti
 
 Result<std::string> check_space(const Environment& environment, const HealthOptions& options) {
   Sysroot sysroot = CFS_TRY(Sysroot::open(environment, options.sysroot, Access::kRead));
-  if (!CFS_TRY(running_release(environment, sysroot))) {
+  if (!CFS_TRY(running_system(environment, std::nullopt))) {
     return "the running system is no release of this sysroot";
   }
   MountedEsp esp = CFS_TRY(MountedEsp::open(options.esp, environment, Access::kRead));
-  Inventory inventory = CFS_TRY(read_inventory(sysroot));
-  inventory.references = references_now(
-      inventory, CFS_TRY(running_system(environment, CFS_TRY(esp.loader().selected()))));
+  const Inventory inventory =
+      CFS_TRY(inventory_now(sysroot, environment, CFS_TRY(esp.loader().selected())));
   const Roots roots = CFS_TRY(
       find_roots(inventory, esp.loader(), environment, CFS_TRY(read_config(environment)).keep));
   std::vector<Damage> damaged;

@@ -26,10 +26,18 @@ Result<release::ReleaseDescription> release_of(const Sysroot& sysroot, const std
                     "no release that is stored says what the record of '" + id + "' said");
 }
 
+/// True if a boot that failed for `reason` has turned the device away from a deployment in `state`.
+/// One that is on trial fails until its tries are used up.
+bool turns_away(const Reason& reason, DeploymentState state) {
+  if (reason.kind == ReasonKind::kMarkedBad) return true;
+  if (state == DeploymentState::kGood) return reason.kind == ReasonKind::kFatal;
+  return state == DeploymentState::kFetched;
+}
+
 }  // namespace
 
-Result<Deployment> restore_record(Sysroot& sysroot, const std::string& id,
-                                  DeploymentState unproven) {
+Result<Deployment> lost_record(const Sysroot& sysroot, const std::string& id,
+                               DeploymentState unproven) {
   const release::ReleaseDescription description = CFS_TRY(release_of(sysroot, id));
   Deployment deployment{.id = id,
                         .digest = description.image.digest,
@@ -46,11 +54,16 @@ Result<Deployment> restore_record(Sysroot& sysroot, const std::string& id,
   }
   const History history = CFS_TRY(read_history_to_go_on(sysroot));
   for (const Boot& boot : history) {
-    if (boot.deployment != id || boot.outcome != BootOutcome::kHealthy) continue;
-    deployment.state = DeploymentState::kGood;
-    deployment.blessed = std::max<uint64_t>(boot.started, 1);
+    if (boot.deployment != id) continue;
+    if (boot.outcome == BootOutcome::kHealthy) {
+      deployment.state = DeploymentState::kGood;
+      deployment.blessed = std::max<uint64_t>(boot.started, 1);
+      deployment.held.reset();
+    } else if (boot.reason && turns_away(*boot.reason, deployment.state)) {
+      deployment.state = DeploymentState::kBad;
+      deployment.held = boot.reason;
+    }
   }
-  CFS_TRY(save_deployment(sysroot, deployment));
   return deployment;
 }
 

@@ -10,7 +10,6 @@
 #include "deployer/sysroot/boot_evidence.h"
 #include "deployer/sysroot/lost_record.h"
 #include "deployer/systemctl.h"
-#include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/boot/uki.h"
 #include "lib/kernel_cmdline/command_line.h"
@@ -121,6 +120,14 @@ References references_now(const Inventory& inventory, const std::optional<Runnin
   references.booted = now;
   if (references.staged && references.staged->id == now->id) references.staged.reset();
   return references;
+}
+
+Result<Inventory> inventory_now(const Sysroot& sysroot, const Environment& environment,
+                                std::optional<std::string> selected) {
+  Inventory inventory = CFS_TRY(read_inventory(sysroot));
+  inventory.references =
+      references_now(inventory, CFS_TRY(running_system(environment, std::move(selected))));
+  return inventory;
 }
 
 namespace {
@@ -284,18 +291,16 @@ Result<> tidy_up_entries(Note& note) {
 
 /// The running deployment's record is lost or cannot be read: it is made again, if it is clear
 /// which one runs. False: it is not, or the release is not known any more.
-Result<bool> restore_record_of(Note& note, const Running& running) {
+Result<bool> restore_record(Note& note, const Running& running) {
   if (!running.entry) return false;
   const std::string id = running.entry->substr(running.entry->rfind('_') + 1);
-  Result<release::ReleaseDescription> description = note.sysroot.read_release(running.image);
-  CFS_TRY(check_interrupted());
-  if (!description || !running.image.hex().starts_with(id.substr(0, id.find('.'))) ||
-      !boot::same_entry(boot::entry_id(description->version, id), *running.entry)) {
+  Result<Deployment> lost = lost_record(note.sysroot, id, DeploymentState::kTrial);
+  if (!lost && is_damage(lost.error())) return false;
+  const Deployment record = CFS_TRY(std::move(lost));
+  if (record.digest != running.image || !boot::same_entry(record.entry, *running.entry)) {
     return false;
   }
-  Result<Deployment> restored = restore_record(note.sysroot, id, DeploymentState::kTrial);
-  if (!restored && restored.error().code == ErrorCode::kNotFound) return false;
-  CFS_TRY(std::move(restored));
+  CFS_TRY(save_deployment(note.sysroot, record));
   note.inventory = CFS_TRY(read_inventory(note.sysroot));
   note.environment.print("the record of " + id + ", which runs, was lost and is made again\n");
   return true;
@@ -320,8 +325,7 @@ Result<Inventory> note_what_booted(Sysroot& sysroot, const Environment& environm
             .inventory = CFS_TRY(read_inventory(sysroot))};
   std::optional<Running> running = CFS_TRY(running_system(environment, CFS_TRY(loader.selected())));
   if (!running) return std::move(note.inventory);
-  if (!running_deployment(note.inventory, *running) &&
-      !CFS_TRY(restore_record_of(note, *running))) {
+  if (!running_deployment(note.inventory, *running) && !CFS_TRY(restore_record(note, *running))) {
     return std::move(note.inventory);
   }
 

@@ -37,6 +37,12 @@ struct Running {
 [[nodiscard]] References references_now(const Inventory& inventory,
                                         const std::optional<Running>& running);
 
+/// The inventory with the references as they must be: references_now(). `selected`: as
+/// running_system(). Errors: those of read_inventory() and running_system().
+[[nodiscard]] Result<Inventory> inventory_now(const Sysroot& sysroot,
+                                              const Environment& environment,
+                                              std::optional<std::string> selected);
+
 /// Reads the inventory and writes down what must be different, seeing what is running. Every change
 /// to a sysroot begins with it. The first time after a boot it also writes down
 /// - how the boot before ended: Boot::outcome, with a reason when it was on trial;

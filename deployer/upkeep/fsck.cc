@@ -52,6 +52,7 @@ class Fsck {
   Result<> check_records();
   Result<> repair_record(const std::string& path);
   Result<> repair_deployment_record(const std::string& id);
+  Result<bool> is_only_a_record(const std::string& id);
   Result<> repair_reference(const std::string& path);
   Result<> check_directories();
   Result<> check_descriptions();
@@ -143,10 +144,37 @@ Result<> Fsck::repair_deployment_record(const std::string& id) {
   const Directory& cfs = sysroot_.directory();
   Result<std::string> staged = cfs.read_link(sysroot::reference_path(role_name(Role::kStaged)));
   const bool is_staged = staged && *staged == sysroot::reference_target(id);
-  CFS_TRY(restore_record(sysroot_, id,
-                         is_staged ? DeploymentState::kStaged : DeploymentState::kFetched));
-  restored_.insert(id);
-  return {};
+  Result<Deployment> record =
+      lost_record(sysroot_, id, is_staged ? DeploymentState::kStaged : DeploymentState::kFetched);
+  if (record) {
+    CFS_TRY(save_deployment(sysroot_, *record));
+    restored_.insert(id);
+    return {};
+  }
+  if (record.error().code != ErrorCode::kNotFound || !CFS_TRY(is_only_a_record(id))) {
+    return Error(std::move(record).error());
+  }
+  CFS_TRY(cfs.remove_tree(sysroot::deployment_directory(id)));
+  return cfs.sync(sysroot::kDeployments);
+}
+
+/// True if nothing is stored that could boot as the deployment, and nothing refers to it: garbage
+/// collection has left its record to say that it is held.
+Result<bool> Fsck::is_only_a_record(const std::string& id) {
+  const Directory& cfs = sysroot_.directory();
+  const std::string prefix = id.substr(0, id.find('.'));
+  for (const char* directory : {sysroot::kReleases, sysroot::kImages}) {
+    for (const std::string& name : CFS_TRY(cfs.list(directory))) {
+      if (name.starts_with(prefix)) return false;
+    }
+  }
+  for (const char* directory : {sysroot::kReferences, sysroot::kPinned}) {
+    for (const std::string& name : CFS_TRY(cfs.list(directory))) {
+      Result<std::string> target = cfs.read_link(std::string(directory) + "/" + name);
+      if (target && target->substr(target->rfind('/') + 1) == id) return false;
+    }
+  }
+  return true;
 }
 
 /// Removes a reference that leads to nothing. One to a deployment whose record cannot be read
@@ -155,7 +183,11 @@ Result<> Fsck::repair_reference(const std::string& path) {
   const Directory& cfs = sysroot_.directory();
   if (Result<std::string> target = cfs.read_link(path)) {
     const std::string id = target->substr(target->rfind('/') + 1);
-    if (restored_.contains(id)) return {};
+    const bool is_readable =
+        std::any_of(inventory_.deployments.begin(), inventory_.deployments.end(),
+                    [&](const Deployment& one) { return one.id == id; });
+    // note_what_booted() has set it anew, or the record was made again.
+    if (is_readable || restored_.contains(id)) return {};
     if (CFS_TRY(cfs.exists(sysroot::deployment_directory(id)))) {
       return make_error(ErrorCode::kCorrupt, "the record that it leads to is damaged");
     }

@@ -281,6 +281,35 @@ TEST_F(FsckTest, ADamagedRecordIsMadeAgain) {
   ASSERT_DONE(command({"gc"}));
 }
 
+TEST_F(FsckTest, WhatWasMarkedBadStaysBadWithoutItsRecord) {
+  prepare();
+  const std::string id = std::filesystem::path(reference("booted")).filename();
+  ASSERT_DONE(command({"mark-bad", "--reason", "the screen stays dark"}));
+  ASSERT_EQ(reboot(), "1");
+  const std::string record = in_sysroot(sysroot::record_path(id));
+  const Deployment before = parse_deployment(read(record)).value();
+  ASSERT_EQ(before.state, DeploymentState::kBad);
+  write(record, "{");
+  expect_fsck({"--repair"}, 0, "2 wrong, 2 repaired");  // the reference to it too
+  const Deployment after = parse_deployment(read(record)).value();
+  EXPECT_EQ(after.state, DeploymentState::kBad);
+  EXPECT_EQ(after.held, before.held);
+}
+
+TEST_F(FsckTest, ADamagedRecordOfWhatIsGoneGoesToo) {
+  prepare();
+  const std::string id = std::filesystem::path(reference("booted")).filename();
+  ASSERT_DONE(command({"mark-bad", "--reason", "the screen stays dark"}));
+  ASSERT_EQ(reboot_well(), "1");
+  const std::string record = in_sysroot(sysroot::record_path(id));
+  ASSERT_TRUE(parse_deployment(read(record)).value().collected);
+  write(record, "{");
+  expect_fsck({"--repair"}, 0, "1 wrong, 1 repaired");
+  EXPECT_FALSE(std::filesystem::exists(path(in_sysroot(sysroot::deployment_directory(id)))));
+  expect_fsck({}, 0, "nothing is wrong");
+  ASSERT_DONE(command({"gc"}));
+}
+
 TEST_F(FsckTest, ARecordOfWhichNothingIsKnownIsTold) {
   prepare();
   const std::string id = std::filesystem::path(reference("previous")).filename();

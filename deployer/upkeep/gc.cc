@@ -224,9 +224,8 @@ RunCommand declare_gc(CLI::App& command) {
     const GarbageOptions options{.keep = CFS_TRY(read_config(environment)).keep, .also = {}};
     Garbage garbage;
     if (arguments->dry_run) {
-      Inventory inventory = CFS_TRY(read_inventory(sysroot));
-      inventory.references = references_now(
-          inventory, CFS_TRY(running_system(environment, CFS_TRY(esp.loader().selected()))));
+      const Inventory inventory =
+          CFS_TRY(inventory_now(sysroot, environment, CFS_TRY(esp.loader().selected())));
       garbage = CFS_TRY(find_garbage(sysroot, esp.loader(), environment, inventory, options));
     } else {
       Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, esp.loader()));

@@ -37,8 +37,8 @@ struct Space {
 
 /// Succeeds if another release as large as the running one would fit, were it all new: into the
 /// sysroot and onto the ESP, after what nobody needs there has gone, as it would before an update.
-/// Errors: kNoSpace, with what is needed and what would be free; those of find_roots() and of
-/// Sysroot::read_release(); kNotFound (it is not known what runs).
+/// Errors: kNoSpace, with what is needed and what would be free; kNotFound (it is not known what
+/// runs); those of Sysroot::read_release() and of the boot loader.
 [[nodiscard]] Result<> check_room_for_another(const Sysroot& sysroot,
                                               const boot::BootLoader& loader,
                                               const Inventory& inventory, const Space& space);

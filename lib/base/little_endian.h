@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "lib/base/bytes.h"
+
 namespace cfs {
 
 template <typename T>
@@ -30,6 +32,14 @@ class LittleEndian {
   }
   uint8_t bytes_[sizeof(T)] = {};
 };
+
+/// The integer at `offset` of `bytes`, which reach behind it.
+template <typename T>
+T load_little_endian(Bytes bytes, size_t offset) {
+  LittleEndian<T> value;
+  std::memcpy(&value, bytes.data() + offset, sizeof(value));
+  return value;
+}
 
 using le16 = LittleEndian<uint16_t>;
 using le32 = LittleEndian<uint32_t>;

@@ -4,8 +4,6 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
-#include <utility>
-
 #include "lib/base/io.h"
 #include "lib/boot/boot_counter.h"
 
@@ -24,8 +22,8 @@ constexpr size_t kAttributesBytes = 4;
 constexpr size_t kMaxVariableBytes = 64 << 10;
 constexpr size_t kUuidBytes = 36;
 
-/// The texts of a variable: UTF-16LE, a NUL at the end of each. None: there is no such variable, or
-/// it is not ASCII.
+/// The texts of a variable: UTF-16LE, a NUL at the end of each. One that is not ASCII is empty.
+/// None: there is no such variable.
 Result<std::vector<std::string>> read_texts(const std::string& efi_variables,
                                             const std::string& name) {
   Result<std::string> variable = read_file(AT_FDCWD, efi_variables + "/" + name, kMaxVariableBytes);
@@ -37,12 +35,15 @@ Result<std::vector<std::string>> read_texts(const std::string& efi_variables,
   std::string_view rest = *variable;
   if (rest.size() < kAttributesBytes || rest.size() % 2 != 0) return texts;
   std::string text;
+  bool is_ascii = true;
   for (rest.remove_prefix(kAttributesBytes); !rest.empty(); rest.remove_prefix(2)) {
-    if (rest[1] != '\0' || static_cast<unsigned char>(rest[0]) >= 0x80) {
-      return std::vector<std::string>();
-    }
-    if (rest[0] != '\0') text += rest[0];
-    if (rest[0] == '\0' || rest.size() == 2) texts.push_back(std::exchange(text, {}));
+    const bool is_end = rest[0] == '\0' && rest[1] == '\0';
+    if (rest[1] != '\0' || static_cast<unsigned char>(rest[0]) >= 0x80) is_ascii = false;
+    if (!is_end) text += rest[0];
+    if (!is_end && rest.size() > 2) continue;
+    texts.push_back(is_ascii ? std::move(text) : std::string());
+    text.clear();
+    is_ascii = true;
   }
   return texts;
 }

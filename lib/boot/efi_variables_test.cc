@@ -43,6 +43,9 @@ TEST_F(EfiVariablesTest, AllEntriesAndTheOneForTheNextBoot) {
   EXPECT_TRUE(loader_entries(directory_)->empty());
   set("LoaderEntries", "\6\0\0\0a\0.\0e\0f\0i\0\0\0b\0+\0002\0.\0e\0f\0i\0\0\0"sv);
   EXPECT_EQ(loader_entries(directory_).value(), (std::vector<std::string>{"a.efi", "b+2.efi"}));
+  // Another system's entry is no reason not to see ours.
+  set("LoaderEntries", "\6\0\0\0\xe4\0.\0\0\0b\0\0\0"sv);
+  EXPECT_EQ(loader_entries(directory_).value(), (std::vector<std::string>{"", "b"}));
   EXPECT_FALSE(is_counted_boot(directory_).value());
   set("LoaderBootCountPath", "\6\0\0\0x\0\0\0"sv);
   EXPECT_TRUE(is_counted_boot(directory_).value());
