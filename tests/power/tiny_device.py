@@ -61,7 +61,7 @@ sources:
   - {{id: tree, dir: {{path: "{tree}", into: /}}}}
 kernel:
   initramfs: {{drivers: [virtio]}}
-  cmdline: [console=ttyS0, quiet, panic=-1, root=LABEL=cfs, ro]
+  cmdline: [console=ttyS0, quiet, {no_crypto_tests}, panic=-1, root=LABEL=cfs, rootdelay=10, ro]
 etc: {{mode: {etc}, keep: [{keep}]}}
 """
 
@@ -144,7 +144,8 @@ class Line:
             (tree / path).parent.mkdir(parents=True, exist_ok=True)
             (tree / path).write_text(content)
         manifest = self._work / f"manifest-{number}.yaml"
-        manifest.write_text(MANIFEST.format(name=NAME, number=number, kernel=self._modules, tree=tree, boards=boards, etc=etc, keep=keep))
+        manifest.write_text(MANIFEST.format(name=NAME, number=number, kernel=self._modules, tree=tree, boards=boards, etc=etc, keep=keep,
+                                            no_crypto_tests=vm.NO_CRYPTO_TESTS))
         out = self._work / f"release-{number}"
         vm.run(self._programs["cfs-build"], "build", manifest, "-o", out, "--mount-root", self._programs["cfs-mount-root"],
                "--store", self._work / "store")

@@ -28,6 +28,8 @@ import time
 # QEMU 7.2's TCG corrupts EFLAGS in cmpxchg16b when an interrupt lands on it; guests then crash in
 # the slab allocator. Without cx16 the kernel does not use the instruction.
 QEMU_CPU = ["-accel", "tcg", "-cpu", "max,cx16=off"]
+# The kernel's tests of its own algorithms: half a second of every boot.
+NO_CRYPTO_TESTS = "cryptomgr.notests"
 KERNEL_PACKAGE = "linux-image-6.12-cloud-amd64"
 OVMF_CODE = pathlib.Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 OVMF_VARS = pathlib.Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
@@ -290,7 +292,7 @@ class Guest:
                    "-nodefaults", "-display", "none", *([] if reboots else ["-no-reboot"]), *console, "-device", "virtio-rng-pci"]
         if kernel:
             command += ["-kernel", str(kernel), "-append",
-                        "console=ttyS0 panic=-1 printk.devkmsg=on " + cmdline]
+                        "console=ttyS0 panic=-1 printk.devkmsg=on " + NO_CRYPTO_TESTS + " " + cmdline]
         if initrd:
             command += ["-initrd", str(initrd)]
         if ovmf:
