@@ -128,6 +128,14 @@ bool can_be_removed(const Sysroot& sysroot, const Inventory& inventory,
   return false;
 }
 
+/// Removes an entry that nobody needs, or has it wait behind all others.
+Result<> put_aside(const Sysroot& sysroot, boot::BootLoader& loader, const Inventory& inventory,
+                   const boot::BootEntry& entry) {
+  if (can_be_removed(sysroot, inventory, entry)) return loader.remove(entry.id);
+  if (entry.tries && entry.tries->left == boot::kParked) return {};
+  return loader.set_tries(entry.id, boot::kParked);
+}
+
 }  // namespace
 
 Result<> check_can_boot(Sysroot& sysroot, const boot::BootLoader& loader,
@@ -215,6 +223,18 @@ Result<Deployment> whole_way_back(Sysroot& sysroot, const boot::BootLoader& load
       .with_hint("'cfs-deploy fsck --repair' mends what is damaged");
 }
 
+Result<std::optional<Deployment>> startable_way_back(const boot::BootLoader& loader,
+                                                     const Inventory& inventory,
+                                                     const Deployment& next) {
+  const std::vector<boot::BootEntry> entries = CFS_TRY(loader.list());
+  for (Deployment& way : ways_back(inventory, next)) {
+    const std::optional<boot::BootEntry> entry = find_entry(entries, way);
+    if (!entry || entry->digest != way.digest) continue;
+    if (!entry->tries || entry->tries->left != boot::kParked) return std::move(way);
+  }
+  return std::optional<Deployment>();
+}
+
 Result<uint64_t> removable_entry_bytes(const Sysroot& sysroot, const boot::BootLoader& loader,
                                        const Inventory& inventory) {
   std::vector<std::string> needed;
@@ -231,11 +251,26 @@ Result<> remove_unneeded_entries(const Sysroot& sysroot, boot::BootLoader& loade
                                  const Inventory& inventory,
                                  const std::vector<std::string>& needed) {
   for (const boot::BootEntry& entry : CFS_TRY(unneeded_entries(loader, inventory, needed))) {
-    if (can_be_removed(sysroot, inventory, entry)) {
-      CFS_TRY(loader.remove(entry.id));
-    } else if (!entry.tries || entry.tries->left != boot::kParked) {
-      CFS_TRY(loader.set_tries(entry.id, boot::kParked));
-    }
+    CFS_TRY(put_aside(sysroot, loader, inventory, entry));
+  }
+  return {};
+}
+
+Result<> tidy_up_entries(const Sysroot& sysroot, boot::BootLoader& loader,
+                         const Inventory& inventory) {
+  const Deployment& booted = *inventory.references.booted;
+  const std::optional<Deployment> way_back = CFS_TRY(startable_way_back(loader, inventory, booted));
+  std::vector<std::string> needed;
+  if (way_back) needed.push_back(way_back->entry);
+  for (const boot::BootEntry& entry : CFS_TRY(unneeded_entries(loader, inventory, needed))) {
+    const bool is_bad =
+        booted.state != DeploymentState::kBad &&
+        std::any_of(
+            inventory.deployments.begin(), inventory.deployments.end(), [&](const Deployment& one) {
+              return one.state == DeploymentState::kBad && boot::same_entry(one.entry, entry.id);
+            });
+    const bool goes_before = way_back && entry.tries && entry.tries->left != boot::kParked;
+    if (is_bad || goes_before) CFS_TRY(put_aside(sysroot, loader, inventory, entry));
   }
   return {};
 }

@@ -39,6 +39,12 @@ struct SwitchOptions {
 [[nodiscard]] Result<Deployment> whole_way_back(Sysroot& sysroot, const boot::BootLoader& loader,
                                                 const Inventory& inventory, const Deployment& next);
 
+/// The first of ways_back() that the boot loader would start by itself, with `next` used up: its
+/// entry is whole and waits behind no other. Errors: those of the boot loader.
+[[nodiscard]] Result<std::optional<Deployment>> startable_way_back(const boot::BootLoader& loader,
+                                                                   const Inventory& inventory,
+                                                                   const Deployment& next);
+
 /// Makes a deployment boot next, with its tries if it was not proven good yet, and another one boot
 /// when it has used them up. Before anything changes both are verified: image and objects measured,
 /// UKI hashed. Their boot entries are put in place, or back, from the copies of their UKIs; all
@@ -66,6 +72,12 @@ struct SwitchOptions {
 [[nodiscard]] Result<> remove_unneeded_entries(const Sysroot& sysroot, boot::BootLoader& loader,
                                                const Inventory& inventory,
                                                const std::vector<std::string>& needed);
+
+/// Finishes a switch that was cut off. What neither the choice nor the running deployment nor a way
+/// back needs goes, as by remove_unneeded_entries(): a bad one's entry, and one with tries, which
+/// would boot before the way back. All others stay. `inventory`: something of it is running.
+[[nodiscard]] Result<> tidy_up_entries(const Sysroot& sysroot, boot::BootLoader& loader,
+                                       const Inventory& inventory);
 
 /// The deployment that boots next, as the boot loader will decide; nothing when that is none of
 /// the inventory. It may be a damaged one.

@@ -68,6 +68,8 @@ Result<> read_next(Status& status, const Inventory& inventory, const Result<Moun
     if (boot::same_entry(entry.id, status.next->id)) status.next_tries = entry.tries;
   }
   if (!status.next_deployment) return {};
+  status.way_back = CFS_TRY(startable_way_back(esp->loader(), inventory, *status.next_deployment));
+  if (status.way_back) return {};
   std::vector<Deployment> ways = ways_back(inventory, *status.next_deployment);
   if (!ways.empty()) status.way_back = ways.front();
   return {};

@@ -33,6 +33,28 @@ class TrialTest : public DeviceTest {
     write("vendor/health.d/required/web", "#!/bin/sh\n" + script + "\n");
     ASSERT_EQ(::chmod(path("vendor/health.d/required/web").c_str(), 0755), 0);
   }
+  /// As cfs-mount-root does, of the image that was offered last.
+  void leave_failure(const std::vector<std::string>& tried) {
+    std::string ids;
+    for (const std::string& id : tried) ids += (ids.empty() ? "\"" : ",\"") + id + "\"";
+    ASSERT_TRUE(make_directories(AT_FDCWD, path("sysroot/cfs/state/boot")));
+    write("sysroot/cfs/state/boot/failure.json",
+          R"({"code":"image-digest","digest":")" + offered_.image.digest.hex() +
+              R"(","schema":1,"text":"not that digest","tried":[)" + ids + "]}");
+  }
+  /// cfs-mount-root has stopped what boots next twice, and asks for the other one. Returns its
+  /// entry.
+  std::string stop_and_ask_for_other() {
+    const std::string good = boots_next();
+    std::string other;
+    const std::vector<boot::BootEntry> entries = loader().list().value();
+    for (const boot::BootEntry& entry : entries) {
+      if (entry.id != good) other = entry.id;
+    }
+    leave_failure({good.substr(good.rfind('_') + 1), other.substr(other.rfind('_') + 1)});
+    set_variable("LoaderEntryOneShot", other + ".efi");
+    return other;
+  }
   Result<int> health() { return command({"health", "--on-trial"}); }
   [[nodiscard]] bool is_restarting() const {
     return read("asked").find("reboot") != std::string::npos;
@@ -107,18 +129,11 @@ TEST_F(TrialTest, WhatStopsEarlyLeavesItsReason) {
 TEST_F(TrialTest, AGoodOneThatDoesNotBootAnyMoreIsLeft) {
   ASSERT_EQ(reboot_well(), "2");
   ASSERT_DONE(command({"recovery", "set", reference("previous").substr(15)}));
-  // Its image is damaged. cfs-mount-root has stopped two boots, and asked for the other one.
-  ASSERT_TRUE(make_directories(AT_FDCWD, path("sysroot/cfs/state/boot")));
-  write("sysroot/cfs/state/boot/failure.json", R"({"code":"image-digest","digest":")" +
-                                                   offered_.image.digest.hex() +
-                                                   R"(","schema":1,"text":"not that digest"})");
-  const std::string good = boots_next();
-  std::string other;
-  const std::vector<boot::BootEntry> entries = loader().list().value();
-  for (const boot::BootEntry& entry : entries) {
-    if (entry.id != good) other = entry.id;
-  }
-  set_variable("LoaderEntryOneShot", other + ".efi");
+  // A check has failed once, which is not why it does not boot.
+  add_check("exit 3");
+  ASSERT_TRUE(health());
+  add_check("exit 0");
+  const std::string other = stop_and_ask_for_other();
   ASSERT_EQ(reboot(), "1");
   ASSERT_DONE(command({"note-boot"}));
   EXPECT_THAT(status(), HasSubstr("2 failed: the boot stopped: FATAL image-digest: not that"));
@@ -131,6 +146,48 @@ TEST_F(TrialTest, AGoodOneThatDoesNotBootAnyMoreIsLeft) {
   ASSERT_DONE(update({"--retry"}));
   ASSERT_EQ(reboot_well(), "2");
   EXPECT_THAT(status(), Not(HasSubstr("failed")));
+}
+
+TEST_F(TrialTest, AGoodOneThatTheFirmwareWantsIsLeftToo) {
+  ASSERT_EQ(reboot_well(), "2");
+  const std::string good = boots_next();
+  ASSERT_DONE(command({"boot", reference("previous").substr(15)}));
+  set_variable("LoaderEntryDefault", good + "*");
+  ASSERT_EQ(boots_next(), good);
+  stop_and_ask_for_other();
+  ASSERT_EQ(reboot(), "1");
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_THAT(status(), HasSubstr("2 failed: the boot stopped: FATAL image-digest: not that"));
+  ASSERT_EQ(reboot(), "1");
+}
+
+TEST_F(TrialTest, OneFailureIsNotTheEnd) {
+  ASSERT_EQ(reboot_well(), "2");
+  const std::string good = boots_next();
+  leave_failure({good.substr(good.rfind('_') + 1)});
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_THAT(status(), HasSubstr("test 2 is running and boots next"));
+}
+
+TEST_F(TrialTest, TheWayBackThatWasChosenStays) {
+  ASSERT_EQ(reboot_well(), "2");
+  // Release 2 runs, and would not boot again: its UKI's copy is damaged.
+  const std::string releases = "sysroot/cfs/releases/" + offered_.image.digest.hex();
+  for (const std::string& name : names_in(releases)) {
+    if (name.ends_with(".efi")) write(releases + "/" + name, "damaged");
+  }
+  FakeRelease third = second_release();
+  third.version = "3";
+  third.epoch = 3;
+  third.files["/usr/share/third"] = "3";
+  offer(third);
+  ASSERT_DONE(update());
+  EXPECT_THAT(status(), HasSubstr("if that fails, 1 boots"));
+  ASSERT_EQ(reboot(), "3");
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_THAT(status(), HasSubstr("if that fails, 1 boots"));
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(reboot(), "3");
+  EXPECT_EQ(reboot(), "1");
 }
 
 TEST_F(TrialTest, TheWatchdogAndThePanicAreToldApart) {

@@ -38,17 +38,19 @@ void log(Severity severity, const std::string& text) {
              "<" + std::to_string(static_cast<int>(severity)) + ">cfs: " + one_line(text) + "\n");
 }
 
-/// Why, for whoever starts next; and the wish that this is another deployment, if the same one has
-/// failed twice in a row.
-Result<> leave_behind(const std::string& disk, const verity::Digest& digest, std::string_view code,
-                      const std::string& text) {
-  UniqueFd cfs = CFS_TRY(open_writable_sysroot(disk));
-  if (!CFS_TRY(record_failure(cfs.get(), digest, code, text))) return {};
+Result<UniqueFd> mount_efi_variables() {
   mount::FsContext context = CFS_TRY(mount::FsContext::open("efivarfs"));
   CFS_TRY(context.create());
-  UniqueFd variables = CFS_TRY(context.mount(0));
-  std::optional<std::string> other = CFS_TRY(
-      ask_for_other_deployment(cfs.get(), "/proc/self/fd/" + std::to_string(variables.get())));
+  return context.mount(0);
+}
+
+/// Why, for whoever starts next; and who that is, if the same one fails again.
+Result<> leave_behind(const std::string& disk, BootFailure failure) {
+  UniqueFd cfs = CFS_TRY(open_failed_sysroot(disk));
+  Result<UniqueFd> variables = mount_efi_variables();
+  if (!variables) log_notice("no boot loader is asked: " + variables.error().describe());
+  const std::string path = variables ? "/proc/self/fd/" + std::to_string(variables->get()) : "";
+  std::optional<std::string> other = CFS_TRY(leave_behind(cfs.get(), path, std::move(failure)));
   if (other) log_notice("the boot loader is asked for " + *other);
   return {};
 }
@@ -95,7 +97,10 @@ void fail(Stage stage, const Error& error, kernel_cmdline::FailureAction action,
   // After the words, which must be heard in any case. Whoever starts next may have no other way to
   // know why.
   if (digest) {
-    Result<> left = leave_behind(disk, *digest, failure_name(stage, error), what);
+    Result<> left = leave_behind(disk, {.digest = *digest,
+                                        .code = std::string(failure_name(stage, error)),
+                                        .text = what,
+                                        .tried = {}});
     if (!left) log_warning(left.error().describe());
   }
   ::sync();

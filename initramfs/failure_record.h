@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "lib/base/result.h"
 #include "lib/base/unique_fd.h"
@@ -9,20 +10,29 @@
 
 namespace cfs::initramfs {
 
-/// The sysroot of the file system that is mounted at `disk`, writable: the caller has given up on
-/// it. Errors: kNotFound (no disk is mounted there, or it has no sysroot); those of mounting.
-[[nodiscard]] Result<UniqueFd> open_writable_sysroot(const std::string& disk);
+/// The sysroot of the file system that is mounted at `disk`, writable if that can be had: the
+/// caller has given up on it. Errors: kNotFound (no disk is mounted there, or it has no sysroot);
+/// those of opening.
+[[nodiscard]] Result<UniqueFd> open_failed_sysroot(const std::string& disk);
 
-/// Leaves behind, in the sysroot `cfs_fd`, why a boot of the image `digest` has failed:
-/// sysroot::kBootFailure (docs/FORMATS.md, "Device"). For `cfs-deploy`, after the fallback. Durable
-/// when this returns. Returns true if the boot before this one has left one of the same image.
-/// Errors: those of writing.
-[[nodiscard]] Result<bool> record_failure(int cfs_fd, const verity::Digest& digest,
-                                          std::string_view code, std::string_view text);
+/// Why a boot has failed: sysroot::kBootFailure (docs/FORMATS.md, "Device"). For `cfs-deploy`,
+/// after the fallback.
+struct BootFailure {
+  verity::Digest digest;  ///< of the image
+  std::string code;
+  std::string text;  ///< at most 4 KiB are kept; what is not printable ASCII is replaced
+  /// Ids of deployments, in this order: those whose boot has failed since `cfs-deploy` ran last,
+  /// and those that were asked for in their place.
+  std::vector<std::string> tried;
+};
 
-/// The content of that file. At most 4 KiB of `text` are kept; what is not printable ASCII is
-/// replaced.
-[[nodiscard]] std::string failure_json(const verity::Digest& digest, std::string_view code,
-                                       std::string_view text);
+/// BootFailure::tried of the failure before. Empty: there was none, or it cannot be read.
+[[nodiscard]] std::vector<std::string> tried_before(int cfs_fd);
+
+/// Leaves it behind in the sysroot `cfs_fd`. Durable when this returns. Errors: those of writing.
+[[nodiscard]] Result<> record_failure(int cfs_fd, const BootFailure& failure);
+
+/// The content of that file.
+[[nodiscard]] std::string failure_json(const BootFailure& failure);
 
 }  // namespace cfs::initramfs

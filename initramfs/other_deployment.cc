@@ -4,6 +4,8 @@
 #include <limits.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "lib/base/io.h"
 #include "lib/boot/boot_counter.h"
 #include "lib/boot/efi_variables.h"
@@ -30,37 +32,57 @@ bool is_marked_bad(int cfs_fd, const std::string& id) {
   return text && text->find("\"state\":\"bad\"") != std::string::npos;
 }
 
-/// True if the file is an entry of the deployment: `cfs_<version>_<id>` and a counter.
-bool belongs_to(std::string_view file, const std::string& id) {
+/// Of the entry of a deployment, `cfs_<version>_<id>` and perhaps a counter. "": it is another's.
+std::string id_of_entry(std::string_view name) {
   constexpr std::string_view kSuffix = ".efi";
-  if (!file.ends_with(kSuffix)) return false;
-  file.remove_suffix(kSuffix.size());
-  return boot::split_counter(file).id.ends_with("_" + id);
+  if (name.ends_with(kSuffix)) name.remove_suffix(kSuffix.size());
+  const std::string_view entry = boot::split_counter(name).id;
+  const size_t end = entry.rfind('_');
+  return end == std::string_view::npos ? "" : std::string(entry.substr(end + 1));
+}
+
+bool contains(const std::vector<std::string>& ids, const std::string& id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
 }  // namespace
 
-std::optional<std::string> entry_of_other_deployment(int cfs_fd, const std::string& selected,
+std::optional<std::string> entry_of_other_deployment(int cfs_fd,
+                                                     const std::vector<std::string>& tried,
                                                      const std::vector<std::string>& entries) {
   for (const char* role : {"previous", "booted", "recovery"}) {
     const std::string id = id_of(cfs_fd, role);
-    if (id.empty() || selected.ends_with("_" + id) || is_marked_bad(cfs_fd, id)) continue;
+    if (id.empty() || contains(tried, id) || is_marked_bad(cfs_fd, id)) continue;
     for (const std::string& file : entries) {
-      if (belongs_to(file, id)) return file;
+      if (file.ends_with(".efi") && id_of_entry(file) == id) return file;
     }
   }
   return std::nullopt;
 }
 
-Result<std::optional<std::string>> ask_for_other_deployment(int cfs_fd,
-                                                            const std::string& efi_variables) {
-  std::optional<std::string> none;
-  if (CFS_TRY(boot::is_counted_boot(efi_variables))) return none;
-  const std::optional<std::string> selected = CFS_TRY(boot::selected_entry(efi_variables));
-  if (!selected) return none;
-  std::optional<std::string> other =
-      entry_of_other_deployment(cfs_fd, *selected, CFS_TRY(boot::loader_entries(efi_variables)));
-  if (other) CFS_TRY(boot::start_once(efi_variables, *other));
+Result<std::optional<std::string>> leave_behind(int cfs_fd, const std::string& efi_variables,
+                                                BootFailure failure) {
+  std::optional<std::string> other;
+  failure.tried = tried_before(cfs_fd);
+  std::optional<std::string> started;
+  if (!efi_variables.empty()) started = CFS_TRY(boot::selected_entry(efi_variables));
+  const std::string id = started ? id_of_entry(*started) : "";
+  const bool fails_again = contains(failure.tried, id);
+  if (!id.empty() && !fails_again) failure.tried.push_back(id);
+  Result<> recorded = record_failure(cfs_fd, failure);
+  const bool is_to_ask = !id.empty() && (fails_again || !recorded);
+  if (is_to_ask && !CFS_TRY(boot::is_counted_boot(efi_variables))) {
+    other = entry_of_other_deployment(cfs_fd, failure.tried,
+                                      CFS_TRY(boot::loader_entries(efi_variables)));
+    if (other) {
+      CFS_TRY(boot::start_once(efi_variables, *other));
+      failure.tried.push_back(id_of_entry(*other));
+    } else {
+      failure.tried.clear();
+    }
+    if (recorded) recorded = record_failure(cfs_fd, failure);
+  }
+  if (!recorded && !other) return Error(std::move(recorded).error());
   return other;
 }
 

@@ -7,20 +7,26 @@
 #include <string>
 #include <vector>
 
+#include "initramfs/failure_record.h"
 #include "lib/base/result.h"
 
 namespace cfs::initramfs {
 
-/// The boot entry to start in place of `selected`: that of the first of refs/previous, refs/booted
-/// and refs/recovery in the sysroot `cfs_fd` which is another deployment, is not marked bad, and
-/// has one. `entries`: the file names of all that there are. Nothing: there is none.
+/// The boot entry of another deployment: that of the first of refs/previous, refs/booted and
+/// refs/recovery in the sysroot `cfs_fd` which is none of `tried`, is not marked bad, and has one.
+/// `entries`: the file names of all that there are. Nothing: there is none.
 [[nodiscard]] std::optional<std::string> entry_of_other_deployment(
-    int cfs_fd, const std::string& selected, const std::vector<std::string>& entries);
+    int cfs_fd, const std::vector<std::string>& tried, const std::vector<std::string>& entries);
 
-/// Asks the boot loader to start that one at the next boot, and only then, unless it counts the
-/// boots of what it has started. Returns its file name; nothing: it was not asked.
-/// Errors: those of lib/boot/efi_variables.h.
-[[nodiscard]] Result<std::optional<std::string>> ask_for_other_deployment(
-    int cfs_fd, const std::string& efi_variables);
+/// Records a failure. If the deployment that the boot loader has started fails again, or the
+/// failure cannot be recorded, also asks it to start another one at the next boot, and only then;
+/// unless it counts the boots of what it has started. One that was asked for and fails is followed
+/// by the next. When all were tried, it begins with the first again.
+/// `failure.tried` is set here. `efi_variables`: where efivarfs is mounted; empty: nowhere. Returns
+/// the file name of the entry that was asked for.
+/// Errors: those of record_failure() and of lib/boot/efi_variables.h.
+[[nodiscard]] Result<std::optional<std::string>> leave_behind(int cfs_fd,
+                                                              const std::string& efi_variables,
+                                                              BootFailure failure);
 
 }  // namespace cfs::initramfs

@@ -17,9 +17,9 @@ namespace {
 /// Judged by the programs of e2fsprogs.
 class TornSuperblock : public ::testing::Test {
  protected:
-  void make(const std::string& features) {
+  void make(const std::string& features, const std::string& size, const std::string& block) {
     std::filesystem::remove(image_);
-    ASSERT_EQ(run({"mke2fs", "-q", "-t", "ext4", "-O", features, image_, "8M"}), 0);
+    ASSERT_EQ(run({"mke2fs", "-q", "-t", "ext4", "-O", features, "-b", block, image_, size}), 0);
   }
   static int run(std::vector<std::string> arguments) {
     Result<Subprocess> child = Subprocess::start({.arguments = std::move(arguments),
@@ -32,10 +32,13 @@ class TornSuperblock : public ::testing::Test {
     return run.number;
   }
   /// Another time of mounting, as if the first sector were new and the second old.
-  void tear() {
+  void tear() { flip(1024 + 0x2c); }
+  void flip(uint64_t offset) {
     UniqueFd fd = open_at(AT_FDCWD, image_, O_RDWR).value();
-    const std::array<std::byte, 4> time = {std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4}};
-    ASSERT_TRUE(pwrite_full(fd.get(), time, 1024 + 0x2c));
+    std::array<std::byte, 1> byte{};
+    ASSERT_EQ(pread_full(fd.get(), byte, offset).value(), 1U);
+    byte[0] ^= std::byte{1};
+    ASSERT_TRUE(pwrite_full(fd.get(), byte, offset));
   }
   [[nodiscard]] bool can_be_read() const { return run({"dumpe2fs", "-h", image_}) == 0; }
 
@@ -44,21 +47,39 @@ class TornSuperblock : public ::testing::Test {
 };
 
 TEST_F(TornSuperblock, IsMended) {
-  make("metadata_csum");
-  EXPECT_FALSE(mend_torn_superblock(image_).value());
+  for (const char* block : {"1024", "4096"}) {
+    make("metadata_csum,verity", "200M", block);
+    EXPECT_FALSE(mend_torn_superblock(image_).value());
+    tear();
+    EXPECT_FALSE(can_be_read());
+    EXPECT_TRUE(mend_torn_superblock(image_).value());
+    EXPECT_TRUE(can_be_read());
+    EXPECT_FALSE(mend_torn_superblock(image_).value());
+    EXPECT_TRUE(read_superblock(image_)->needs_check);
+    EXPECT_EQ(run({"e2fsck", "-p", image_}), 0);
+    EXPECT_FALSE(read_superblock(image_)->needs_check);
+    EXPECT_EQ(run({"e2fsck", "-fn", image_}), 0);
+  }
+}
+
+TEST_F(TornSuperblock, RotIsLeftAlone) {
+  constexpr uint64_t kCopy = 32768 * 4096;
+  make("metadata_csum,verity", "200M", "4096");
+  // Blocks, the size of a block, inodes in a group, a feature, UUID; the copy.
+  for (uint64_t offset : {uint64_t{1024 + 0x05}, uint64_t{1024 + 0x18}, uint64_t{1024 + 0x28},
+                          uint64_t{1024 + 0x61}, uint64_t{1024 + 0x70}, kCopy + 0x60}) {
+    flip(offset);
+    if (offset > kCopy) tear();
+    EXPECT_FALSE(mend_torn_superblock(image_).value()) << offset;
+    if (offset < kCopy) flip(offset);
+  }
+  make("metadata_csum,verity", "100M", "4096");  // without a copy
   tear();
-  EXPECT_FALSE(can_be_read());
-  EXPECT_TRUE(mend_torn_superblock(image_).value());
-  EXPECT_TRUE(can_be_read());
   EXPECT_FALSE(mend_torn_superblock(image_).value());
-  EXPECT_TRUE(read_superblock(image_)->needs_check);
-  EXPECT_EQ(run({"e2fsck", "-p", image_}), 0);
-  EXPECT_FALSE(read_superblock(image_)->needs_check);
-  EXPECT_EQ(run({"e2fsck", "-fn", image_}), 0);
 }
 
 TEST_F(TornSuperblock, AnythingElseIsLeftAlone) {
-  make("^metadata_csum");
+  make("^metadata_csum", "8M", "1024");
   tear();
   const std::string before = read_file(AT_FDCWD, image_, 16 << 20).value();
   EXPECT_FALSE(mend_torn_superblock(image_).value());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/sysroot/boot_evidence.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "lib/base/interrupt.h"
@@ -14,28 +15,44 @@ constexpr int kSchema = 1;
 constexpr size_t kMaxFailureBytes = 16 << 10;
 constexpr size_t kMaxCodeBytes = 32;
 constexpr size_t kMaxNumberBytes = 32;
+constexpr size_t kMaxTried = 1000;
 constexpr size_t kMaxLogBytes = 1 << 20;
 /// WDIOF_CARDRESET of linux/watchdog.h.
 constexpr unsigned kWatchdogReset = 0x20;
 
-/// Errors: kInvalidInput (not such a record, or of another image); those of reading.
-Result<Reason> read_boot_failure(const Sysroot& sysroot, const verity::Digest& image) {
+/// What cfs-mount-root wrote down.
+struct BootFailure {
+  verity::Digest image;
+  Reason reason;
+  std::vector<std::string> tried;
+};
+
+/// Errors: kInvalidInput (not such a record); those of reading.
+Result<BootFailure> read_boot_failure(const Sysroot& sysroot) {
   std::string text =
       CFS_TRY(sysroot.directory().read_file(sysroot::kBootFailure, kMaxFailureBytes));
   json::Value json = CFS_TRY(json::parse(text, {}, sysroot::kBootFailure));
   json::Reader reader(json, sysroot::kBootFailure);
   json::Reader schema = CFS_TRY(reader.member("schema"));
   if (CFS_TRY(schema.integer()) != kSchema) return schema.refuse("is not known");
-  json::Reader digest = CFS_TRY(reader.member("digest"));
-  if (CFS_TRY(digest.sha256()).hex() != image.hex()) return digest.refuse("is another image's");
-  Reason reason{.kind = ReasonKind::kFatal};
+  const verity::Sha256Digest digest = CFS_TRY(CFS_TRY(reader.member("digest")).sha256());
+  BootFailure failure{.image = verity::Digest::parse(digest.hex()).value(),
+                      .reason = {.kind = ReasonKind::kFatal},
+                      .tried = {}};
   json::Reader code = CFS_TRY(reader.member("code"));
-  reason.what = CFS_TRY(code.text(kMaxCodeBytes));
-  if (reason.what.find_first_not_of("abcdefghijklmnopqrstuvwxyz-") != std::string::npos) {
+  failure.reason.what = CFS_TRY(code.text(kMaxCodeBytes));
+  if (failure.reason.what.find_first_not_of("abcdefghijklmnopqrstuvwxyz-") != std::string::npos) {
     return code.refuse("is not a code");
   }
-  reason.detail = detail_of(CFS_TRY(CFS_TRY(reader.member("text")).text(kMaxFailureBytes)));
-  return reason;
+  failure.reason.detail = detail_of(CFS_TRY(CFS_TRY(reader.member("text")).text(kMaxFailureBytes)));
+  // An earlier version's has none.
+  if (std::optional<json::Reader> tried = CFS_TRY(reader.optional_member("tried"))) {
+    const std::vector<json::Reader> ids = CFS_TRY(tried->elements(kMaxTried));
+    for (const json::Reader& id : ids) {
+      failure.tried.push_back(CFS_TRY(id.text(kMaxFailureBytes)));
+    }
+  }
+  return failure;
 }
 
 /// Of any of the machine's watchdogs.
@@ -71,19 +88,24 @@ std::optional<std::string> panic_line(const std::string& kernel_objects) {
 
 }  // namespace
 
-Result<bool> has_failed_early(const Sysroot& sysroot, const verity::Digest& image) {
-  Result<Reason> failure = read_boot_failure(sysroot, image);
+Result<std::vector<std::string>> given_up_early(const Sysroot& sysroot,
+                                                const std::string& running) {
+  std::vector<std::string> given_up;
+  Result<BootFailure> failure = read_boot_failure(sysroot);
   CFS_TRY(check_interrupted());
-  return failure.has_value();
+  if (!failure) return given_up;
+  auto asked = std::find(failure->tried.begin(), failure->tried.end(), running);
+  if (asked != failure->tried.end()) given_up.assign(failure->tried.begin(), asked);
+  return given_up;
 }
 
 Result<Reason> evidence_of_failure(const Sysroot& sysroot, const Environment& environment,
                                    const verity::Digest& image, bool reached_user_space) {
-  Result<Reason> failure = read_boot_failure(sysroot, image);
+  Result<BootFailure> failure = read_boot_failure(sysroot);
   CFS_TRY(check_interrupted());
   Reason reason;
-  if (failure) {
-    reason = std::move(*failure);
+  if (failure && failure->image == image) {
+    reason = std::move(failure->reason);
   } else if (std::optional<std::string> line = panic_line(environment.kernel_objects)) {
     reason = {.kind = ReasonKind::kPanicked, .what = {}, .detail = detail_of(*line)};
   } else if (watchdog_has_reset(environment.kernel_objects)) {

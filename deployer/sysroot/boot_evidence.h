@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "deployer/environment.h"
 #include "deployer/sysroot/reason.h"
 #include "deployer/sysroot/sysroot.h"
@@ -16,9 +19,11 @@ namespace cfs::deployer {
                                                  const verity::Digest& image,
                                                  bool reached_user_space);
 
-/// True if cfs-mount-root has stopped a boot of `image` since the last boot that got further.
-/// Errors: kInterrupted.
-[[nodiscard]] Result<bool> has_failed_early(const Sysroot& sysroot, const verity::Digest& image);
+/// Ids of the deployments that cfs-mount-root has given up for `running`, which it asked the boot
+/// loader for: since the last boot that got further, each had been stopped, or not come up.
+/// Empty: it did not ask for `running`. Errors: kInterrupted.
+[[nodiscard]] Result<std::vector<std::string>> given_up_early(const Sysroot& sysroot,
+                                                              const std::string& running);
 
 /// Removes what cfs-mount-root wrote down, once it has been taken over. A missing one is fine.
 [[nodiscard]] Result<> forget_boot_failure(Sysroot& sysroot);

@@ -26,11 +26,12 @@ Result<release::ReleaseDescription> release_of(const Sysroot& sysroot, const std
                     "no release that is stored says what the record of '" + id + "' said");
 }
 
-/// True if a boot that failed for `reason` has turned the device away from a deployment in `state`.
-/// One that is on trial fails until its tries are used up.
-bool turns_away(const Reason& reason, DeploymentState state) {
-  if (reason.kind == ReasonKind::kMarkedBad) return true;
-  if (state == DeploymentState::kGood) return reason.kind == ReasonKind::kFatal;
+/// True if a boot that failed has turned the device away from a deployment in `state`. One that is
+/// on trial fails until its tries are used up. A good one is given up when it does not get to user
+/// space any more.
+bool turns_away(const Boot& boot, DeploymentState state) {
+  if (boot.reason->kind == ReasonKind::kMarkedBad) return true;
+  if (state == DeploymentState::kGood) return boot.boot_id.empty();
   return state == DeploymentState::kFetched;
 }
 
@@ -55,14 +56,22 @@ Result<Deployment> lost_record(const Sysroot& sysroot, const std::string& id,
   const History history = CFS_TRY(read_history_to_go_on(sysroot));
   for (const Boot& boot : history) {
     if (boot.deployment != id) continue;
+    // Several may have one image. The description is of the last of them.
+    if (boot.version != description.version) {
+      return make_error(ErrorCode::kNotFound, "the stored release is " + description.version +
+                                                  ", that of '" + id + "' was " + boot.version);
+    }
     if (boot.outcome == BootOutcome::kHealthy) {
       deployment.state = DeploymentState::kGood;
       deployment.blessed = std::max<uint64_t>(boot.started, 1);
       deployment.held.reset();
-    } else if (boot.reason && turns_away(*boot.reason, deployment.state)) {
+    } else if (boot.reason && turns_away(boot, deployment.state)) {
       deployment.state = DeploymentState::kBad;
       deployment.held = boot.reason;
     }
+  }
+  if (deployment.state == DeploymentState::kGood && deployment.blessed == 0) {
+    deployment.blessed = std::max<uint64_t>(deployment.installed, 1);
   }
   return deployment;
 }

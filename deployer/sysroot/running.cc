@@ -42,12 +42,19 @@ Result<bool> is_cold_boot(const std::string& path) {
   return type >> 4 != kKexec;
 }
 
+/// Of `cfs_<version>_<id>`; "" of another one.
+std::string id_of_entry(std::string_view entry) {
+  const std::string_view id = entry.substr(entry.rfind('_') + 1);
+  return is_deployment_id(id) ? std::string(id) : "";
+}
+
 /// The deployment that is running; nothing when it is not one of `inventory`. It has the image that
 /// the kernel was given; that is certain. Several deployments may have it: releases that differ in
 /// the kernel, or in the version only. Each has a boot entry of its own, so the boot loader's word
-/// decides. An entry of another image is one that the boot loader started before a kexec, and says
-/// nothing. Without the boot loader's word the deployment that is known to have run is believed to
-/// run still: a staged one is not called good on a guess.
+/// decides, also if it names one whose record is lost. An entry of another image is one that the
+/// boot loader started before a kexec, and says nothing. Without the boot loader's word the
+/// deployment that is known to have run is believed to run still: a staged one is not called good
+/// on a guess.
 std::optional<Deployment> running_deployment(const Inventory& inventory, const Running& running) {
   const References& references = inventory.references;
   std::vector<Deployment> candidates;
@@ -60,7 +67,12 @@ std::optional<Deployment> running_deployment(const Inventory& inventory, const R
   auto started = std::find_if(candidates.begin(), candidates.end(), [&](const Deployment& one) {
     return running.entry && boot::same_entry(one.entry, *running.entry);
   });
-  return started != candidates.end() ? *started : candidates.front();
+  if (started != candidates.end()) return *started;
+  const std::string named = running.entry ? id_of_entry(*running.entry) : "";
+  if (running.image.hex().starts_with(named.substr(0, named.find('.'))) && !named.empty()) {
+    return std::nullopt;
+  }
+  return candidates.front();
 }
 
 }  // namespace
@@ -164,12 +176,12 @@ Result<> note_how_it_ended(Note& note, History& history, const std::string& boot
   return {};
 }
 
-/// A deployment does not boot, and is not what runs: it is bad, for the last reason that is known
-/// since it was healthy, or for what it left behind.
+/// A deployment does not boot, and is not what runs: it is bad, for what it left behind, or, when
+/// it was on trial, for the last reason that is known.
 Result<> note_failure(Note& note, History& history, Deployment failed) {
   std::optional<Reason> reason;
   for (const Boot& boot : history) {
-    if (boot.deployment != failed.id) continue;
+    if (boot.deployment != failed.id || failed.state == DeploymentState::kGood) continue;
     if (boot.reason || boot.outcome == BootOutcome::kHealthy) reason = boot.reason;
   }
   if (!reason) {
@@ -190,20 +202,19 @@ Result<> note_failure(Note& note, History& history, Deployment failed) {
 /// that was good is left by cfs-mount-root when it does not boot any more.
 Result<> note_failures(Note& note, History& history) {
   const std::vector<boot::BootEntry> entries = CFS_TRY(note.loader.list());
-  const std::optional<std::string> chosen = CFS_TRY(note.loader.chosen());
-  const std::optional<Deployment>& booted = note.inventory.references.booted;
+  const std::string booted = note.inventory.references.booted->id;
+  const std::vector<std::string> early = CFS_TRY(given_up_early(note.sysroot, booted));
   const std::vector<Deployment> deployments = note.inventory.deployments;
   for (const Deployment& one : deployments) {
-    if (booted && booted->id == one.id) continue;
+    if (booted == one.id) continue;
     bool is_given_up = false;
     if (one.state == DeploymentState::kStaged || one.state == DeploymentState::kTrial) {
       is_given_up = std::any_of(entries.begin(), entries.end(), [&](const boot::BootEntry& entry) {
         bool is_used_up = entry.tries && entry.tries->left == 0 && entry.tries->done > 0;
         return is_used_up && boot::same_entry(entry.id, one.entry);
       });
-    } else if (one.state == DeploymentState::kGood && chosen &&
-               boot::same_entry(*chosen, one.entry)) {
-      is_given_up = CFS_TRY(has_failed_early(note.sysroot, one.digest));
+    } else if (one.state == DeploymentState::kGood) {
+      is_given_up = std::find(early.begin(), early.end(), one.id) != early.end();
     }
     if (is_given_up) CFS_TRY(note_failure(note, history, one));
   }
@@ -231,7 +242,8 @@ Result<> turn_away_from_bad(Note& note) {
       if (boot::same_entry(*entry, one.entry)) chosen = one;
     }
   }
-  if (is_bad(chosen)) {
+  // A wish in the firmware's variables may go before the choice.
+  if (is_bad(chosen) || is_bad(CFS_TRY(next_deployment(note.loader, note.inventory)))) {
     const std::optional<Deployment>& other =
         is_bad(references.booted) ? references.previous : references.booted;
     if (other && !is_bad(other)) CFS_TRY(choose(note, *other));
@@ -268,9 +280,11 @@ Result<> note_references(Note& note, const References& wanted) {
 }
 
 /// The good deployment that runs has no counter: a power cut came between the record and the entry.
+/// One that nothing else would boot in the place of keeps it: a renamed file may be lost.
 Result<> end_trial_of_good(Note& note) {
   const std::optional<Deployment>& booted = note.inventory.references.booted;
   if (!booted || booted->state != DeploymentState::kGood) return {};
+  if (!CFS_TRY(startable_way_back(note.loader, note.inventory, *booted))) return {};
   const std::optional<std::string> chosen = CFS_TRY(note.loader.chosen());
   for (const boot::BootEntry& entry : CFS_TRY(note.loader.list())) {
     bool is_counted =
@@ -281,29 +295,19 @@ Result<> end_trial_of_good(Note& note) {
   return {};
 }
 
-/// A switch that was cut off may have left an entry with tries that would boot before the way back.
-Result<> tidy_up_entries(Note& note) {
-  const std::vector<Deployment> ways = ways_back(note.inventory, *note.inventory.references.booted);
-  // Without one that is there, any entry is better than none.
-  if (ways.empty() || !CFS_TRY(has_whole_entry(note.loader, ways.front()))) return {};
-  return remove_unneeded_entries(note.sysroot, note.loader, note.inventory, {ways.front().entry});
-}
-
 /// The running deployment's record is lost or cannot be read: it is made again, if it is clear
-/// which one runs. False: it is not, or the release is not known any more.
-Result<bool> restore_record(Note& note, const Running& running) {
-  if (!running.entry) return false;
-  const std::string id = running.entry->substr(running.entry->rfind('_') + 1);
+/// which one runs, and its release is still known.
+Result<> restore_record(Note& note, const Running& running) {
+  if (!running.entry) return {};
+  const std::string id = id_of_entry(*running.entry);
   Result<Deployment> lost = lost_record(note.sysroot, id, DeploymentState::kTrial);
-  if (!lost && is_damage(lost.error())) return false;
+  if (!lost && is_damage(lost.error())) return {};
   const Deployment record = CFS_TRY(std::move(lost));
-  if (record.digest != running.image || !boot::same_entry(record.entry, *running.entry)) {
-    return false;
-  }
+  if (record.digest != running.image || !boot::same_entry(record.entry, *running.entry)) return {};
   CFS_TRY(save_deployment(note.sysroot, record));
   note.inventory = CFS_TRY(read_inventory(note.sysroot));
   note.environment.print("the record of " + id + ", which runs, was lost and is made again\n");
-  return true;
+  return {};
 }
 
 Boot boot_of(const Running& running, const Deployment& booted, const Environment& environment) {
@@ -325,9 +329,8 @@ Result<Inventory> note_what_booted(Sysroot& sysroot, const Environment& environm
             .inventory = CFS_TRY(read_inventory(sysroot))};
   std::optional<Running> running = CFS_TRY(running_system(environment, CFS_TRY(loader.selected())));
   if (!running) return std::move(note.inventory);
-  if (!running_deployment(note.inventory, *running) && !CFS_TRY(restore_record(note, *running))) {
-    return std::move(note.inventory);
-  }
+  if (!running_deployment(note.inventory, *running)) CFS_TRY(restore_record(note, *running));
+  if (!running_deployment(note.inventory, *running)) return std::move(note.inventory);
 
   const History known = CFS_TRY(read_history_to_go_on(sysroot));
   History history = known;
@@ -342,7 +345,7 @@ Result<Inventory> note_what_booted(Sysroot& sysroot, const Environment& environm
   }
   CFS_TRY(turn_away_from_bad(note));
   CFS_TRY(end_trial_of_good(note));
-  if (is_new_boot) CFS_TRY(tidy_up_entries(note));
+  if (is_new_boot) CFS_TRY(tidy_up_entries(note.sysroot, note.loader, note.inventory));
   return std::move(note.inventory);
 }
 

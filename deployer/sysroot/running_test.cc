@@ -2,11 +2,29 @@
 #include "deployer/sysroot/running.h"
 
 #include "deployer/test_support.h"
+#include "lib/sysroot/layout.h"
 
 namespace cfs::deployer {
 namespace {
 
 class RunningTest : public DeviceTest {};
+
+TEST_F(RunningTest, AnotherReleaseOfTheSameImageIsNotTakenForTheOneThatRuns) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  const std::string id = reference("booted").substr(15);
+  FakeRelease same = first_release();  // only the kernel is another
+  same.version = "2";
+  same.epoch = 2;
+  offer(same);
+  ASSERT_DONE(update());
+  write("sysroot/cfs/" + sysroot::record_path(id), "{");
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_THAT(status(), Not(HasSubstr("test 2 is running")));
+  EXPECT_THAT(status(), HasSubstr("staged    test 2"));
+}
 
 TEST_F(RunningTest, TwoReleasesOfOneImage) {
   release::ReleaseDescription one = offer(first_release());

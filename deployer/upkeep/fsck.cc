@@ -51,6 +51,7 @@ class Fsck {
 
   Result<> check_records();
   Result<> repair_record(const std::string& path);
+  Result<Deployment> find_lost_record(const std::string& id);
   Result<> repair_deployment_record(const std::string& id);
   Result<bool> is_only_a_record(const std::string& id);
   Result<> repair_reference(const std::string& path);
@@ -71,6 +72,11 @@ class Fsck {
   Result<> check_entry(const Deployment& deployment, const std::optional<boot::BootEntry>& entry,
                        std::optional<unsigned> tries);
 
+  /// Its record can be read.
+  [[nodiscard]] bool is_known(const std::string& deployment) const {
+    return std::any_of(inventory_.deployments.begin(), inventory_.deployments.end(),
+                       [&](const Deployment& one) { return one.id == deployment; });
+  }
   [[nodiscard]] bool is_needed(const verity::Digest& image) const {
     return std::any_of(images_.begin(), images_.end(),
                        [&](const NeededImage& needed) { return needed.digest == image; });
@@ -126,6 +132,14 @@ Result<> Fsck::check_records() {
     CFS_TRY(add({.kind = ProblemKind::kRecord, .where = damage.path, .problem = damage.problem},
                 [&] { return repair_record(damage.path); }));
   }
+  for (const std::string& id : inventory_.pinned) {
+    const std::string path = std::string(sysroot::kPinned) + "/" + id;
+    if (is_known(id) || restored_.contains(id)) continue;
+    CFS_TRY(add({.kind = ProblemKind::kRecord,
+                 .where = printable_text(path),
+                 .problem = "there is no such deployment"},
+                [&] { return repair_reference(path); }));
+  }
   if (!restored_.empty()) inventory_ = CFS_TRY(read_inventory(sysroot_));
   return {};
 }
@@ -139,13 +153,37 @@ Result<> Fsck::repair_record(const std::string& path) {
   return make_error(ErrorCode::kCorrupt, "nobody knows what the record said");
 }
 
-/// Of one that was not proven good it is not known any more how far it had come.
+/// What the record said, as far as it is known. Errors: kNotFound (nothing stored tells it).
+Result<Deployment> Fsck::find_lost_record(const std::string& id) {
+  auto is_named_by = [&](Role role) {
+    Result<std::string> target =
+        sysroot_.directory().read_link(sysroot::reference_path(role_name(role)));
+    return target && *target == sysroot::reference_target(id);
+  };
+  const bool is_staged = is_named_by(Role::kStaged);
+  DeploymentState unproven = DeploymentState::kFetched;
+  if (is_staged) unproven = DeploymentState::kStaged;
+  if (is_named_by(Role::kPrevious)) unproven = DeploymentState::kGood;
+  Deployment record = CFS_TRY(lost_record(sysroot_, id, unproven));
+  for (const boot::BootEntry& entry : CFS_TRY(loader_.list())) {
+    if (entry.id.ends_with("_" + id) && !boot::same_entry(entry.id, record.entry)) {
+      return make_error(ErrorCode::kNotFound, "the stored release is " + record.version +
+                                                  ", and the boot entry '" + entry.id +
+                                                  "' is of another one");
+    }
+  }
+  // Whether somebody has turned away from it is lost.
+  const std::optional<Deployment>& booted = inventory_.references.booted;
+  if (!is_staged && booted && record.epoch > booted->epoch && !record.held) {
+    record.held = Reason{.kind = ReasonKind::kRolledBack,
+                         .detail = "it is taken for rolled back, for its record was lost"};
+  }
+  return record;
+}
+
 Result<> Fsck::repair_deployment_record(const std::string& id) {
   const Directory& cfs = sysroot_.directory();
-  Result<std::string> staged = cfs.read_link(sysroot::reference_path(role_name(Role::kStaged)));
-  const bool is_staged = staged && *staged == sysroot::reference_target(id);
-  Result<Deployment> record =
-      lost_record(sysroot_, id, is_staged ? DeploymentState::kStaged : DeploymentState::kFetched);
+  Result<Deployment> record = find_lost_record(id);
   if (record) {
     CFS_TRY(save_deployment(sysroot_, *record));
     restored_.insert(id);
@@ -177,18 +215,23 @@ Result<bool> Fsck::is_only_a_record(const std::string& id) {
   return true;
 }
 
-/// Removes a reference that leads to nothing. One to a deployment whose record cannot be read
-/// stays: it tells that the deployment is needed.
+/// Makes the record again that a reference should lead to, or removes a reference that leads to
+/// nothing. One to a deployment whose record cannot be read stays: it tells that the deployment is
+/// needed.
 Result<> Fsck::repair_reference(const std::string& path) {
   const Directory& cfs = sysroot_.directory();
   if (Result<std::string> target = cfs.read_link(path)) {
     const std::string id = target->substr(target->rfind('/') + 1);
-    const bool is_readable =
-        std::any_of(inventory_.deployments.begin(), inventory_.deployments.end(),
-                    [&](const Deployment& one) { return one.id == id; });
     // note_what_booted() has set it anew, or the record was made again.
-    if (is_readable || restored_.contains(id)) return {};
-    if (CFS_TRY(cfs.exists(sysroot::deployment_directory(id)))) {
+    if (is_known(id) || restored_.contains(id)) return {};
+    Result<Deployment> record = find_lost_record(id);
+    if (record) {
+      CFS_TRY(save_deployment(sysroot_, *record));
+      restored_.insert(id);
+      return {};
+    }
+    if (record.error().code != ErrorCode::kNotFound) return Error(std::move(record).error());
+    if (CFS_TRY(cfs.exists(sysroot::record_path(id)))) {
       return make_error(ErrorCode::kCorrupt, "the record that it leads to is damaged");
     }
   }

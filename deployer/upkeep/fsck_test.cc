@@ -30,6 +30,9 @@ class FsckTest : public DeviceTest {
     content[content.size() / 2] = static_cast<char>(content[content.size() / 2] ^ 1);
     write(file, content);
   }
+  [[nodiscard]] Deployment record_of(const std::string& id) const {
+    return parse_deployment(read(in_sysroot(sysroot::record_path(id)))).value();
+  }
   void lose(const std::string& file) { ASSERT_TRUE(std::filesystem::remove(path(file))); }
   void expect_fsck(std::vector<std::string> options, int status, const std::string& words) {
     options.insert(options.begin(), "fsck");
@@ -294,6 +297,61 @@ TEST_F(FsckTest, WhatWasMarkedBadStaysBadWithoutItsRecord) {
   const Deployment after = parse_deployment(read(record)).value();
   EXPECT_EQ(after.state, DeploymentState::kBad);
   EXPECT_EQ(after.held, before.held);
+}
+
+TEST_F(FsckTest, TheReferenceSaysThatItWasGood) {
+  prepare();
+  const std::string id = std::filesystem::path(reference("previous")).filename();
+  lose(in_sysroot(sysroot::kHistory));
+  lose(in_sysroot(sysroot::record_path(id)));
+  expect_fsck({"--repair"}, 0, "1 wrong, 1 repaired");
+  EXPECT_EQ(record_of(id).state, DeploymentState::kGood);
+  expect_fsck({}, 0, "nothing is wrong");
+  ASSERT_DONE(rollback());
+  ASSERT_EQ(reboot_well(), "1");
+}
+
+TEST_F(FsckTest, APinnedOneWhoseRecordIsGoneComesBack) {
+  prepare();
+  const std::string id = std::filesystem::path(reference("previous")).filename();
+  ASSERT_DONE(run_command({"pin", id, "--sysroot", path("sysroot")}));
+  std::filesystem::remove(path(in_sysroot(sysroot::reference_path("previous"))));
+  std::filesystem::remove_all(path(in_sysroot(sysroot::deployment_directory(id))));
+  expect_exit(command({"gc"}), 7, "is pinned, and is not a deployment");
+  expect_fsck({}, 7, "refs/pinned/" + id + ": there is no such deployment");
+  expect_fsck({"--repair"}, 0, "1 wrong, 1 repaired");
+  EXPECT_EQ(record_of(id).state, DeploymentState::kGood);
+  ASSERT_DONE(command({"gc"}));
+}
+
+TEST_F(FsckTest, ARecordIsNotMadeOfAnotherReleaseOfTheSameImage) {
+  prepare();
+  const std::string id = std::filesystem::path(reference("booted")).filename();
+  FakeRelease same = second_release();  // only the kernel is another
+  same.version = "3";
+  same.epoch = 3;
+  offer(same);
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "3");
+  ASSERT_DONE(command({"note-boot"}));
+  write(in_sysroot(sysroot::record_path(id)), "{");
+  expect_fsck({"--repair"}, 7, "not repaired: the stored release is 3, that of '" + id + "' was 2");
+  lose(in_sysroot(sysroot::kHistory));
+  expect_fsck({"--repair"}, 7, "not repaired: the stored release is 3, and the boot entry 'cfs_2_");
+  EXPECT_EQ(read(in_sysroot(sysroot::record_path(id))), "{");
+}
+
+TEST_F(FsckTest, ARollbackIsNotUndoneByALostRecord) {
+  prepare();
+  const std::string id = std::filesystem::path(reference("booted")).filename();
+  ASSERT_DONE(rollback());
+  ASSERT_EQ(reboot_well(), "1");
+  write(in_sysroot(sysroot::record_path(id)), "{");
+  expect_fsck({"--repair"}, 0, "2 wrong, 2 repaired");  // the reference to it too
+  Result<int> held = update();
+  ASSERT_TRUE(held) << held.error().describe();
+  EXPECT_EQ(*held, 10);
+  EXPECT_THAT(output_, HasSubstr("held: test 2"));
 }
 
 TEST_F(FsckTest, ADamagedRecordOfWhatIsGoneGoesToo) {

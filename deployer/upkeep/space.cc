@@ -78,6 +78,7 @@ Result<Space> measure_space(const Sysroot& sysroot, const std::vector<Deployment
                             const std::optional<Roots>& roots, std::vector<Damage>& damaged) {
   Space space;
   std::vector<Use> uses;
+  bool is_collectable = roots.has_value();
   for (const Deployment& one : deployments) {
     if (one.collected) continue;
     Result<std::vector<tree::ObjectReference>> objects = read_objects(sysroot, one.digest);
@@ -85,6 +86,7 @@ Result<Space> measure_space(const Sysroot& sysroot, const std::vector<Deployment
     if (!objects) {
       damaged.push_back(
           {sysroot::object_path(one.digest), printable_text(objects.error().describe())});
+      if (roots && roots->images.contains(one.digest)) is_collectable = false;
       continue;
     }
     add_uses(uses, *objects, one, roots && roots->images.contains(one.digest));
@@ -109,7 +111,7 @@ Result<Space> measure_space(const Sysroot& sysroot, const std::vector<Deployment
     if (!use.is_kept) reclaimable += use.bytes;
   }
   space.objects = needed.size();
-  if (!roots) return space;
+  if (!is_collectable) return space;
   store::Removed others =
       CFS_TRY(store::sweep(sysroot.objects().directory_fd(), needed, store::Removal::kOnlyCount));
   space.reclaimable_bytes = reclaimable + others.disk_bytes;
