@@ -45,6 +45,8 @@ struct Environment {
   /// How to ask systemd and D-Bus: paths, or names of programs.
   std::string systemctl = "systemctl";
   std::string busctl = "busctl";
+  /// Checks a FAT file system: a path, or the name of a program.
+  std::string fsck_vfat = "fsck.vfat";
   std::string machine_id = "/etc/machine-id";
 };
 

@@ -15,6 +15,7 @@
 #include <optional>
 #include <thread>
 
+#include "deployer/esp_check.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/boot/efi_variables.h"
@@ -87,7 +88,17 @@ Result<UniqueFd> open_esp(const Environment& environment, Access access) {
     bool is_it = mounted && (!number || *mounted == *number);
     if (is_it) return open_at(AT_FDCWD, place, O_RDONLY | O_DIRECTORY);
   }
-  return mount_partition(CFS_TRY(std::move(device)), access);
+  const std::string partition = CFS_TRY(std::move(device));
+  if (access == Access::kRead) return mount_partition(partition, access);
+  Result<bool> checked = check_esp(environment, partition);
+  CFS_TRY(check_interrupted());
+  if (!checked) {
+    environment.print("warning: the EFI system partition was not left clean, and is not checked: " +
+                      checked.error().describe() + "\n");
+  }
+  UniqueFd root = CFS_TRY(mount_partition(partition, access));
+  if (checked && *checked) CFS_TRY(remove_saved_clusters(root.get()));
+  return root;
 }
 
 }  // namespace

@@ -13,7 +13,8 @@ namespace cfs::deployer {
 class MountedEsp {
  public:
   /// `path`: the directory to take; empty: the partition that this machine was booted from, where
-  /// it is mounted, else mounted for this process alone (needs root), read-only for Access::kRead.
+  /// it is mounted, else mounted for this process alone (needs root), read-only for Access::kRead;
+  /// otherwise it is checked before if it was not left clean (check_esp()).
   /// Errors: kNotFound (no ESP, or several), kUnsupported (no vfat in the kernel).
   [[nodiscard]] static Result<MountedEsp> open(const std::string& path,
                                                const Environment& environment, Access access);

@@ -63,7 +63,7 @@ def check_falls_back(line, guest, number, failing):
     line.publish(number)
     guest.command("cfs-deploy update")
     guest.send("reboot")
-    guest.wait_for_shell()
+    guest.wait_for_shell(boots=2)  # one that fails
     said = guest.command("cfs-deploy status")
     print(said)
     vm.check(said.startswith(f"debian-minimal 1 is running and boots next. {number} failed: {reason}.\n"), "status does not say why")

@@ -30,7 +30,9 @@ def wait_until_good(guest):
 class DebianGuest(vm.Guest):
     _marks = itertools.count(1)
 
-    def wait_for_shell(self):
+    def wait_for_shell(self, boots=1):
+        """boots: as many boots may it take."""
+        self._deadline = time.monotonic() + boots * BOOT_SECONDS
         self.expect(r"root@\S+:~# ")
         self.command("stty -echo; export PS1= PS2= TERM=dumb; dmesg -n 1", first=True)
 
