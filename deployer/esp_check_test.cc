@@ -21,19 +21,13 @@ class EspCheckTest : public ::testing::Test {
  protected:
   void make(const std::string& bits, const std::string& size) {
     std::filesystem::remove(image_);
-    ASSERT_EQ(run({"truncate", "-s", size, image_}), 0);
-    ASSERT_EQ(run({"mkfs.vfat", "-F", bits, image_}), 0);
+    ASSERT_TRUE(succeeds({"truncate", "-s", size, image_}));
+    ASSERT_TRUE(succeeds({"mkfs.vfat", "-F", bits, image_}));
   }
-  int run(std::vector<std::string> arguments) {
-    Result<Subprocess> child = Subprocess::start({.arguments = std::move(arguments),
-                                                  .environment = {},
-                                                  .working_directory = {},
-                                                  .standard_error = StandardError::kWithOutput});
-    EXPECT_TRUE(child) << child.error().describe();
-    TimedRun run = child->wait_at_most(std::chrono::seconds(60), 1 << 16).value();
-    EXPECT_EQ(run.end, TimedRun::End::kExited);
-    output_ = run.output;
-    return run.number;
+  static bool succeeds(std::vector<std::string> arguments) {
+    Result<std::string> output = run_command({.arguments = std::move(arguments)});
+    EXPECT_TRUE(output || output.error().code != ErrorCode::kNotFound) << output.error().describe();
+    return output.has_value();
   }
   void put(uint64_t offset, uint8_t value) {
     UniqueFd fd = open_at(AT_FDCWD, image_, O_RDWR).value();
@@ -43,7 +37,6 @@ class EspCheckTest : public ::testing::Test {
 
   TemporaryDirectory directory_ = TemporaryDirectory::create().value();
   std::string image_ = directory_.path() + "/image";
-  std::string output_;
   Environment environment_;
 };
 
@@ -58,7 +51,7 @@ TEST_F(EspCheckTest, OneThatWasNotLeftCleanIsRepaired) {
     // entry of the root directory.
     const std::string file = directory_.path() + "/file";
     ASSERT_TRUE(write_file_atomically(AT_FDCWD, file, as_bytes(std::string(100'000, 'x'))));
-    ASSERT_EQ(run({"mcopy", "-i", image_, file, "::/file"}), 0) << output_;
+    ASSERT_TRUE(succeeds({"mcopy", "-i", image_, file, "::/file"}));
     const std::string before = read_file(AT_FDCWD, image_, 128 << 20).value();
     auto number = [&](size_t offset, size_t bytes) {
       uint64_t value = 0;
@@ -74,10 +67,10 @@ TEST_F(EspCheckTest, OneThatWasNotLeftCleanIsRepaired) {
     }
     put(static_cast<uint64_t>(state), 1);
     EXPECT_TRUE(is_unclean_fat(image_));
-    EXPECT_NE(run({"fsck.vfat", "-n", image_}), 0);
+    EXPECT_FALSE(succeeds({"fsck.vfat", "-n", image_}));
     EXPECT_TRUE(check_esp(environment_, image_).value());
     EXPECT_FALSE(is_unclean_fat(image_));
-    EXPECT_EQ(run({"fsck.vfat", "-n", image_}), 0) << output_;
+    EXPECT_TRUE(succeeds({"fsck.vfat", "-n", image_}));
   }
 }
 

@@ -32,13 +32,12 @@ bool is_marked_bad(int cfs_fd, const std::string& id) {
   return text && text->find("\"state\":\"bad\"") != std::string::npos;
 }
 
-/// Of the entry of a deployment, `cfs_<version>_<id>` and perhaps a counter. "": it is another's.
-std::string id_of_entry(std::string_view name) {
+/// `file`: as the boot loader lists its entries. "": it starts no deployment.
+std::string deployment_of_file(std::string_view file) {
   constexpr std::string_view kSuffix = ".efi";
-  if (name.ends_with(kSuffix)) name.remove_suffix(kSuffix.size());
-  const std::string_view entry = boot::split_counter(name).id;
-  const size_t end = entry.rfind('_');
-  return end == std::string_view::npos ? "" : std::string(entry.substr(end + 1));
+  if (!file.ends_with(kSuffix)) return "";
+  file.remove_suffix(kSuffix.size());
+  return boot::deployment_of_entry(boot::split_counter(file).id);
 }
 
 bool contains(const std::vector<std::string>& ids, const std::string& id) {
@@ -54,7 +53,7 @@ std::optional<std::string> entry_of_other_deployment(int cfs_fd,
     const std::string id = id_of(cfs_fd, role);
     if (id.empty() || contains(tried, id) || is_marked_bad(cfs_fd, id)) continue;
     for (const std::string& file : entries) {
-      if (file.ends_with(".efi") && id_of_entry(file) == id) return file;
+      if (deployment_of_file(file) == id) return file;
     }
   }
   return std::nullopt;
@@ -66,7 +65,7 @@ Result<std::optional<std::string>> leave_behind(int cfs_fd, const std::string& e
   failure.tried = tried_before(cfs_fd);
   std::optional<std::string> started;
   if (!efi_variables.empty()) started = CFS_TRY(boot::selected_entry(efi_variables));
-  const std::string id = started ? id_of_entry(*started) : "";
+  const std::string id = started ? boot::deployment_of_entry(*started) : "";
   const bool fails_again = contains(failure.tried, id);
   if (!id.empty() && !fails_again) failure.tried.push_back(id);
   Result<> recorded = record_failure(cfs_fd, failure);
@@ -76,7 +75,7 @@ Result<std::optional<std::string>> leave_behind(int cfs_fd, const std::string& e
                                       CFS_TRY(boot::loader_entries(efi_variables)));
     if (other) {
       CFS_TRY(boot::start_once(efi_variables, *other));
-      failure.tried.push_back(id_of_entry(*other));
+      failure.tried.push_back(deployment_of_file(*other));
     } else {
       failure.tried.clear();
     }

@@ -42,12 +42,6 @@ Result<bool> is_cold_boot(const std::string& path) {
   return type >> 4 != kKexec;
 }
 
-/// Of `cfs_<version>_<id>`; "" of another one.
-std::string id_of_entry(std::string_view entry) {
-  const std::string_view id = entry.substr(entry.rfind('_') + 1);
-  return is_deployment_id(id) ? std::string(id) : "";
-}
-
 /// The deployment that is running; nothing when it is not one of `inventory`. It has the image that
 /// the kernel was given; that is certain. Several deployments may have it: releases that differ in
 /// the kernel, or in the version only. Each has a boot entry of its own, so the boot loader's word
@@ -68,8 +62,9 @@ std::optional<Deployment> running_deployment(const Inventory& inventory, const R
     return running.entry && boot::same_entry(one.entry, *running.entry);
   });
   if (started != candidates.end()) return *started;
-  const std::string named = running.entry ? id_of_entry(*running.entry) : "";
-  if (running.image.hex().starts_with(named.substr(0, named.find('.'))) && !named.empty()) {
+  const std::string named = running.entry ? boot::deployment_of_entry(*running.entry) : "";
+  if (is_deployment_id(named) &&
+      running.image.hex().starts_with(named.substr(0, named.find('.')))) {
     return std::nullopt;
   }
   return candidates.front();
@@ -299,7 +294,7 @@ Result<> end_trial_of_good(Note& note) {
 /// which one runs, and its release is still known.
 Result<> restore_record(Note& note, const Running& running) {
   if (!running.entry) return {};
-  const std::string id = id_of_entry(*running.entry);
+  const std::string id = boot::deployment_of_entry(*running.entry);
   Result<Deployment> lost = lost_record(note.sysroot, id, DeploymentState::kTrial);
   if (!lost && is_damage(lost.error())) return {};
   const Deployment record = CFS_TRY(std::move(lost));

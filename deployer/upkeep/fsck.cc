@@ -52,6 +52,7 @@ class Fsck {
   Result<> check_records();
   Result<> repair_record(const std::string& path);
   Result<Deployment> find_lost_record(const std::string& id);
+  Result<> restore_lost_record(const std::string& id);
   Result<> repair_deployment_record(const std::string& id);
   Result<bool> is_only_a_record(const std::string& id);
   Result<> repair_reference(const std::string& path);
@@ -181,16 +182,19 @@ Result<Deployment> Fsck::find_lost_record(const std::string& id) {
   return record;
 }
 
+/// Errors: as find_lost_record().
+Result<> Fsck::restore_lost_record(const std::string& id) {
+  const Deployment record = CFS_TRY(find_lost_record(id));
+  CFS_TRY(save_deployment(sysroot_, record));
+  restored_.insert(id);
+  return {};
+}
+
 Result<> Fsck::repair_deployment_record(const std::string& id) {
   const Directory& cfs = sysroot_.directory();
-  Result<Deployment> record = find_lost_record(id);
-  if (record) {
-    CFS_TRY(save_deployment(sysroot_, *record));
-    restored_.insert(id);
-    return {};
-  }
-  if (record.error().code != ErrorCode::kNotFound || !CFS_TRY(is_only_a_record(id))) {
-    return Error(std::move(record).error());
+  Result<> restored = restore_lost_record(id);
+  if (restored || restored.error().code != ErrorCode::kNotFound || !CFS_TRY(is_only_a_record(id))) {
+    return restored;
   }
   CFS_TRY(cfs.remove_tree(sysroot::deployment_directory(id)));
   return cfs.sync(sysroot::kDeployments);
@@ -224,13 +228,8 @@ Result<> Fsck::repair_reference(const std::string& path) {
     const std::string id = target->substr(target->rfind('/') + 1);
     // note_what_booted() has set it anew, or the record was made again.
     if (is_known(id) || restored_.contains(id)) return {};
-    Result<Deployment> record = find_lost_record(id);
-    if (record) {
-      CFS_TRY(save_deployment(sysroot_, *record));
-      restored_.insert(id);
-      return {};
-    }
-    if (record.error().code != ErrorCode::kNotFound) return Error(std::move(record).error());
+    Result<> restored = restore_lost_record(id);
+    if (restored || restored.error().code != ErrorCode::kNotFound) return restored;
     if (CFS_TRY(cfs.exists(sysroot::record_path(id)))) {
       return make_error(ErrorCode::kCorrupt, "the record that it leads to is damaged");
     }

@@ -38,6 +38,11 @@ std::string entry_id(std::string_view version, std::string_view deployment_id) {
   return "cfs_" + std::string(version) + "_" + std::string(deployment_id);
 }
 
+std::string deployment_of_entry(std::string_view id) {
+  const size_t end = id.rfind('_');
+  return end == std::string_view::npos ? "" : std::string(id.substr(end + 1));
+}
+
 bool same_entry(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [](char x, char y) { return lower(x) == lower(y); });

@@ -57,6 +57,10 @@ struct NextBoot {
 /// The id of a deployment's entry, its own: `cfs_<version>_<deployment id>`.
 [[nodiscard]] std::string entry_id(std::string_view version, std::string_view deployment_id);
 
+/// The other way round: the deployment whose entry has this id, if it is an entry of cfs; "" of an
+/// id without '_'.
+[[nodiscard]] std::string deployment_of_entry(std::string_view id);
+
 /// Returns true if two ids mean the same entry. Neither FAT nor firmware tells upper from lower
 /// case.
 [[nodiscard]] bool same_entry(std::string_view a, std::string_view b);

@@ -295,6 +295,8 @@ TEST(EntryId, IsForEveryVersion) {
   EXPECT_EQ(entry_id("12.1+3~rc1", "cccccccccccc.2"), "cfs_12.1+3~rc1_cccccccccccc.2");
   EXPECT_TRUE(check_entry_id(entry_id("12.1+3~rc1", "cccccccccccc.2")));
   EXPECT_TRUE(check_entry_id(entry_id(std::string(64, '+'), "cccccccccccc.4000000000")));
+  EXPECT_EQ(deployment_of_entry("cfs_12.1_beta_cccccccccccc.2"), "cccccccccccc.2");
+  EXPECT_EQ(deployment_of_entry("debian"), "");
   EXPECT_TRUE(check_entry_id("x+y"));
   EXPECT_FALSE(check_entry_id(std::string(181, 'x')));
   EXPECT_TRUE(same_entry("cfs_1~RC_ab.0", "cfs_1~rc_ab.0"));

@@ -112,8 +112,9 @@ class Line:
         (tree / "sbin").symlink_to("usr/sbin")
         (tree / "lib").symlink_to("usr/lib")
         (tree / "lib64").symlink_to("usr/lib64")
-        # busybox's dd cannot write past the cache.
-        programs = [(tree / "usr/bin/busybox", vm.tool("busybox")), (tree / "usr/bin/dd", vm.tool("dd")), (tree / "usr/sbin/fsck.vfat", vm.tool("fsck.vfat")),
+        programs = [(tree / "usr/bin/busybox", vm.tool("busybox")),
+                    (tree / "usr/bin/dd", vm.tool("dd")),  # busybox's cannot write past the cache
+                    (tree / "usr/sbin/fsck.vfat", vm.tool("fsck.vfat")),
                     (tree / "usr/bin/cfs-deploy", self._programs["cfs-deploy"])]
         for path, source in programs:
             vm.run("strip", "-o", path, pathlib.Path(source).resolve())
