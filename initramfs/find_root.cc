@@ -34,9 +34,8 @@ double now_seconds() {
 }
 
 /// The partition that the boot loader was started from; "": nobody said.
-std::string boot_partition(ModuleLoader& modules) {
+std::string boot_partition() {
   if (!stat_at(AT_FDCWD, kFirmware, 0)) return "";
-  (void)modules.load_for("fs-efivarfs");
   auto read = []() -> Result<std::optional<std::string>> {
     mount::FsContext context = CFS_TRY(mount::FsContext::open("efivarfs"));
     CFS_TRY(context.create());
@@ -69,6 +68,24 @@ Result<> check_pinned_image(int mounted, const verity::Digest& digest) {
   return mount::check_image_digest(image.get(), digest);
 }
 
+/// `boot_partition`: see above.
+Result<std::vector<BlockDevice>> list_devices(const kernel_cmdline::RootSpec& spec,
+                                              const std::string& boot_partition) {
+  const bool asks_for_ids =
+      !boot_partition.empty() || spec.kind == kernel_cmdline::RootSpec::Kind::kPartUuid;
+  return list_block_devices(kBlockClass, "/dev",
+                            asks_for_ids ? PartitionIds::kRead : PartitionIds::kSkip);
+}
+
+std::set<std::string> disks_with(const std::vector<BlockDevice>& devices,
+                                 const std::string& partition) {
+  std::set<std::string> disks;
+  for (const BlockDevice& device : devices) {
+    if (!partition.empty() && device.partition_uuid == partition) disks.insert(device.disk);
+  }
+  return disks;
+}
+
 /// What a power cut may have left of it; on no disk but this machine's.
 void mend_superblock_of(const BlockDevice& device) {
   if (device.superblock->type != "ext4") return;
@@ -87,16 +104,8 @@ class Search {
       : spec_(spec), digest_(digest), boot_partition_(std::move(boot_partition)) {}
 
   Result<> look(ModuleLoader& modules) {
-    bool asks_for_ids =
-        !boot_partition_.empty() || spec_.kind == kernel_cmdline::RootSpec::Kind::kPartUuid;
-    devices_ = CFS_TRY(list_block_devices(
-        kBlockClass, "/dev", asks_for_ids ? PartitionIds::kRead : PartitionIds::kSkip));
-    std::set<std::string> boot_disks;
-    for (const BlockDevice& device : devices_) {
-      if (!boot_partition_.empty() && device.partition_uuid == boot_partition_) {
-        boot_disks.insert(device.disk);
-      }
-    }
+    devices_ = CFS_TRY(list_devices(spec_, boot_partition_));
+    const std::set<std::string> boot_disks = disks_with(devices_, boot_partition_);
     // The partitions of a disk appear one after the other: at the next look all are there.
     boot_disk_ = boot_partition_.empty() ? BootDisk::kUnknown
                  : was_boot_disk_here_   ? BootDisk::kHere
@@ -215,13 +224,26 @@ Result<std::optional<size_t>> choose_candidate(std::span<const Candidate> candid
   return chosen;
 }
 
+Result<> mend_root_superblock(const kernel_cmdline::BootOptions& options) {
+  const kernel_cmdline::RootSpec spec = CFS_TRY(kernel_cmdline::parse_root_spec(options.root));
+  const std::string partition = boot_partition();
+  const std::vector<BlockDevice> devices = CFS_TRY(list_devices(spec, partition));
+  const std::set<std::string> boot_disks = disks_with(devices, partition);
+  for (const BlockDevice& device : devices) {
+    const bool is_of_this_machine = partition.empty() || boot_disks.contains(device.disk);
+    if (is_meant(spec, device) && is_of_this_machine) mend_superblock_of(device);
+  }
+  return {};
+}
+
 Result<FoundRoot> find_root(const kernel_cmdline::BootOptions& options, ModuleLoader& modules,
                             bool more_may_appear, Stage& stage) {
   stage = Stage::kCommandLine;
   kernel_cmdline::RootSpec spec = CFS_TRY(kernel_cmdline::parse_root_spec(options.root));
   stage = Stage::kDevice;
   std::optional<DeviceEvents> events;  // most disks are there at the first look
-  Search search(spec, options.digest, boot_partition(modules));
+  if (stat_at(AT_FDCWD, kFirmware, 0)) (void)modules.load_for("fs-efivarfs");
+  Search search(spec, options.digest, boot_partition());
   double deadline = now_seconds() + options.root_delay_seconds;
   Drivers drivers = Drivers::kQuick;
   for (;;) {

@@ -49,4 +49,10 @@ struct FoundRoot {
                                           ModuleLoader& modules, bool more_may_appear,
                                           Stage& stage);
 
+/// Mends a torn superblock of what `root=` means (torn_superblock.h), where others than find_root()
+/// mount it: of what is there now, on the disk that the firmware booted from, if that is known.
+/// What cannot be mended is a warning in the kernel's log. Errors: `root=` cannot be used; the
+/// devices cannot be listed.
+[[nodiscard]] Result<> mend_root_superblock(const kernel_cmdline::BootOptions& options);
+
 }  // namespace cfs::initramfs

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "initramfs/compose_root.h"
+#include "initramfs/find_root.h"
 #include "initramfs/init.h"
 #include "lib/base/io.h"
 #include "lib/command/version.h"
@@ -47,6 +48,20 @@ cfs::Result<> run_on_mounted_root(const std::string& target, Stage& stage) {
       target, options, [] {}, stage);
 }
 
+/// Whoever mounts the disk then says what is wrong with it; nothing of this keeps the machine from
+/// booting.
+int mend_superblock() {
+  Stage stage = Stage::kSetup;
+  auto mend = [&]() -> cfs::Result<> {
+    auto command_line = CFS_TRY(read_command_line(stage));
+    BootOptions options = CFS_TRY(cfs::kernel_cmdline::parse_boot_options(command_line));
+    return cfs::initramfs::mend_root_superblock(options);
+  };
+  cfs::Result<> mended = mend();
+  if (!mended) cfs::initramfs::log_warning(mended.error().describe());
+  return mended ? 0 : 1;
+}
+
 /// Is this an initramfs in which no root was composed yet? Anywhere else a failure must not be
 /// answered by a reboot.
 bool is_initramfs() {
@@ -64,12 +79,17 @@ int main(int argc, char** argv) {
     std::perror("cfs-mount-root: error: cannot print the result on standard output");
     return 1;
   }
-  if (!is_init && (argc != 2 || argv[1][0] != '/')) {
+  const bool is_to_mend = !is_init && argc == 2 && std::string_view(argv[1]) == "--mend-superblock";
+  if (!is_init && !is_to_mend && (argc != 2 || argv[1][0] != '/')) {
     (void)std::fputs(
         "Usage: cfs-mount-root DIRECTORY\n"
+        "       cfs-mount-root --mend-superblock\n"
         "Mounts over DIRECTORY, where the file system with cfs/ is mounted, the root pinned by\n"
         "composefs.digest= on the kernel command line. When that fails the machine reboots.\n"
-        "As process 1 of an initramfs it finds and mounts that file system itself.\n",
+        "Before that it mends, if it is told to, what a power cut has left of the superblock of\n"
+        "that file system, named by root=. As process 1 of an initramfs it finds, mends and "
+        "mounts\n"
+        "it itself.\n",
         stderr);
     return 2;
   }
@@ -80,6 +100,7 @@ int main(int argc, char** argv) {
         stderr);
     return 2;
   }
+  if (is_to_mend) return mend_superblock();
   Stage stage = Stage::kSetup;
   cfs::Result<> result = is_init ? run_as_init(argv, stage) : run_on_mounted_root(argv[1], stage);
   if (!result) {

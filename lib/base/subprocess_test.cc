@@ -210,7 +210,6 @@ TEST(WaitAtMost, EndsWithAllThatIsInTheGroup) {
   EXPECT_EQ(run.end, TimedRun::End::kTimedOut);
   EXPECT_EQ(run.output, "begun\n");
   EXPECT_GE(run.duration.count(), 300);
-  EXPECT_LT(run.duration.count(), 2000);
   ::usleep(2'500'000);
   EXPECT_FALSE(stat_at(AT_FDCWD, alive, 0)) << "a child of the program is alive";
 }
@@ -226,7 +225,6 @@ TEST(WaitAtMost, ClosedOutputIsNoEnd) {
   TimedRun run = run_timed("exec >&- 2>&-; sleep 0.2; exit 4", 60'000);
   EXPECT_EQ(run.end, TimedRun::End::kExited);
   EXPECT_EQ(run.number, 4);
-  EXPECT_GE(run.duration.count(), 200);
 }
 
 }  // namespace

@@ -111,7 +111,9 @@ class BootLoader {
 
   /// Puts an entry on trial with so many tries and none done; nothing: ends the trial, it is good.
   /// kParked: it starts only when it is asked for or nothing else is left. After a power cut the
-  /// entry may be gone: never for the one that must boot if all else fails. Errors: kNotFound.
+  /// entry may be gone: never for the one that must boot if all else fails. A parked one may be
+  /// just that: it stays whole while its trial ends, where there is room for two. Errors:
+  /// kNotFound.
   [[nodiscard]] virtual Result<> set_tries(const std::string& id,
                                            std::optional<unsigned> tries_left) = 0;
 

@@ -51,6 +51,12 @@ std::string file_path(std::string_view id, const std::optional<Tries>& tries) {
   return path_in_uki_directory(with_counter(id, tries) + std::string(kSuffix));
 }
 
+bool is_parked(std::string_view path) {
+  path.remove_suffix(kSuffix.size());
+  const std::optional<Tries> tries = split_counter(path).tries;
+  return tries && tries->left == kParked;
+}
+
 /// The image that the UKI in `fd` pins. Errors: not a UKI of cfs, or not whole.
 Result<verity::Digest> pinned_image(int fd) {
   return kernel_cmdline::pinned_digest(CFS_TRY(read_uki(fd)).cmdline);
@@ -350,14 +356,28 @@ Result<> SystemdBoot::set_tries(const std::string& id, std::optional<unsigned> t
   std::optional<Tries> tries;
   if (tries_left) tries = Tries{.left = *tries_left, .done = 0};
   const std::string path = file_path(id, tries);
+  const std::string doing = "while counting the boots of '" + id + "'";
   if (!same_entry(files.front(), path)) {
-    CFS_TRY_WITH("while counting the boots of '" + id + "'",
-                 fat_rename(root_.get(), files.front(), path));
+    if (!tries && is_parked(files.front())) {
+      CFS_TRY_WITH(doing, copy_or_rename(files.front(), path));
+    } else {
+      CFS_TRY_WITH(doing, fat_rename(root_.get(), files.front(), path));
+    }
   }
-  for (size_t i = 1; i < files.size(); ++i) {
-    if (!same_entry(files[i], path)) CFS_TRY(remove_file(root_.get(), files[i]));
+  for (const std::string& other : files) {
+    if (!same_entry(other, path)) CFS_TRY(remove_file(root_.get(), other));
   }
   return {};
+}
+
+/// Leaves the file `from` where it is until the new one is durable, if there is room for both.
+Result<> SystemdBoot::copy_or_rename(const std::string& from, const std::string& to) {
+  CFS_TRY(remove_leftovers());
+  UniqueFd file = CFS_TRY(open_regular_beneath(root_.get(), from));
+  const auto size_bytes = static_cast<uint64_t>(CFS_TRY(fstat_fd(file.get())).st_size);
+  if (CFS_TRY(free_bytes()) < size_bytes) return fat_rename(root_.get(), from, to);
+  return fat_publish(root_.get(), to,
+                     [&](int copy) { return copy_content(file.get(), copy, size_bytes); });
 }
 
 Result<> SystemdBoot::remove(const std::string& id) {

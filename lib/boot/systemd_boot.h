@@ -55,6 +55,7 @@ class SystemdBoot : public BootLoader {
   [[nodiscard]] Result<std::vector<std::string>> files_of(std::string_view id) const;
   /// The last `default` of loader.conf; empty when there is none.
   [[nodiscard]] Result<std::string> configured_pattern() const;
+  Result<> copy_or_rename(const std::string& from, const std::string& to);
   Result<> remove_leftovers();
 
   UniqueFd root_;

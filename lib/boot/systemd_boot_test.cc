@@ -156,6 +156,17 @@ TEST_F(SystemdBootTest, TwoFilesOfOneEntryAreOne) {
   EXPECT_EQ(loader.list().value()[0].digest->hex(), std::string(64, 'a'));
 }
 
+TEST_F(SystemdBootTest, AParkedEntryIsNotRenamedToBeGood) {
+  SystemdBoot loader = open();
+  ASSERT_TRUE(loader.install("a", uki('a').get(), kParked));
+  UniqueFd parked = open_at(AT_FDCWD, uki_path("a+0.efi"), O_RDONLY).value();
+  ASSERT_TRUE(loader.set_tries("a", std::nullopt));
+  EXPECT_THAT(names(), ElementsAre("a.efi"));
+  EXPECT_EQ(loader.list().value()[0].digest->hex(), std::string(64, 'a'));
+  EXPECT_NE(fstat_fd(parked.get()).value().st_ino,
+            stat_at(AT_FDCWD, uki_path("a.efi"), 0).value().st_ino);
+}
+
 TEST_F(SystemdBootTest, RefusesWhatIsNotThereOrNotAUki) {
   SystemdBoot loader = open();
   EXPECT_EQ(loader.set_next("a").error().code, ErrorCode::kNotFound);

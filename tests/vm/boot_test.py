@@ -383,6 +383,20 @@ def check_repaired(machine, text):
     vm.check(vm.debugfs(machine.disk, "cat /cfs/state/var/block") == DAMAGED_CONTENT, "a file was lost")
 
 
+def tear_superblock(disk):
+    """Another time of mounting, as if the first sector were new and the second old."""
+    with open(disk, "r+b") as file:
+        file.seek(1024 + 0x2C)
+        byte = file.read(1)[0]
+        file.seek(1024 + 0x2C)
+        file.write(bytes([byte ^ 1]))
+
+
+def check_mended(machine, text):
+    says(text, r"dmesg .*the checksum of the superblock on '/dev/vda' was wrong")
+    vm.check(file_system_state(machine.disk) == "clean", "the file system was not checked")
+
+
 def disk_errors(machine):
     machine.image = machine.digests["image_with_e2fsck"]
     for is_serious in (False, True):
@@ -394,6 +408,8 @@ def disk_errors(machine):
         says(text, r'json .*"image":"file".*')
         check_repaired(machine, text)
         vm.check("e2fsck" not in machine.boots(), "checked again")
+    tear_superblock(machine.disk)
+    check_mended(machine, machine.boots())
 
 
 def disk_errors_without_e2fsck(machine):

@@ -46,8 +46,9 @@ def make_initramfs(kernel, mount_root, hook, work):
     user_namespace = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     vm.run("unshare", *user_namespace, "--mount", "--propagation", "unchanged", "sh", "-c", MKINITRAMFS, env=environment)
     listing = vm.run("lsinitramfs", out)
-    for name in ("usr/lib/cfs/cfs-mount-root", "scripts/local-bottom/cfs", "scripts/init-bottom/cfs",
-                 "fs/erofs/erofs.ko", "fs/overlayfs/overlay.ko"):
+    for name in ("usr/lib/cfs/cfs-mount-root", "scripts/local-premount/cfs", "scripts/local-block/cfs",
+                 "scripts/local-bottom/cfs", "scripts/init-bottom/cfs", "fs/erofs/erofs.ko",
+                 "fs/overlayfs/overlay.ko"):
         vm.check(name in listing, f"the initramfs lacks {name}")
     return out
 
@@ -78,6 +79,11 @@ def main():
     text = machine.boots(options="root=LABEL=cfs ro rootflags=commit=17")
     boot_test.check_repaired(machine, text)
     boot_test.says(text, "mount /dev/vda /var ext4 .*commit=17.*")
+
+    # What a power cut leaves of the superblock: its sectors are of different times.
+    for root in ("LABEL=cfs", "/dev/vda"):
+        boot_test.tear_superblock(machine.disk)
+        boot_test.check_mended(machine, machine.boots(options=f"root={root} ro"))
 
     # Another boot method, one that never runs local-bottom, does not get around the pin.
     text = machine.fails("setup", "not mounted by cfs-mount-root", options="root=LABEL=cfs boot=other")
