@@ -168,10 +168,28 @@ class Device:
                 count_boot(esp, file)
             raise Broken(f"none of {good} boots, but {order}")
 
+    def boots_alone(self, number):
+        """Raises Broken unless that release boots, the whole chain followed, when the entries of all others are gone."""
+        with tempfile.TemporaryDirectory(dir=self.path) as directory:
+            esp = pathlib.Path(directory) / "esp"
+            shutil.copytree(self.esp, esp, copy_function=os.link)
+            for file in (esp / "EFI/Linux").glob("*.efi"):
+                if f"_{self.world.releases[number].digest[:12]}." not in file.name:
+                    file.unlink()
+            booted, _ = next_boot(self.world, esp, "--sysroot", self.sysroot)
+            check(booted == number, f"release {booted} boots instead of {number}, which is alone")
+
+    def asked_to_reset(self):
+        """What the next boot is asked to forget: a set of "etc", "identity", "var"."""
+        request = self.sysroot / "cfs/state/reset"
+        return set(request.read_text().splitlines()[1:]) if request.exists() else set()
+
     def reboot(self):
-        """Starts what the boot loader starts, and returns its number."""
+        """Starts what the boot loader starts, and returns its number. cfs-mount-root is not there to reset anything; its
+        request goes."""
         number, file = next_boot(self.world, self.esp, "--sysroot", self.sysroot)
         count_boot(self.esp, file)
+        (self.sysroot / "cfs/state/reset").unlink(missing_ok=True)
         (self.path / "cmdline").write_text(f"quiet composefs.digest={self.world.releases[number].digest}\n")
         # The boot loader says the file's name, without counter, in lower case.
         name = COUNTER.sub("", file.removesuffix(".efi")).lower() + ".efi"

@@ -81,12 +81,21 @@ VERBS = [
     Verb("update --retry", (*GOOD_TWO, "rollback", "reboot", "health", "bless"), "update 2 --retry", (1,), 2, good=(1, 2), then=("update 3",)),
     Verb("fetch", ONE, "fetch 2", (1,), 1, good=(1,)),
     Verb("apply", (*ONE, "fetch 2"), "apply", (1,), 2, good=(1,), then=("update 3",)),
+    Verb("check", ONE, "check 2", (1,), 1, good=(1,)),
+    Verb("boot", GOOD_TWO, "boot @1", (2,), 1, good=(1, 2), then=("update 3",)),
+    Verb("boot of a bad one", (*GOOD_TWO, "mark-bad", "reboot"), "boot @2", (1,), 2, good=(1,), then=("update 3",)),
     Verb("gc", (*GOOD_TWO, "update 3", "reboot", "mark-bad", "reboot"), "gc", (2,), 2, good=(1, 2), then=("gc", "update 3 --retry")),
     Verb("pin", GOOD_TWO, "pin @1", (2,), 2, good=(1, 2), then=("gc", "update 3")),
+    Verb("unpin", (*GOOD_TWO, "pin @1"), "unpin @1", (2,), 2, good=(1, 2), then=("gc", "update 3")),
     Verb("recovery", GOOD_TWO, "recovery set @1", (2,), 2, good=(1, 2), then=("gc", "update 3")),
+    Verb("recovery clear", (*GOOD_TWO, "recovery set @1"), "recovery clear", (2,), 2, good=(1, 2), then=("gc", "update 3")),
+    Verb("reset --var", GOOD_TWO, "reset --var", (2,), 2, good=(1, 2), then=("reset --var", "update 3")),
+    Verb("reset --etc", (*GOOD_TWO, "reset --var"), "reset --etc", (2,), 2, good=(1, 2), then=("reset --etc", "update 3")),
+    Verb("reset --all", GOOD_TWO, "reset --all", (2,), 2, good=(1, 2), then=("reset --all", "update 3")),
     Verb("fsck --repair", (*GOOD_TWO, "damage"), "fsck 2 --repair", (2,), 2, good=(1, 2), then=("fsck 2 --repair", "update 3")),
     Verb("status", GOOD_TWO, "status", (2,), 2, good=(1, 2)),
     Verb("history", GOOD_TWO, "history", (2,), 2, good=(1, 2)),
+    Verb("config show", (*GOOD_TWO, "fsck 2"), "config show", (2,), 2, good=(1, 2)),
     Verb("install", (), "install 2", (None,), None, is_slow=True),
 ]
 RELEASES = 3
@@ -168,6 +177,8 @@ def check_after(device, verb, run, fault):
     if verb.command.startswith("install"):
         check_disk_image(device, finished)
         return
+    if verb.command.startswith("reset"):
+        check_reset(device, verb, finished)
     wanted = {verb.boots} if finished else {verb.boots, *verb.may_boot}
     is_installed = (device.esp / "loader/loader.conf").exists()
     booted = device.boots() if is_installed or None not in wanted else None
@@ -189,6 +200,21 @@ def check_after(device, verb, run, fault):
         device.check_falls_back({*verb.good, booted})
     device.done(*words, offer=offer, allowed=(10,))
     check(not device.leftovers(), f"left behind: {device.leftovers()}")
+
+
+def check_reset(device, verb, finished):
+    """The next boot forgets what was asked for before, and all of what this command asks for or nothing of it."""
+    before = set().union(*(asked_by(step) for step in verb.prepare))
+    wanted = [before | asked_by(verb.command)] if finished else [before, before | asked_by(verb.command)]
+    check(device.asked_to_reset() in wanted, f"the next boot resets {device.asked_to_reset()}, not one of {wanted}")
+
+
+def asked_by(step):
+    """What a `reset` asks the next boot to forget, in the words of the request."""
+    words = step.split()
+    if words[0] != "reset":
+        return set()
+    return {"etc", "identity", "var"} if "--all" in words else {word.removeprefix("--") for word in words[1:]}
 
 
 def check_disk_image(device, finished):

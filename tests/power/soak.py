@@ -4,7 +4,8 @@
     soak.py --build DIR [--operations N] [--seed N]
 
 After each operation the device boots a release, whole; if all fail that were not proven good, one boots that was; all
-records can be read. The same seed does the same."""
+records can be read; the recovery boots when the entries of all others are gone; and what the next boot is asked to
+forget is still asked for. The same seed does the same."""
 
 import argparse
 import pathlib
@@ -31,6 +32,9 @@ class Life:
         self.offer = 1
         self.good = set()  # releases that have proven good and were not marked bad since
         self.pinned = None  # a release
+        self.retried = set()  # releases that may have been taken again since, as if they were new
+        self.recovery = None  # a release; None, too, when a command that was stopped may have changed it
+        self.asked_to_reset = set()  # what the next boot is to forget
         self.unsure = set()  # those of which a command that was stopped may have said so, or the contrary
         self.device.done("init")
         self.device.done("update", offer=1)
@@ -54,6 +58,7 @@ class Life:
         return f"update to {self.offer}"
 
     def retry(self):
+        self.retried.add(self.offer)
         self.device.done("update", "--retry", offer=self.offer, allowed=(0, 10))
         check(self.next == self.offer, f"after an update to {self.offer} release {self.next} boots")
         return f"update --retry to {self.offer}"
@@ -90,11 +95,16 @@ class Life:
             return f"bless {self.running}: marked bad"
         check(run.status == 0, f"bless: {run}")
         self._judge(self.running, is_good=True)
+        self.retried.discard(self.running)
         return f"bless {self.running}"
 
-    def reboot(self):
+    def _start(self):
         self.running = self.device.reboot()
-        return f"reboot into {self.running}"
+        self.asked_to_reset = set()
+        return self.running
+
+    def reboot(self):
+        return f"reboot into {self._start()}"
 
     def reboot_and_bless(self):
         return f"{self.reboot()}, {self.bless()}"
@@ -102,7 +112,7 @@ class Life:
     def reboots_that_fail(self):
         """Boots end before anything of ours runs, until one is good."""
         for _ in range(self.chance.randint(1, 4)):
-            if self.reboot() and self.running in self.good:
+            if self._start() in self.good:
                 break
         self.device.done("note-boot")
         return f"boots that fail; {self.running} runs"
@@ -142,9 +152,52 @@ class Life:
         check(self.next == self.pinned, f"release {self.next} boots, not the pinned {self.pinned}")
         return f"boot the pinned {self.pinned}"
 
+    def _any_good(self):
+        """A release that has proven good, as a command names it; the running one if none has."""
+        return self.chance.choice(sorted(self.good) or [self.running])
+
+    def boot_good(self):
+        """Any that has proven good, unless it is gone since; the recovery and what is pinned are not."""
+        number = self._any_good()
+        run = self.device.deploy("boot", f"@{number}")
+        if run.status and re.search("garbage collection has removed it|no deployment has the id", run.text):
+            check(number not in (self.running, self.recovery, self.pinned), f"boot {number}: {run}")
+            return f"boot {number}: it is gone"
+        check(run.status == 0 or "nothing whole is left" in run.text, f"boot {number}: {run}")
+        check(run.status or self.next == number, f"after 'boot {number}' release {self.next} boots")
+        return f"boot {number}: status {run.status}"
+
+    def set_recovery(self):
+        number = self._any_good()
+        run = self.device.deploy("recovery", "set", f"@{number}")
+        if run.status and re.search("garbage collection has removed it|no deployment has the id", run.text):
+            check(number not in (self.running, self.recovery, self.pinned), f"recovery set {number}: {run}")
+            return f"recovery set {number}: it is gone"
+        if run.status and "was not proven good here" in run.text:
+            check(number not in self.good or number in self.unsure | self.retried, f"recovery set {number}: {run}")
+            return f"recovery set {number}: it is not good"
+        check(run.status == 0, f"recovery set {number}: {run}")
+        self.recovery = number
+        return f"recovery set {number}"
+
+    def clear_recovery(self):
+        run = self.device.done("recovery", "clear", allowed=(0, 10))
+        check(run.status == 0 or not self.recovery, f"there is no recovery, but {self.recovery} was set")
+        self.recovery = None
+        return f"recovery clear: status {run.status}"
+
+    def reset(self):
+        """What the next boot forgets adds up."""
+        options = self.chance.choice((["--etc"], ["--var"], ["--etc", "--var"], ["--all"]))
+        self.device.done("reset", *options)
+        self.asked_to_reset |= faults.asked_by(" ".join(["reset", *options]))
+        return f"reset {' '.join(options)}"
+
     def _disturbed(self, fault):
         command = self.chance.choice((["update"], ["update"], ["rollback"], ["bless"], ["mark-bad", "--late"], ["cancel"], ["note-boot"],
-                                      ["update", "--retry"], ["gc"], ["gc"], ["fetch"], ["apply"]))
+                                      ["update", "--retry"], ["gc"], ["gc"], ["fetch"], ["apply"], ["boot", f"@{self._any_good()}"],
+                                      ["recovery", "set", f"@{self._any_good()}"], ["recovery", "clear"], ["reset", "--var"],
+                                      ["reset", "--all"]))
         call = self.chance.choice(CALLS)
         number = self.chance.randint(1, self.chance.choice((3, 30, 150)))
         inject = f"inject={call}:when={number}:" + (f"error={fault}" if fault else "signal=KILL")
@@ -153,6 +206,15 @@ class Life:
         check(run.status >= 0 or not fault, f"{command[0]} crashed: {run}")
         if command[0] in ("bless", "mark-bad"):
             self._judge(self.running, is_good=command[0] == "bless" if run.status == 0 else None)
+        if "--retry" in command:
+            self.retried.add(self.offer)
+        if command[0] == "recovery":
+            self.recovery = int(command[2][1:]) if run.status == 0 and command[1] == "set" else None
+        if command[0] == "reset":
+            asked = self.device.asked_to_reset()
+            wanted = self.asked_to_reset | faults.asked_by(" ".join(command))
+            check(asked == wanted or run.status and asked == self.asked_to_reset, f"the next boot resets {asked}, not {wanted}")
+            self.asked_to_reset = asked
         return f"{' '.join(command)}, {call} number {number} {fault or 'killed'}: status {run.status}, {self.next} boots"
 
     def kill(self):
@@ -189,13 +251,19 @@ class Life:
         self.device.boots()
         if self.good:
             self.device.check_falls_back(self.good | self.unsure)
+        if self.recovery:
+            self.device.boots_alone(self.recovery)
+        asked = self.device.asked_to_reset()
+        check(asked == self.asked_to_reset, f"the next boot resets {asked}, not {self.asked_to_reset}")
         status = self.device.done("status")
         check("damaged" not in status.text, f"status: {status.text}")
 
 
 # name → how often
 OPERATIONS = {Life.publish: 3, Life.update: 6, Life.retry: 2, Life.rollback: 2, Life.cancel: 2, Life.mark_bad: 1, Life.reboot: 3,
-              Life.reboot_and_bless: 8, Life.reboots_that_fail: 2, Life.kill: 9, Life.fault: 7, Life.damage: 2, Life.gc: 3, Life.fetch: 1, Life.apply: 1, Life.pin: 1, Life.boot_pinned: 1}
+              Life.reboot_and_bless: 8, Life.reboots_that_fail: 2, Life.kill: 9, Life.fault: 7, Life.damage: 2, Life.gc: 3, Life.fetch: 1,
+              Life.apply: 1, Life.pin: 1, Life.boot_pinned: 1, Life.boot_good: 2, Life.set_recovery: 2, Life.clear_recovery: 1,
+              Life.reset: 1}
 
 
 def main():
