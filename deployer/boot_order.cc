@@ -9,7 +9,7 @@
 //
 //     1  both verified        the new one and the way back: image and objects measured by the
 //                             kernel, UKI hashed
-//     2  the record           of the new one
+//     2  the records          of the new one, and of those that somebody turns away from
 //     3  refs/staged          from now on garbage collection keeps all of it
 //     4  the way back         its entry whole and without a counter, so that it starts whenever
 //                             nothing else is asked for
@@ -289,6 +289,10 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
   }
   CFS_TRY(save_deployment(sysroot, deployment));
   update_inventory(inventory, deployment);
+  for (const Deployment& left : options.left) {
+    CFS_TRY(save_deployment(sysroot, left));
+    update_inventory(inventory, left);
+  }
   if (!is_running) {
     CFS_TRY(set_reference(sysroot, Role::kStaged, deployment));
     references.staged = deployment;

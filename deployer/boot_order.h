@@ -13,6 +13,9 @@ enum class WayBack { kRequired, kNotRequired };
 struct SwitchOptions {
   WayBack way_back = WayBack::kRequired;
   unsigned tries = 3;  ///< boots that a deployment has that was not proven good yet
+  /// Deployments from which the switch turns away, as their records are to be. They are saved
+  /// before the choice: else a switch that was cut off would be undone by the next update.
+  std::vector<Deployment> left = {};
 };
 
 /// Succeeds if the image of that digest and every object it refers to are in the store, each proven

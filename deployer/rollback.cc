@@ -130,22 +130,21 @@ Result<> check_state_version(const Sysroot& sysroot, const Inventory& inventory,
 
 Result<> switch_to(Sysroot& sysroot, boot::BootLoader& loader, const Environment& environment,
                    Inventory& inventory, const Deployment& target, ReasonKind why,
-                   const SwitchOptions& options) {
-  const References before = inventory.references;
-  CFS_TRY(boot_next(sysroot, loader, inventory, target, options));
-  for (const auto* slot : {&before.booted, &before.staged}) {
-    if (!*slot || (*slot)->id == target.id || (*slot)->epoch <= target.epoch) continue;
-    Deployment left = **slot;
-    if (left.held) continue;
+                   SwitchOptions options) {
+  const std::optional<Deployment> next = CFS_TRY(next_deployment(loader, inventory));
+  const References& references = inventory.references;
+  for (const auto* one : {&references.booted, &references.staged, &references.previous, &next}) {
+    if (!*one || (*one)->held || (*one)->id == target.id || (*one)->epoch <= target.epoch) continue;
+    Deployment left = **one;
     if (left.state == DeploymentState::kStaged) left.state = DeploymentState::kFetched;
     left.held = Reason{.kind = why,
                        .what = {},
                        .detail = {},
                        .exit_status = {},
                        .when = time_of_record(environment)};
-    CFS_TRY(save_deployment(sysroot, left));
-    update_inventory(inventory, left);
+    options.left.push_back(std::move(left));
   }
+  CFS_TRY(boot_next(sysroot, loader, inventory, target, options));
   return {};
 }
 

@@ -21,13 +21,12 @@ namespace cfs::deployer {
 [[nodiscard]] Result<> check_state_version(const Sysroot& sysroot, const Inventory& inventory,
                                            const Deployment& target);
 
-/// Makes `target` boot next (boot_next()), and then holds what is turned away from: the running and
-/// the staged deployment, if they are newer. `inventory`: of note_what_booted(). Errors: those of
-/// boot_next().
+/// Makes `target` boot next (boot_next()), and holds what is turned away from, if it is newer: the
+/// running, the staged and the previous deployment, and the one that would have booted.
+/// `inventory`: of note_what_booted(). `options.left` is set here. Errors: those of boot_next().
 [[nodiscard]] Result<> switch_to(Sysroot& sysroot, boot::BootLoader& loader,
                                  const Environment& environment, Inventory& inventory,
-                                 const Deployment& target, ReasonKind why,
-                                 const SwitchOptions& options);
+                                 const Deployment& target, ReasonKind why, SwitchOptions options);
 
 /// "NAME VERSION (epoch N) boots next"
 [[nodiscard]] std::string describe_next(const Deployment& next);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/rollback.h"
 
+#include "deployer/sysroot/running.h"
+
 #include "deployer/test_support.h"
 
 namespace cfs::deployer {
@@ -105,6 +107,48 @@ TEST_F(TwoReleasesTest, AMissingOrDamagedUkiIsPutBack) {
     EXPECT_EQ(boots_next(), entry1_);
     EXPECT_TRUE(read(file) == whole);
     ASSERT_TRUE(loader().set_next(loader().list()->back().id));
+  }
+}
+
+/// The power goes when the choice is written.
+class CutAfterChoice : public boot::SystemdBoot {
+ public:
+  explicit CutAfterChoice(boot::SystemdBoot loader) : SystemdBoot(std::move(loader)) {}
+  Result<> set_next(const std::string& id) override {
+    CFS_TRY(SystemdBoot::set_next(id));
+    return make_error(ErrorCode::kIo, "the power is gone");
+  }
+};
+
+TEST_F(TwoReleasesTest, ARollbackThatWasCutOffIsNotUndone) {
+  {
+    CutAfterChoice cut(loader());
+    Sysroot sysroot = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
+    Inventory inventory = note_what_booted(sysroot, environment_, cut).value();
+    const Deployment target = rollback_target(inventory).value();
+    ASSERT_FALSE(
+        switch_to(sysroot, cut, environment_, inventory, target, ReasonKind::kRolledBack, {}));
+  }
+  EXPECT_EQ(boots_next(), entry1_);
+  ASSERT_TRUE(update());
+  EXPECT_THAT(output_, HasSubstr("held: test 2"));
+  EXPECT_EQ(boots_next(), entry1_);
+}
+
+TEST_F(TwoReleasesTest, WhatWasLeftByHandIsHeldWhenSomebodyStays) {
+  for (const bool has_entry : {true, false}) {
+    const std::string entry2 = boots_next();
+    set_selected_entry(entry1_);
+    set_booted(one_.image.digest.hex());
+    start_kernel();
+    ASSERT_DONE(command({"note-boot"}));
+    if (!has_entry) std::filesystem::remove(path(file_of(entry2)));
+    ASSERT_DONE(command({"boot", entry1_.substr(entry1_.rfind('_') + 1)}));
+    ASSERT_TRUE(update());
+    EXPECT_THAT(output_, HasSubstr("held: test 2"));
+    EXPECT_EQ(boots_next(), entry1_);
+    ASSERT_DONE(update({"--retry"}));
+    ASSERT_EQ(reboot_well(), "2");
   }
 }
 

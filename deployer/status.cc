@@ -131,7 +131,8 @@ std::string because(boot::NextBoot::Reason reason) {
 }  // namespace
 
 std::string sentence(const Status& status) {
-  const std::optional<Deployment>& booted = status.references.booted;
+  std::optional<Deployment> booted;
+  if (status.is_running) booted = status.references.booted;
   const std::optional<Deployment>& next = status.next_deployment;
   auto on_trial = [](const Deployment& one) { return one.state != DeploymentState::kGood; };
   const std::string failure = status.failure.empty() ? "" : " " + status.failure + ".";
@@ -165,6 +166,7 @@ Result<Status> read_status(const Sysroot& sysroot, const Environment& environmen
   inventory.references = references_now(inventory, running);
   if (inventory.references.booted) update_inventory(inventory, *inventory.references.booted);
   Status status{.origin = sysroot.origin(), .references = inventory.references};
+  status.is_running = running && running_deployment(inventory, *running);
   CFS_TRY(read_next(status, inventory, esp));
   status.failure = what_failed(inventory);
   status.pinned = inventory.pinned;

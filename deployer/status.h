@@ -14,6 +14,7 @@ namespace cfs::deployer {
 struct Status {
   Origin origin;
   References references;
+  bool is_running = false;  ///< references.booted: not only the last that did
   /// What the boot loader starts next; nothing when it has no entry, or next_problem says why.
   std::optional<boot::NextBoot> next;
   std::string next_problem;

@@ -35,6 +35,16 @@ TEST_F(StatusTest, StatusForPrograms) {
               AllOf(HasSubstr(" for it alone\n"), HasSubstr("'cfs-deploy gc' frees 0 B\n")));
 }
 
+TEST_F(StatusTest, WhatOnlyRanLastIsNotSaidToRun) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  EXPECT_THAT(status(), StartsWith("test 1 is running and boots next."));
+  write("cmdline", "quiet\n");
+  EXPECT_THAT(status(), StartsWith("Nothing of this sysroot is running; 1 boots next."));
+}
+
 TEST_F(StatusTest, ItSaysWhyNothingWouldBeCollected) {
   offer(first_release());
   ASSERT_DONE(init());

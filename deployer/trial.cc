@@ -5,8 +5,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <functional>
 #include <memory>
 
+#include "deployer/bless.h"
 #include "deployer/config/config.h"
 #include "deployer/login_notice.h"
 #include "deployer/mounted_esp.h"
@@ -23,6 +25,8 @@ namespace {
 
 /// How long an orderly restart may take.
 constexpr std::chrono::seconds kRestartTimeout{300};
+/// How long a machine that is to be restarted waits for whoever changes the sysroot.
+constexpr std::chrono::seconds kLockTimeout{120};
 
 struct Arguments {
   std::string sysroot = kDefaultSysroot;
@@ -31,13 +35,22 @@ struct Arguments {
   bool limit = false;
 };
 
-/// Opens the sysroot and writes the reason down; another cfs-deploy that is changing it is waited
-/// for. Returns true if the machine is to be restarted.
-Result<bool> record(const Arguments& arguments, const Environment& environment,
-                    const Reason& reason) {
-  Sysroot sysroot = CFS_TRY(Sysroot::open_when_free(environment, arguments.sysroot));
+/// Opens the sysroot, for which another cfs-deploy that is changing it is waited for, but not for
+/// ever. Returns what `write` does: true if the machine is to be restarted.
+Result<bool> write_when_free(
+    const Arguments& arguments, const Environment& environment,
+    const std::function<Result<bool>(Sysroot&, boot::BootLoader&)>& write) {
+  Sysroot sysroot = CFS_TRY(Sysroot::open_when_free(environment, arguments.sysroot, kLockTimeout));
   MountedEsp esp = CFS_TRY(MountedEsp::open(arguments.esp, environment, Access::kWrite));
-  return record_ill_health(sysroot, esp.loader(), environment, reason);
+  return write(sysroot, esp.loader());
+}
+
+Reason overdue(std::chrono::seconds limit, const Environment& environment) {
+  return {.kind = ReasonKind::kNoHealth,
+          .what = {},
+          .detail = "not within " + format_duration(limit) + " after it was started",
+          .exit_status = {},
+          .when = time_of_record(environment)};
 }
 
 std::chrono::seconds time_since_boot() {
@@ -56,6 +69,15 @@ Result<bool> is_on_trial(const Arguments& arguments, const Environment& environm
   return running && now.booted && now.booted->state == DeploymentState::kTrial;
 }
 
+/// The same where the sysroot cannot be read, by the boot loader's word: it counts the boots of a
+/// trial.
+Result<bool> seems_on_trial(const Arguments& arguments, const Environment& environment) {
+  Result<bool> known = is_on_trial(arguments, environment);
+  CFS_TRY(check_interrupted());
+  if (known || !CFS_TRY(boot::is_counted_boot(environment.efi_variables))) return known;
+  return true;
+}
+
 /// Waits until the time is up; ends the trial if it still goes on then. When systemd does not
 /// restart the machine the kernel does.
 Result<Answer> wait_for_the_limit(const Arguments& arguments, const Environment& environment) {
@@ -63,19 +85,17 @@ Result<Answer> wait_for_the_limit(const Arguments& arguments, const Environment&
   const std::chrono::seconds limit = config.health.limit;
   while (time_since_boot() < limit) {
     CFS_TRY(check_interrupted());
-    if (!CFS_TRY(is_on_trial(arguments, environment))) return Answer();
+    if (!CFS_TRY(seems_on_trial(arguments, environment))) return Answer();
     const auto left = limit - time_since_boot();
     ::sleep(static_cast<unsigned>(std::clamp<int64_t>(left.count(), 0, 10)));  // NOLINT
   }
-  if (!CFS_TRY(is_on_trial(arguments, environment))) return Answer();
-  Reason reason{.kind = ReasonKind::kNoHealth,
-                .what = {},
-                .detail = "not within " + format_duration(limit) + " after it was started",
-                .exit_status = {},
-                .when = time_of_record(environment)};
-  Result<bool> recorded = record(arguments, environment, reason);
+  if (!CFS_TRY(seems_on_trial(arguments, environment))) return Answer();
+  Result<bool> recorded =
+      write_when_free(arguments, environment, [&](Sysroot& sysroot, boot::BootLoader& loader) {
+        return end_overdue_trial(sysroot, loader, environment, limit);
+      });
   if (recorded && !*recorded) return Answer();  // it was proven good meanwhile
-  environment.print(describe(reason) + ": restarting\n");
+  environment.print(describe(overdue(limit, environment)) + ": restarting\n");
   Result<> restarted = restart(environment);
   ::sleep(static_cast<unsigned>(kRestartTimeout.count()));  // NOLINT(concurrency-mt-unsafe)
   ::sync();
@@ -114,6 +134,18 @@ Result<bool> record_ill_health(Sysroot& sysroot, boot::BootLoader& loader,
   return booted->state == DeploymentState::kTrial;
 }
 
+Result<bool> end_overdue_trial(Sysroot& sysroot, boot::BootLoader& loader,
+                               const Environment& environment, std::chrono::seconds limit) {
+  Result<bool> has_passed = health_has_passed(environment);
+  if (has_passed && *has_passed) {
+    Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, loader));
+    Result<bool> blessed = bless(sysroot, loader, environment, inventory);
+    CFS_TRY(check_interrupted());
+    if (blessed) return false;
+  }
+  return record_ill_health(sysroot, loader, environment, overdue(limit, environment));
+}
+
 Result<> restart(const Environment& environment) {
   CFS_TRY_WITH("while restarting the machine", systemctl(environment, {"reboot"}));
   return {};
@@ -136,9 +168,11 @@ RunCommand declare_health(CLI::App& command) {
     CFS_TRY(save_health_report(environment, report));
     if (report.passed()) return Answer{.json = to_json(report)};
     if (arguments->on_trial) {
-      if (CFS_TRY(record(*arguments, environment, reason_of(report, environment)))) {
-        CFS_TRY(restart(environment));
-      }
+      const bool is_to_restart = CFS_TRY(
+          write_when_free(*arguments, environment, [&](Sysroot& sysroot, boot::BootLoader& loader) {
+            return record_ill_health(sysroot, loader, environment, reason_of(report, environment));
+          }));
+      if (is_to_restart) CFS_TRY(restart(environment));
     }
     return Answer{.status = 1, .json = to_json(report)};
   };

@@ -2,6 +2,8 @@
 // What follows when the running deployment is not in good health.
 #pragma once
 
+#include <chrono>
+
 #include "deployer/health/health.h"
 #include "deployer/sysroot/reason.h"
 #include "deployer/sysroot/sysroot.h"
@@ -18,6 +20,14 @@ namespace cfs::deployer {
 /// Errors: kNotFound (what runs is not of this sysroot); those of note_what_booted().
 [[nodiscard]] Result<bool> record_ill_health(Sysroot& sysroot, boot::BootLoader& loader,
                                              const Environment& environment, const Reason& reason);
+
+/// Ends the trial of the running deployment, which has lasted for `limit`: writes that down, and
+/// returns true if the machine is to be restarted. False: the trial has ended well, or does so
+/// here, since the health checks have passed and nobody has had the time to bless it. Errors: as
+/// record_ill_health().
+[[nodiscard]] Result<bool> end_overdue_trial(Sysroot& sysroot, boot::BootLoader& loader,
+                                             const Environment& environment,
+                                             std::chrono::seconds limit);
 
 /// Asks systemd to restart the machine. Errors: kSubprocess.
 [[nodiscard]] Result<> restart(const Environment& environment);

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "deployer/sysroot/history.h"
+#include "deployer/sysroot/running.h"
 #include "deployer/test_support.h"
 #include "lib/base/file_lock.h"
 #include "lib/json/reader.h"
@@ -188,6 +189,43 @@ TEST_F(TrialTest, TheWayBackThatWasChosenStays) {
   EXPECT_THAT(status(), HasSubstr("if that fails, 1 boots"));
   for (int i = 0; i < 2; ++i) ASSERT_EQ(reboot(), "3");
   EXPECT_EQ(reboot(), "1");
+}
+
+TEST_F(TrialTest, AMarkBadThatWasCutOffGoesOnToWhatIsWhole) {
+  const std::string image2 = offered_.image.digest.object_path();
+  ASSERT_EQ(reboot_well(), "2");
+  ASSERT_DONE(
+      run_command({"pin", "--sysroot", path("sysroot"), one_.image.digest.hex().substr(0, 12)}));
+  FakeRelease third = second_release();
+  third.version = "3";
+  third.epoch = 3;
+  offer(third);
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "3");
+  std::filesystem::remove(path("sysroot/cfs/objects/" + image2));
+  {
+    Sysroot sysroot = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
+    Deployment bad = *read_inventory(sysroot)->references.booted;
+    bad.state = DeploymentState::kBad;
+    bad.held = Reason{.kind = ReasonKind::kMarkedBad};
+    ASSERT_TRUE(save_deployment(sysroot, bad));
+  }
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+  EXPECT_EQ(reboot_well(), "1");
+}
+
+TEST_F(TrialTest, WhenTheLimitIsOverWhatIsHealthyIsBlessed) {
+  for (const bool has_passed : {false, true}) {
+    std::filesystem::remove(path("run/cfs/health.json"));
+    if (has_passed) write("run/cfs/health.json", R"({"passed":true})");
+    Sysroot sysroot = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
+    boot::SystemdBoot esp = loader();
+    EXPECT_EQ(end_overdue_trial(sysroot, esp, environment_, std::chrono::minutes(15)).value(),
+              !has_passed);
+    const DeploymentState state = read_inventory(sysroot)->references.booted->state;
+    EXPECT_EQ(state, has_passed ? DeploymentState::kGood : DeploymentState::kTrial);
+  }
 }
 
 TEST_F(TrialTest, TheWatchdogAndThePanicAreToldApart) {

@@ -49,11 +49,13 @@ bool contains(const std::vector<std::string>& ids, const std::string& id) {
 std::optional<std::string> entry_of_other_deployment(int cfs_fd,
                                                      const std::vector<std::string>& tried,
                                                      const std::vector<std::string>& entries) {
-  for (const char* role : {"previous", "booted", "recovery"}) {
-    const std::string id = id_of(cfs_fd, role);
-    if (id.empty() || contains(tried, id) || is_marked_bad(cfs_fd, id)) continue;
-    for (const std::string& file : entries) {
-      if (deployment_of_file(file) == id) return file;
+  for (const bool is_bad : {false, true}) {
+    for (const char* role : {"previous", "booted", "recovery"}) {
+      const std::string id = id_of(cfs_fd, role);
+      if (id.empty() || contains(tried, id) || is_marked_bad(cfs_fd, id) != is_bad) continue;
+      for (const std::string& file : entries) {
+        if (deployment_of_file(file) == id) return file;
+      }
     }
   }
   return std::nullopt;

@@ -13,7 +13,8 @@
 namespace cfs::initramfs {
 
 /// The boot entry of another deployment: that of the first of refs/previous, refs/booted and
-/// refs/recovery in the sysroot `cfs_fd` which is none of `tried`, is not marked bad, and has one.
+/// refs/recovery in the sysroot `cfs_fd` which is none of `tried` and has one. One that is marked
+/// bad comes after the others: in user space somebody can mend what is left.
 /// `entries`: the file names of all that there are. Nothing: there is none.
 [[nodiscard]] std::optional<std::string> entry_of_other_deployment(
     int cfs_fd, const std::vector<std::string>& tried, const std::vector<std::string>& entries);

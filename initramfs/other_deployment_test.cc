@@ -77,13 +77,15 @@ TEST_F(OtherDeployment, IsThePreviousTheLastOneOrTheRecovery) {
   EXPECT_EQ(instead_of({"aa.0"}), "cfs_2_bb.0.efi");
 }
 
-TEST_F(OtherDeployment, IsNoneThatWasMarkedBad) {
+TEST_F(OtherDeployment, OneThatWasMarkedBadComesLast) {
   refer("previous", "bb.0");
   refer("recovery", "aa.0");
   record("bb.0", R"({"held":{"detail":"\"state\":\"bad\""},"state":"good"})");
   EXPECT_EQ(instead_of({"bb.1"}), "cfs_2_bb.0.efi");
   record("bb.0", R"({"schema":1,"state":"bad"})");
   EXPECT_EQ(instead_of({"bb.1"}), "cfs_1_aa.0+0-2.efi");
+  EXPECT_EQ(instead_of({"bb.1", "aa.0"}), "cfs_2_bb.0.efi");
+  EXPECT_EQ(instead_of({"bb.0", "aa.0"}), "none");
 }
 
 TEST_F(OtherDeployment, IsAskedForAfterTheSecondFailure) {

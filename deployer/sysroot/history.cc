@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/sysroot/history.h"
 
+#include "deployer/sysroot/references.h"
 #include "lib/json/canonical.h"
 #include "lib/sysroot/layout.h"
 
@@ -73,10 +74,7 @@ Result<History> read_history(const Sysroot& sysroot) {
 
 Result<History> read_history_to_go_on(const Sysroot& sysroot) {
   Result<History> history = read_history(sysroot);
-  bool is_damaged = !history && (history.error().code == ErrorCode::kCorrupt ||
-                                 history.error().code == ErrorCode::kUnsupported ||
-                                 history.error().code == ErrorCode::kInvalidInput);
-  return is_damaged ? Result<History>(History{}) : std::move(history);
+  return !history && is_damage(history.error()) ? Result<History>(History{}) : std::move(history);
 }
 
 Result<> save_history(Sysroot& sysroot, const History& history) {

@@ -102,7 +102,7 @@ bool is_damage(const Error& error) {
     case ErrorCode::kUnsupported:
       return true;
     default:
-      return error.sys_errno == EIO || error.sys_errno == EUCLEAN || error.sys_errno == EBADMSG;
+      return is_lost_by_disk(error);
   }
 }
 

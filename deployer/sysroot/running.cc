@@ -42,13 +42,14 @@ Result<bool> is_cold_boot(const std::string& path) {
   return type >> 4 != kKexec;
 }
 
-/// The deployment that is running; nothing when it is not one of `inventory`. It has the image that
-/// the kernel was given; that is certain. Several deployments may have it: releases that differ in
-/// the kernel, or in the version only. Each has a boot entry of its own, so the boot loader's word
-/// decides, also if it names one whose record is lost. An entry of another image is one that the
-/// boot loader started before a kexec, and says nothing. Without the boot loader's word the
-/// deployment that is known to have run is believed to run still: a staged one is not called good
-/// on a guess.
+}  // namespace
+
+// It has the image that the kernel was given; that is certain. Several deployments may have it:
+// releases that differ in the kernel, or in the version only. Each has a boot entry of its own, so
+// the boot loader's word decides, also if it names one whose record is lost. An entry of another
+// image is one that the boot loader started before a kexec, and says nothing. Without the boot
+// loader's word the deployment that is known to have run is believed to run still: a staged one is
+// not called good on a guess.
 std::optional<Deployment> running_deployment(const Inventory& inventory, const Running& running) {
   const References& references = inventory.references;
   std::vector<Deployment> candidates;
@@ -69,8 +70,6 @@ std::optional<Deployment> running_deployment(const Inventory& inventory, const R
   }
   return candidates.front();
 }
-
-}  // namespace
 
 Result<std::optional<Running>> running_system(const Environment& environment,
                                               std::optional<std::string> selected) {
@@ -216,16 +215,29 @@ Result<> note_failures(Note& note, History& history) {
   return {};
 }
 
-/// Chooses a deployment in the place of a bad one. One whose entry is missing or damaged cannot be
-/// chosen: then the bad one is better than none, until `fsck --repair` has put the entry back.
-Result<> choose(Note& note, const Deployment& deployment) {
-  Result<> chosen = note.loader.set_next(deployment.entry);
-  if (!chosen && is_damage(chosen.error())) return {};
-  return chosen;
+/// Chooses what runs in the place of `bad`, or, if that is bad too, what is whole. If nothing is,
+/// or the entry is missing or damaged, the bad one is better than none, until `fsck --repair` has
+/// mended something.
+Result<> choose_instead_of(Note& note, const Deployment& bad) {
+  const std::optional<Deployment>& booted = note.inventory.references.booted;
+  auto choose = [&]() -> Result<> {
+    if (booted && booted->state != DeploymentState::kBad) {
+      return note.loader.set_next(booted->entry);
+    }
+    const Deployment other =
+        CFS_TRY(whole_way_back(note.sysroot, note.loader, note.inventory, bad));
+    CFS_TRY(boot_next(note.sysroot, note.loader, note.inventory, other,
+                      {.way_back = WayBack::kNotRequired}));
+    return {};
+  };
+  Result<> chosen = choose();
+  const bool stays =
+      !chosen && (is_damage(chosen.error()) || chosen.error().code == ErrorCode::kNoWayBack ||
+                  chosen.error().code == ErrorCode::kNoSpace);
+  return stays ? Result<>() : chosen;
 }
 
-/// A bad deployment is neither staged nor chosen while there is another: what runs, or else the
-/// previous one.
+/// A bad deployment is neither staged nor chosen while there is another.
 Result<> turn_away_from_bad(Note& note) {
   References& references = note.inventory.references;
   auto is_bad = [](const std::optional<Deployment>& one) {
@@ -238,11 +250,8 @@ Result<> turn_away_from_bad(Note& note) {
     }
   }
   // A wish in the firmware's variables may go before the choice.
-  if (is_bad(chosen) || is_bad(CFS_TRY(next_deployment(note.loader, note.inventory)))) {
-    const std::optional<Deployment>& other =
-        is_bad(references.booted) ? references.previous : references.booted;
-    if (other && !is_bad(other)) CFS_TRY(choose(note, *other));
-  }
+  if (!is_bad(chosen)) chosen = CFS_TRY(next_deployment(note.loader, note.inventory));
+  if (is_bad(chosen)) CFS_TRY(choose_instead_of(note, *chosen));
   if (is_bad(references.staged)) {
     CFS_TRY(remove_reference(note.sysroot, Role::kStaged));
     references.staged.reset();

@@ -32,6 +32,10 @@ struct Running {
 /// systemd without soft-reboot does not have.
 [[nodiscard]] Result<bool> is_soft_reboot(const Environment& environment);
 
+/// The deployment that is running; nothing when it is not one of `inventory`.
+[[nodiscard]] std::optional<Deployment> running_deployment(const Inventory& inventory,
+                                                           const Running& running);
+
 /// What `refs/` must say, seeing what is running: a staged deployment that is running is no longer
 /// staged but booted, on trial, and the good one that ran before it is the previous one.
 [[nodiscard]] References references_now(const Inventory& inventory,

@@ -235,10 +235,13 @@ Result<Sysroot> Sysroot::create(const Environment& environment, const std::strin
   return open(environment, path, Access::kWrite);
 }
 
-Result<Sysroot> Sysroot::open_when_free(const Environment& environment, const std::string& path) {
+Result<Sysroot> Sysroot::open_when_free(const Environment& environment, const std::string& path,
+                                        std::optional<std::chrono::seconds> limit) {
+  const auto begin = std::chrono::steady_clock::now();
   for (;;) {
     Result<Sysroot> sysroot = open(environment, path, Access::kWrite);
     if (sysroot || sysroot.error().code != ErrorCode::kBusy) return sysroot;
+    if (limit && std::chrono::steady_clock::now() - begin >= *limit) return sysroot;
     ::sleep(1);  // NOLINT(concurrency-mt-unsafe): one thread
     CFS_TRY(check_interrupted());
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -53,10 +54,11 @@ class Sysroot {
   [[nodiscard]] static Result<Sysroot> open(const Environment& environment, const std::string& path,
                                             Access access);
 
-  /// open() with Access::kWrite, which waits while another process writes. Errors: kInterrupted;
-  /// those of open() but kBusy.
-  [[nodiscard]] static Result<Sysroot> open_when_free(const Environment& environment,
-                                                      const std::string& path);
+  /// open() with Access::kWrite, which waits while another process writes, no longer than `limit`.
+  /// Errors: kInterrupted; those of open(), kBusy only with a limit.
+  [[nodiscard]] static Result<Sysroot> open_when_free(
+      const Environment& environment, const std::string& path,
+      std::optional<std::chrono::seconds> limit = std::nullopt);
 
   [[nodiscard]] const Origin& origin() const { return origin_; }
   [[nodiscard]] const std::string& path() const { return path_; }

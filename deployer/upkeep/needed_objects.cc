@@ -22,11 +22,9 @@ namespace {
 constexpr mode_t kPermissions = 07777;
 constexpr const char* kOtherContent = "its content is not that of its name";
 
-/// The disk or its file system (EUCLEAN, EBADMSG: ext4's words for corruption) does not give the
-/// file back; anything else (no memory, too many open files) says nothing about the file.
+/// Anything else (no memory, too many open files) says nothing about the file.
 bool is_beyond_reading(const Error& error) {
-  return error.sys_errno == EIO || error.sys_errno == EUCLEAN || error.sys_errno == EBADMSG ||
-         error.code == ErrorCode::kSourceChanged;
+  return is_lost_by_disk(error) || error.code == ErrorCode::kSourceChanged;
 }
 
 /// False also when there is nothing.

@@ -81,4 +81,8 @@ Error errno_error(std::string message, int error_number) {
   return error;
 }
 
+bool is_lost_by_disk(const Error& error) {
+  return error.sys_errno == EIO || error.sys_errno == EUCLEAN || error.sys_errno == EBADMSG;
+}
+
 }  // namespace cfs

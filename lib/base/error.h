@@ -69,4 +69,8 @@ struct Error {
 /// EFBIG has a hint: what is full then is not the disk.
 [[nodiscard]] Error errno_error(std::string message, int error_number = errno);
 
+/// True if the disk or its file system did not give what was written there: EIO, and EUCLEAN and
+/// EBADMSG, ext4's words for corruption.
+[[nodiscard]] bool is_lost_by_disk(const Error& error);
+
 }  // namespace cfs

@@ -54,7 +54,8 @@ KnownRole delegated_role(const Delegation& delegation, const Delegations& delega
 Result<std::optional<SignedText>> load_saved(MetadataStore& store, const KnownRole& role) {
   Result<std::optional<Unverified<std::string>>> content =
       store.load(role.file, role.max_size_bytes);
-  if (!content && content.error().code != ErrorCode::kCorrupt) return std::move(content).error();
+  if (!content && content.error().code != ErrorCode::kCorrupt && !is_lost_by_disk(content.error()))
+    return std::move(content).error();
   if (!content || !*content) return std::optional<SignedText>();
   Result<SignedDocument> document = role.parse((*content)->untrusted());
   if (!document || !role.check_signatures(*document)) return std::optional<SignedText>();

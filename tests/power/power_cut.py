@@ -34,23 +34,29 @@ PROGRAMS = {"cfs-build": "builder", "cfs-sign": "signer", "cfs-deploy": "deploye
 @dataclasses.dataclass(frozen=True)
 class Verb:
     """A command of a session. may_boot: releases that boot if it did not finish; boots: the one that does when it has;
-    good: releases of which one boots in the end, if all others fail."""
+    good: releases of which one boots in the end, if all others fail; kept: those that could boot, though nobody chooses
+    them."""
 
     name: str
     command: str
     may_boot: tuple
     boots: int
     good: tuple
+    kept: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """From power on to power off. boots: the release that does; may_boot, good: until the first command begins."""
+    """From power on to power off, with release `offer` the newest. boots: the release that does; may_boot, good, kept: until
+    the first command begins. is_reset: it was asked for before."""
 
+    offer: int
     boots: int
     may_boot: tuple
     good: tuple
     verbs: tuple
+    kept: tuple = ()
+    is_reset: bool = False
 
 
 # The image of the release that boots if all else fails is lost.
@@ -58,26 +64,40 @@ DAMAGE = ("mkdir -p /run/disk && mount -t ext4 /dev/vda2 /run/disk && "
           "image=$(cfs-deploy status | sed -n '/^previous/{n;s/ *image //p}') && "
           "rm /run/disk/cfs/objects/$(echo $image | cut -c1-2)/$(echo $image | cut -c3-) && sync && umount /run/disk")
 
+# The image of the release that is shown on a line with these words.
+IMAGE_OF = "$(cfs-deploy status | sed -n '/^{}/{{n;s/ *image //p}}' | cut -c1-12)"
+MARKER = "state/var/marker"
+
 # What is known then is that an image is missing.
 DAMAGED = ("begin damage", "end damage", "begin repair")
 
+# On offer after every cut.
+LAST = 4
+
 # The boot loader counts boots by renaming the entry, and may lose it then: the device falls back.
 SESSIONS = [
-    Session(1, (1,), (), (Verb("health", "cfs-deploy health", (1,), 1, ()),
+    Session(2, 1, (1,), (), (Verb("health", "cfs-deploy health", (1,), 1, ()),
                           Verb("bless", "cfs-deploy bless", (1,), 1, ()),
                           Verb("update", "cfs-deploy update", (1,), 2, (1,)))),
-    Session(2, (1, 2), (1,), (Verb("note-boot", "cfs-deploy note-boot", (1, 2), 2, (1,)),
+    Session(2, 2, (1, 2), (1,), (Verb("note-boot", "cfs-deploy note-boot", (1, 2), 2, (1,)),
                               Verb("health", "cfs-deploy health", (1, 2), 2, (1,)),
                               Verb("bless", "cfs-deploy bless", (1, 2), 2, (1, 2)),
                               Verb("rollback", "cfs-deploy rollback", (2,), 1, (1, 2)),
                               Verb("cancel", "cfs-deploy cancel", (1,), 2, (1, 2)),
                               Verb("mark-bad", "cfs-deploy mark-bad --reason smell", (2,), 1, (1, 2)))),
-    Session(1, (1,), (1,), (Verb("retry", "cfs-deploy update --retry", (1,), 2, (1,)),)),
-    Session(2, (1, 2), (1,), (Verb("proof", "cfs-deploy health && cfs-deploy bless", (1, 2), 2, (1, 2)),
+    Session(2, 1, (1,), (1,), (Verb("retry", "cfs-deploy update --retry", (1,), 2, (1,)),)),
+    Session(2, 2, (1, 2), (1,), (Verb("proof", "cfs-deploy health && cfs-deploy bless", (1, 2), 2, (1, 2)),
                               Verb("gc", "cfs-deploy gc", (2,), 2, (1, 2)),
                               Verb("damage", DAMAGE, (2,), 2, (2,)),
                               Verb("repair", "cfs-deploy fsck --repair", (2,), 2, (2,)),
-                              Verb("reset", "cfs-deploy reset --var", (2,), 2, (1, 2)))),
+                              Verb("fill", f"touch /var/{MARKER.rsplit('/', 1)[1]} && sync", (2,), 2, (1, 2)),
+                              Verb("reset", "cfs-deploy reset --all", (2,), 2, (1, 2)))),
+    # cfs-mount-root does what the reset asks for.
+    Session(3, 2, (2,), (1, 2), (Verb("pin", f"cfs-deploy pin {IMAGE_OF.format('previous')}", (2,), 2, (1, 2)),
+                                 Verb("third", "cfs-deploy update", (2,), 3, (2,), (1,))), is_reset=True),
+    Session(3, 3, (2, 3), (2,), (Verb("proof", "cfs-deploy health && cfs-deploy bless", (2, 3), 3, (2, 3), (1,)),
+                                 Verb("unpin", f"cfs-deploy unpin {IMAGE_OF.format('.* pinned$')}", (3,), 3, (2, 3)),
+                                 Verb("collect", "cfs-deploy gc", (3,), 3, (2, 3))), (1,), is_reset=True),
 ]
 
 
@@ -111,9 +131,10 @@ class Checker:
         self._esp, self._root = ((part["start"] * 512, part["size"] * 512) for part in table)
         work.mkdir(parents=True, exist_ok=True)
 
-    def check_disk(self, disk, may_boot, good, update_to, is_damaged):
-        """Returns the number of the release that boots. good: as of Verb. update_to: the release that is on offer, or None
-        for no update. is_damaged: an image may be missing. Raises Broken."""
+    def check_disk(self, disk, state, update_to, is_reset):
+        """Returns the number of the release that boots. update_to: the release that is on offer, or None for no update.
+        is_reset: as of Session. Raises Broken."""
+        good = state.good
         root, esp = self._work / "root.img", self._work / "esp.img"
         write_log.copy_sparse(disk, root, *self._root)
         write_log.copy_sparse(disk, esp, *self._esp)
@@ -130,11 +151,14 @@ class Checker:
             device = self._device(esp)
             repaired = self._follow(device, root, good)
             check(booted == repaired, f"release {booted} boots, but {repaired} when the ESP was repaired")
-        check(booted in may_boot, f"release {booted} boots, which is none of {sorted(may_boot)}")
+        check(booted in state.may_boot, f"release {booted} boots, which is none of {sorted(state.may_boot)}")
+        next_boot(self._world, device.esp, "--ext4", root, keeps=state.kept)
         if update_to:
             _, said = run("debugfs", "-R", f"rdump /cfs {device.sysroot}", root)
             check(not re.search(r"^(?!debugfs 1\.)\S", said, re.M), f"debugfs: {said}")
-            self._update(device, update_to, is_damaged)
+            is_to_be_reset = (device.sysroot / "cfs/state/reset").exists()
+            check(not is_reset or is_to_be_reset or not (device.sysroot / "cfs" / MARKER).exists(), "half a reset is forgotten")
+            self._update(device, update_to, state.moment in DAMAGED)
         return booted
 
     def _device(self, esp_image):
@@ -157,6 +181,16 @@ class Checker:
         check(not device.leftovers(), f"left behind: {device.leftovers()}")
 
 
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What holds at a moment of a session: as of Verb."""
+
+    may_boot: frozenset
+    good: tuple
+    kept: tuple
+    moment: str
+
+
 @dataclasses.dataclass
 class Recording:
     """A session: the disk before, the log, and the firmware's variables after."""
@@ -167,20 +201,20 @@ class Recording:
     session: Session
 
     def load(self):
-        """The log, and for each flush and each number of writes since: what may boot, what is good, what goes on."""
+        """The log, and for each flush and each number of writes since: the State."""
         log = write_log.WriteLog(self.log_path)
         verbs = {verb.name: verb for verb in self.session.verbs}
-        state, states = (frozenset(self.session.may_boot), self.session.good, "boot"), []
+        state, states = State(frozenset(self.session.may_boot), self.session.good, self.session.kept, "boot"), []
         for writes in log.epochs:
             row = [state]
             for write in writes:
                 if write.offset == tiny_device.MARK_SECTOR * 512:
                     moment, name = bytes(write.data).rstrip(b"\0").decode().split()
                     may_boot = {verbs[name].boots} | (set(verbs[name].may_boot) if moment == "begin" else set())
-                    state = (frozenset(may_boot), verbs[name].good, f"{moment} {name}")
+                    state = State(frozenset(may_boot), verbs[name].good, verbs[name].kept, f"{moment} {name}")
                 row.append(state)
             states.append(row)
-        missing = {f"end {name}" for name in verbs} - {state[2] for row in states for state in row}
+        missing = {f"end {name}" for name in verbs} - {state.moment for row in states for state in row}
         vm.check(not missing, f"{self.log_path}: marks missing: {missing}")
         return log, states
 
@@ -193,18 +227,19 @@ class Recording:
     def ends(states):
         """The cuts right after a command has ended, when nothing that was not flushed is there."""
         return [write_log.Cut(flushes, number) for flushes, row in enumerate(states) for number in range(1, len(row))
-                if row[number][2].startswith("end ") and row[number] != row[number - 1]]
+                if row[number].moment.startswith("end ") and row[number] != row[number - 1]]
 
 
-def record(disk, repository_disk, sessions, work):
-    """Runs the sessions one after the other and returns their recordings; `disk` is changed."""
+def record(disk, offers, sessions, work):
+    """Runs the sessions one after the other and returns their recordings; `disk` is changed. offers: the disks with the
+    repository, by the release that is the newest in it."""
     recordings = []
     variables = work / "device.variables"
     for number, session in enumerate(sessions):
         base = vm.copy_disk(disk, work / f"session-{number}.img")
         log = work / f"session-{number}.writes"
         script = "".join(f"{verb.name} {verb.command}\n" for verb in session.verbs)
-        with tiny_device.boot(disk, repository_disk, script, work, f"session-{number}", variables=variables, write_log=log,
+        with tiny_device.boot(disk, offers[session.offer], script, work, f"session-{number}", variables=variables, write_log=log,
                               timeout=300) as guest:
             text = guest.wait()
         vm.check(re.search(rf"^guest: booted [0-9a-f]{{64}} release {session.boots}$", text, re.M), f"another release booted:\n{text[-3000:]}")
@@ -225,13 +260,13 @@ def check_part(job):
     state_disk = work / "state.img"
     failures, counts = [], {}
     for cut in cuts:
-        may_boot, good, moment = recording.state(states, cut)
+        state = recording.state(states, cut)
         replay.make(cut, state_disk)
         try:
-            booted = checker.check_disk(state_disk, may_boot, good, update_to, moment in DAMAGED)
-            counts[moment, booted] = counts.get((moment, booted), 0) + 1
+            booted = checker.check_disk(state_disk, state, update_to, recording.session.is_reset)
+            counts[state.moment, booted] = counts.get((state.moment, booted), 0) + 1
         except (Broken, subprocess.TimeoutExpired) as error:
-            failures.append((cut, moment, str(error)))
+            failures.append((cut, state.moment, str(error)))
     return failures, counts
 
 
@@ -254,7 +289,7 @@ def boot_for_real(recording, cut, releases, repository_disk, work):
     """Starts the disk of the cut through firmware and boot loader, and updates it there."""
     work.mkdir(parents=True, exist_ok=True)
     log, states = recording.load()
-    may_boot, _, moment = recording.state(states, cut)
+    state = recording.state(states, cut)
     disk, variables = work / "disk.img", work / "variables"
     write_log.Replay(log, recording.base, work / "durable.img").make(cut, disk)
     shutil.copyfile(recording.variables, variables)
@@ -264,12 +299,12 @@ def boot_for_real(recording, cut, releases, repository_disk, work):
         text = guest.wait()
     match = re.search(r"^guest: booted ([0-9a-f]{64}) release (\d+)$", text, re.M)
     number = int(match.group(2)) if match else None
-    vm.check(number in may_boot and match.group(1) == releases[number].digest,
-             f"{moment}, {cut}: none of {sorted(may_boot)} booted:\n{text[-3000:]}")
+    vm.check(number in state.may_boot and match.group(1) == releases[number].digest,
+             f"{state.moment}, {cut}: none of {sorted(state.may_boot)} booted:\n{text[-3000:]}")
     for name in ("status", "next-update"):
-        vm.check(f"guest: {name} ended with 0\n" in text, f"{moment}, {cut}: {name} failed:\n{text[-3000:]}")
+        vm.check(f"guest: {name} ended with 0\n" in text, f"{state.moment}, {cut}: {name} failed:\n{text[-3000:]}")
     shutil.rmtree(work)
-    return moment, number
+    return state.moment, number
 
 
 def scenario():
@@ -296,13 +331,13 @@ def scenario():
     line = tiny_device.Line(programs, work, vm.kernel(options.cache))
     releases = {1: line.publish(1)}
     disk = line.install(work / "disk.img")
-    releases[2] = line.publish(2)
-    offer = line.repository_disk(work / "repository-2.img")
-    say("releases 1 and 2 are made")
-    recordings = record(disk, offer, SESSIONS, work)
+    offers = {}
+    for number in (2, 3, LAST):
+        releases[number] = line.publish(number)
+        offers[number] = line.repository_disk(work / f"repository-{number}.img")
+    say(f"releases 1 to {LAST} are made")
+    recordings = record(disk, offers, SESSIONS, work)
     say(f"recorded {len(recordings)} sessions")
-    releases[3] = line.publish(3)
-    next_offer = line.repository_disk(work / "repository-3.img")
     table = json.loads(vm.run("sfdisk", "--json", disk))["partitiontable"]["partitions"]
     arguments = (programs, releases, line.repository, table)
 
@@ -314,7 +349,7 @@ def scenario():
         cuts = list({(cut.flushes, cut.kept, recording.state(states, cut)): cut for cut in cuts}.values())
         if options.cuts:
             cuts = chance.sample(cuts, min(len(cuts), -(-options.cuts // len(recordings))))
-        failed, counts = check_cuts(recording, cuts, arguments, work, 3, options.workers)
+        failed, counts = check_cuts(recording, cuts, arguments, work, LAST, options.workers)
         failures += failed
         say(f"session {number}: {log.flushes} flushes, {sum(map(len, log.epochs))} writes, {len(cuts)} disks, {len(failed)} broken")
         for (moment, booted), count in sorted(counts.items()):
@@ -325,7 +360,7 @@ def scenario():
     vm.check(not failures, f"{len(failures)} disks are broken")
 
     with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
-        running = [pool.submit(boot_for_real, recording, cut, releases, next_offer, work / f"boot-{number}")
+        running = [pool.submit(boot_for_real, recording, cut, releases, offers[LAST], work / f"boot-{number}")
                    for number, (recording, cut) in enumerate(boots)]
         booted = [one.result() for one in running]
     say(f"{len(booted)} disks were started and updated")
