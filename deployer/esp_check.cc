@@ -44,6 +44,11 @@ bool is_unclean_fat(const std::string& device) {
 
 Result<bool> check_esp(const Environment& environment, const std::string& device) {
   if (!is_unclean_fat(device)) return false;
+  // Fails while the block device is mounted, in whatever namespace; until it is closed nobody can
+  // mount it. Without O_CREAT it says nothing about a regular file.
+  Result<UniqueFd> alone = open_at(AT_FDCWD, device, O_RDONLY | O_EXCL);
+  if (!alone && alone.error().sys_errno == EBUSY) return false;
+  if (!alone) return Error(std::move(alone).error());
   Subprocess child = CFS_TRY(Subprocess::start({.arguments = {environment.fsck_vfat, "-a", device},
                                                 .environment = {},
                                                 .working_directory = {},

@@ -16,9 +16,10 @@ namespace cfs::deployer {
 /// Spec: Linux, include/uapi/linux/msdos_fs.h, FAT_STATE_DIRTY.
 [[nodiscard]] bool is_unclean_fat(const std::string& device);
 
-/// Has fsck.vfat repair the file system on `device`, which is not mounted, if it was not left
-/// clean. Returns true if it ran. Errors: kNotFound (there is no fsck.vfat), kSubprocess (it
-/// failed), kInterrupted.
+/// Has fsck.vfat repair the file system on `device` if it was not left clean and nobody has it
+/// mounted, anywhere: while it is mounted writable it has the same mark. Returns true if it ran.
+/// Errors: kNotFound (there is no fsck.vfat), kSubprocess (it failed), kInterrupted; those of
+/// opening the device.
 /// Spec: fsck.fat(8), "EXIT STATUS".
 [[nodiscard]] Result<bool> check_esp(const Environment& environment, const std::string& device);
 

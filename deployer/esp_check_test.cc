@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <array>
 #include <filesystem>
@@ -10,6 +11,7 @@
 #include "lib/base/io.h"
 #include "lib/base/subprocess.h"
 #include "lib/base/temporary_directory.h"
+#include "lib/mount/loop_device.h"
 
 namespace cfs::deployer {
 namespace {
@@ -80,6 +82,20 @@ TEST_F(EspCheckTest, AnythingElseIsLeftAlone) {
   EXPECT_FALSE(is_unclean_fat(image_));
   ASSERT_TRUE(write_file_atomically(AT_FDCWD, image_, as_bytes(std::string(512, '\1'))));
   EXPECT_FALSE(is_unclean_fat(image_));
+}
+
+TEST_F(EspCheckTest, OneThatSomebodyHasMountedIsLeftAlone) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can make a block device of a file";
+  make("32", "64M");
+  put(0x41, 1);
+  mount::LoopDevice device =
+      mount::attach_loop_device(open_at(AT_FDCWD, image_, O_RDONLY).value().get()).value();
+  environment_.fsck_vfat = "true";
+  {
+    UniqueFd as_a_mount = open_at(AT_FDCWD, device.path, O_RDONLY | O_EXCL).value();
+    EXPECT_FALSE(check_esp(environment_, device.path).value());
+  }
+  EXPECT_TRUE(check_esp(environment_, device.path).value());
 }
 
 TEST_F(EspCheckTest, WithoutAProgramOrWithOneThatFailsItSaysSo) {

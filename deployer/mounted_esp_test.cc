@@ -80,5 +80,39 @@ TEST_F(MountedEspTest, WithoutTheBootLoadersWordTheOnlyOneOfTheNameIsTaken) {
                              HasSubstr("vda1, "), HasSubstr("vdb1"), HasSubstr("--esp")));
 }
 
+TEST_F(MountedEspTest, OpenedForWritingItHasNothingThatACutHasLeft) {
+  for (const char* directory : {"esp/EFI/Linux", "esp/loader"}) {
+    ASSERT_TRUE(make_directories(AT_FDCWD, path(directory)));
+  }
+  const std::vector<std::string> leftovers = {"esp/EFI/Linux/a+3.efi.cfs-new",
+                                              "esp/loader/loader.conf.cfs-new", "esp/FSCK0000.REC"};
+  for (const std::string& name : leftovers) {
+    ASSERT_TRUE(write_file_atomically(AT_FDCWD, path(name), {}));
+  }
+  for (Access access : {Access::kRead, Access::kWrite}) {
+    ASSERT_TRUE(MountedEsp::open(path("esp"), environment_, access));
+    for (const std::string& name : leftovers) {
+      EXPECT_EQ(std::filesystem::exists(path(name)), access == Access::kRead) << name;
+    }
+  }
+}
+
+TEST_F(MountedEspTest, APartitionThatIsBusyIsWaitedFor) {
+  int attempts = 0;
+  auto open_on = [&](int successful, int error_number) {
+    attempts = 0;
+    return mount_when_free(std::chrono::milliseconds(200), [&, successful, error_number] {
+      return ++attempts == successful ? open_at(AT_FDCWD, path("dev"), O_RDONLY)
+                                      : errno_error("it fails", error_number);
+    });
+  };
+  EXPECT_TRUE(open_on(1, EBUSY));
+  EXPECT_TRUE(open_on(3, EBUSY));
+  EXPECT_EQ(open_on(4, EBUSY).error().sys_errno, EBUSY);
+  EXPECT_EQ(attempts, 3);
+  EXPECT_EQ(open_on(2, ENODEV).error().sys_errno, ENODEV);
+  EXPECT_EQ(attempts, 1);
+}
+
 }  // namespace
 }  // namespace cfs::deployer

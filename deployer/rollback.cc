@@ -57,12 +57,14 @@ Result<Answer> run_switch(const Arguments& arguments, const Environment& environ
   return next_answer(target);
 }
 
-/// For `cancel`: what runs, if something else boots next or is staged to.
+/// For `cancel`: what runs, if something else is chosen, boots next or is staged to.
 Result<Deployment> what_runs_instead(const Inventory& inventory, const boot::BootLoader& loader) {
   const References& references = inventory.references;
   const std::optional<Deployment>& booted = references.booted;
   std::optional<boot::NextBoot> next = CFS_TRY(loader.next());
-  bool stays = booted && next && boot::same_entry(next->id, booted->entry);
+  const std::optional<std::string> chosen = CFS_TRY(loader.chosen());
+  auto is_booted = [&](const std::string& id) { return boot::same_entry(id, booted->entry); };
+  const bool stays = booted && next && is_booted(next->id) && chosen && is_booted(*chosen);
   if (booted && (references.staged || !stays)) return *booted;
   return as_far_as_readable(inventory, make_error(ErrorCode::kNothingToDo, "no update is staged"));
 }

@@ -28,19 +28,16 @@ constexpr std::string_view kHasTries = "[+.][1-9e]*";
 constexpr std::string_view kAnyCounter = "[+.]*";
 constexpr const char* kLoaderDirectory = "loader";
 constexpr size_t kCopyBytes = 1U << 20;
+constexpr int kMaxReadings = 10;
 constexpr uint64_t kSpaceMarginBytes = 256 * 1024;  // directory clusters, the temporary loader.conf
 
-bool has_suffix(std::string_view name) {
-  return name.size() > kSuffix.size() &&
-         same_entry(name.substr(name.size() - kSuffix.size()), kSuffix);
-}
-
-/// The entry whose file has this name in EFI/Linux. None: not a name of an entry.
+/// The entry whose file has this name in EFI/Linux; its id is not checked. None: the name ends
+/// otherwise.
 std::optional<CountedName> parse_file_name(std::string_view name) {
-  if (!has_suffix(name)) return std::nullopt;
-  CountedName parsed = split_counter(name.substr(0, name.size() - kSuffix.size()));
-  if (!check_entry_id(parsed.id)) return std::nullopt;
-  return parsed;
+  if (name.size() <= kSuffix.size()) return std::nullopt;
+  const size_t stem_bytes = name.size() - kSuffix.size();
+  if (!same_entry(name.substr(stem_bytes), kSuffix)) return std::nullopt;
+  return split_counter(name.substr(0, stem_bytes));
 }
 
 std::string path_in_uki_directory(std::string_view name) {
@@ -51,25 +48,25 @@ std::string file_path(std::string_view id, const std::optional<Tries>& tries) {
   return path_in_uki_directory(with_counter(id, tries) + std::string(kSuffix));
 }
 
-bool is_parked(std::string_view path) {
-  path.remove_suffix(kSuffix.size());
-  const std::optional<Tries> tries = split_counter(path).tries;
-  return tries && tries->left == kParked;
-}
-
 /// The image that the UKI in `fd` pins. Errors: not a UKI of cfs, or not whole.
 Result<verity::Digest> pinned_image(int fd) {
   return kernel_cmdline::pinned_digest(CFS_TRY(read_uki(fd)).cmdline);
 }
 
-Result<bool> same_content(int a, int b, uint64_t size_bytes) {
+/// Returns true if the file `file`, which may be unreadable, has the content of `wanted`.
+Result<bool> has_content(int file, int wanted) {
+  const auto size_bytes = static_cast<uint64_t>(CFS_TRY(fstat_fd(wanted)).st_size);
+  if (static_cast<uint64_t>(CFS_TRY(fstat_fd(file)).st_size) != size_bytes) return false;
   std::vector<std::byte> left(kCopyBytes);
   std::vector<std::byte> right(kCopyBytes);
   for (uint64_t offset = 0; offset < size_bytes; offset += kCopyBytes) {
-    size_t from_a = CFS_TRY(pread_full(a, left, offset));
-    size_t from_b = CFS_TRY(pread_full(b, right, offset));
-    if (from_a != from_b ||
-        !std::equal(left.begin(), left.begin() + static_cast<ptrdiff_t>(from_a), right.begin())) {
+    Result<size_t> count = pread_full(file, left, offset);
+    if (!count && is_lost_by_disk(count.error())) return false;
+    const size_t from_file = CFS_TRY(std::move(count));
+    const size_t from_wanted = CFS_TRY(pread_full(wanted, right, offset));
+    if (from_file != from_wanted ||
+        !std::equal(left.begin(), left.begin() + static_cast<ptrdiff_t>(from_file),
+                    right.begin())) {
       return false;
     }
   }
@@ -136,18 +133,14 @@ Result<std::vector<BootEntry>> SystemdBoot::list() const {
     });
   };
   std::map<std::string, BootEntry, decltype(less)> entries(less);
-  for (const std::string& name : CFS_TRY(list_directory(root_.get(), kUkiDirectory))) {
-    std::optional<CountedName> parsed = parse_file_name(name);
-    if (!parsed) continue;
-    Result<UniqueFd> file = open_regular_beneath(root_.get(), path_in_uki_directory(name));
-    if (!file && file.error().code == ErrorCode::kInvalidInput) continue;  // no file: not an entry
-    if (!file) return Error(std::move(file).error());
-    BootEntry found{.id = std::string(parsed->id),
+  for (const File& file : CFS_TRY(open_files())) {
+    if (!check_entry_id(file.id)) continue;
+    BootEntry found{.id = file.id,
                     .digest = {},
                     .problem = {},
-                    .size_bytes = static_cast<uint64_t>(CFS_TRY(fstat_fd(file->get())).st_size),
-                    .tries = parsed->tries};
-    Result<verity::Digest> pinned = pinned_image(file->get());
+                    .size_bytes = static_cast<uint64_t>(CFS_TRY(fstat_fd(file.fd.get())).st_size),
+                    .tries = file.tries};
+    Result<verity::Digest> pinned = pinned_image(file.fd.get());
     CFS_TRY(check_interrupted());
     if (pinned) found.digest = *pinned;
     if (!pinned) found.problem = pinned.error().describe();
@@ -163,30 +156,48 @@ Result<std::vector<BootEntry>> SystemdBoot::list() const {
   return list;
 }
 
-Result<std::vector<std::string>> SystemdBoot::files_of(std::string_view id) const {
-  struct File {
-    std::string path;
-    bool is_whole;
-    bool has_counter;
+Result<std::vector<SystemdBoot::File>> SystemdBoot::open_files() const {
+  auto read = [&]() -> Result<std::vector<File>> {
+    std::vector<File> files;
+    for (const std::string& name : CFS_TRY(list_directory(root_.get(), kUkiDirectory))) {
+      std::optional<CountedName> parsed = parse_file_name(name);
+      if (!parsed) continue;
+      std::string path = path_in_uki_directory(name);
+      Result<UniqueFd> fd = open_regular_beneath(root_.get(), path);
+      if (!fd && fd.error().code == ErrorCode::kInvalidInput) continue;  // no file: not an entry
+      if (!fd) return Error(std::move(fd).error());
+      files.push_back({.name = name,
+                       .path = std::move(path),
+                       .id = std::string(parsed->id),
+                       .tries = parsed->tries,
+                       .fd = std::move(*fd)});
+    }
+    return files;
   };
-  std::vector<File> files;
-  for (const std::string& name : CFS_TRY(list_directory(root_.get(), kUkiDirectory))) {
-    std::optional<CountedName> parsed = parse_file_name(name);
-    if (!parsed || !same_entry(parsed->id, id)) continue;
-    std::string path = path_in_uki_directory(name);
-    Result<UniqueFd> file = open_regular_beneath(root_.get(), path);
-    if (!file && file.error().code == ErrorCode::kInvalidInput) continue;
-    if (!file) return Error(std::move(file).error());
-    bool is_whole = read_uki(file->get()).has_value();
-    CFS_TRY(check_interrupted());
-    files.push_back({std::move(path), is_whole, parsed->tries.has_value()});
+  for (int reading = 1;; ++reading) {
+    Result<std::vector<File>> files = read();
+    const bool was_renamed = !files && files.error().code == ErrorCode::kNotFound;
+    if (!was_renamed || reading == kMaxReadings) return files;
   }
-  std::stable_sort(files.begin(), files.end(), [](const File& a, const File& b) {
-    return std::pair(!a.is_whole, a.has_counter) < std::pair(!b.is_whole, b.has_counter);
-  });
-  std::vector<std::string> paths;
-  for (File& file : files) paths.push_back(std::move(file.path));
-  return paths;
+}
+
+Result<std::vector<SystemdBoot::File>> SystemdBoot::files_of(std::string_view id) const {
+  std::vector<File> files = CFS_TRY(open_files());
+  std::erase_if(files, [&](const File& file) { return !same_entry(file.id, id); });
+  std::stable_partition(files.begin(), files.end(), [](const File& file) { return !file.tries; });
+  std::stable_partition(files.begin(), files.end(),
+                        [](const File& file) { return read_uki(file.fd.get()).has_value(); });
+  CFS_TRY(check_interrupted());
+  return files;
+}
+
+Result<> SystemdBoot::remove_others(std::vector<File> files, std::string_view kept_path) {
+  for (File& file : files) {
+    if (same_entry(file.path, kept_path)) continue;
+    file.fd.reset();  // FAT frees the clusters of a removed file when nobody has it open
+    CFS_TRY(remove_file(root_.get(), file.path));
+  }
+  return fsync_directory(root_.get(), kUkiDirectory);
 }
 
 Result<uint64_t> SystemdBoot::free_bytes() const {
@@ -200,20 +211,17 @@ Result<> SystemdBoot::install(const std::string& id, int uki_fd,
                               std::optional<unsigned> tries_left) {
   CFS_TRY(check_entry_id(id));
   CFS_TRY_WITH("while installing '" + id + "'", read_uki(uki_fd));
-  struct stat status = CFS_TRY(fstat_fd(uki_fd));
-  auto size_bytes = static_cast<uint64_t>(status.st_size);
-  std::vector<std::string> old = CFS_TRY(files_of(id));
-  for (const std::string& path : old) {
-    UniqueFd file = CFS_TRY(open_regular_beneath(root_.get(), path));
-    if (CFS_TRY(fstat_fd(file.get())).st_size == status.st_size &&
-        CFS_TRY(same_content(file.get(), uki_fd, size_bytes))) {
-      return fat_sync(root_.get(), file.get());
-    }
+  const auto size_bytes = static_cast<uint64_t>(CFS_TRY(fstat_fd(uki_fd)).st_size);
+  std::vector<File> old = CFS_TRY(files_of(id));
+  for (const File& file : old) {
+    if (!CFS_TRY(has_content(file.fd.get(), uki_fd))) continue;
+    CFS_TRY(fat_sync(root_.get(), file.fd.get()));
+    const std::string kept_path = file.path;
+    return remove_others(std::move(old), kept_path);
   }
   std::optional<std::string> known = CFS_TRY(chosen());
   if (!old.empty() && known && same_entry(*known, id)) {
-    UniqueFd file = CFS_TRY(open_regular_beneath(root_.get(), old.front()));
-    Result<verity::Digest> pinned = pinned_image(file.get());
+    Result<verity::Digest> pinned = pinned_image(old.front().fd.get());
     if (pinned && *pinned != CFS_TRY(pinned_image(uki_fd))) {
       return make_error(ErrorCode::kExists,
                         "boot entry '" + id + "' is chosen to boot and boots another image");
@@ -232,20 +240,12 @@ Result<> SystemdBoot::install(const std::string& id, int uki_fd,
   CFS_TRY_WITH("while installing '" + id + "'", fat_publish(root_.get(), path, [&](int file) {
                  return copy_content(uki_fd, file, size_bytes);
                }));
-  for (const std::string& other : old) {
-    if (!same_entry(other, path)) CFS_TRY(remove_file(root_.get(), other));
-  }
-  return {};
+  return remove_others(std::move(old), path);
 }
 
 Result<bool> SystemdBoot::holds(const std::string& id, int uki_fd) const {
-  struct stat status = CFS_TRY(fstat_fd(uki_fd));
-  for (const std::string& path : CFS_TRY(files_of(id))) {
-    UniqueFd file = CFS_TRY(open_regular_beneath(root_.get(), path));
-    if (CFS_TRY(fstat_fd(file.get())).st_size == status.st_size &&
-        CFS_TRY(same_content(file.get(), uki_fd, static_cast<uint64_t>(status.st_size)))) {
-      return true;
-    }
+  for (const File& file : CFS_TRY(files_of(id))) {
+    if (CFS_TRY(has_content(file.fd.get(), uki_fd))) return true;
   }
   return false;
 }
@@ -256,17 +256,19 @@ Result<> SystemdBoot::remove_leftovers() {
 }
 
 Result<std::string> SystemdBoot::configured_pattern() const {
-  Result<UniqueFd> file = open_regular_beneath(root_.get(), kLoaderConfPath);
-  if (!file) {
-    bool is_not_ours =
-        file.error().code == ErrorCode::kNotFound || file.error().code == ErrorCode::kInvalidInput;
-    if (is_not_ours) return std::string();
-    return Error(std::move(file).error());
+  auto read = [&]() -> Result<std::string> {
+    UniqueFd file = CFS_TRY(open_regular_beneath(root_.get(), kLoaderConfPath));
+    return read_fd(file.get(), kMaxLoaderConfBytes);
+  };
+  Result<std::string> text = read();
+  if (text) return std::string(default_pattern(*text));
+  // No file, too large to be ours, or damaged: it chooses nothing, and set_next() replaces it.
+  const Error& error = text.error();
+  if (error.code == ErrorCode::kNotFound || error.code == ErrorCode::kInvalidInput ||
+      is_lost_by_disk(error)) {
+    return std::string();
   }
-  // One of such a size is not ours either; set_next() replaces it.
-  if (CFS_TRY(fstat_fd(file->get())).st_size > off_t{kMaxLoaderConfBytes}) return std::string();
-  std::string text = CFS_TRY(read_fd(file->get(), kMaxLoaderConfBytes));
-  return std::string(default_pattern(text));
+  return Error(std::move(text).error());
 }
 
 Result<std::optional<std::string>> SystemdBoot::chosen() const {
@@ -288,17 +290,14 @@ Result<std::optional<std::string>> SystemdBoot::chosen() const {
 
 Result<std::optional<NextBoot>> SystemdBoot::next() const {
   std::vector<LoaderFile> files;
-  for (std::string& name : CFS_TRY(list_directory(root_.get(), kUkiDirectory))) {
-    if (!has_suffix(name)) continue;
-    Result<UniqueFd> file = open_regular_beneath(root_.get(), path_in_uki_directory(name));
-    if (!file && file.error().code == ErrorCode::kInvalidInput) continue;
-    if (!file) return Error(std::move(file).error());
-    Result<UkiInfo> uki = read_uki(file->get());
+  std::vector<std::string> ids;
+  for (const File& file : CFS_TRY(open_files())) {
+    Result<UkiInfo> uki = read_uki(file.fd.get());
     CFS_TRY(check_interrupted());
     if (!uki) continue;  // nor does sd-boot list what it cannot read
-    LoaderFile seen{.name = std::move(name), .sort_key = {}, .version = {}, .tries = {}};
+    LoaderFile seen{.name = file.name, .sort_key = {}, .version = {}, .tries = file.tries};
     read_sorting_fields(uki->os_release, seen);
-    seen.tries = split_counter(seen.name.substr(0, seen.name.size() - kSuffix.size())).tries;
+    ids.push_back(file.id);
     files.push_back(std::move(seen));
   }
   EntryWishes wishes = CFS_TRY(entry_wishes(efi_variables_));
@@ -308,22 +307,17 @@ Result<std::optional<NextBoot>> SystemdBoot::next() const {
                           .configured = CFS_TRY(configured_pattern())});
   std::optional<NextBoot> next;
   if (!choice) return next;
-  const std::string& name = files[choice->index].name;
-  next = NextBoot{.id = std::string(split_counter(name.substr(0, name.size() - kSuffix.size())).id),
-                  .reason = choice->reason};
+  next = NextBoot{.id = ids[choice->index], .reason = choice->reason};
   return next;
 }
 
 Result<> SystemdBoot::set_next(const std::string& id) {
   std::string text = CFS_TRY(loader_conf(id));
-  std::vector<std::string> files = CFS_TRY(files_of(id));
+  std::vector<File> files = CFS_TRY(files_of(id));
   if (files.empty()) {
     return make_error(ErrorCode::kNotFound, "there is no boot entry '" + id + "'");
   }
-  {
-    UniqueFd uki = CFS_TRY(open_regular_beneath(root_.get(), files.front()));
-    CFS_TRY_WITH("while choosing '" + id + "' to boot next", read_uki(uki.get()));
-  }
+  CFS_TRY_WITH("while choosing '" + id + "' to boot next", read_uki(files.front().fd.get()));
   Result<UniqueFd> existing = open_beneath(root_.get(), kLoaderConfPath, O_RDWR);
   if (existing) {
     struct stat status = CFS_TRY(fstat_fd(existing->get()));
@@ -349,35 +343,32 @@ Result<std::optional<std::string>> SystemdBoot::selected() const {
 
 Result<> SystemdBoot::set_tries(const std::string& id, std::optional<unsigned> tries_left) {
   CFS_TRY(check_entry_id(id));
-  std::vector<std::string> files = CFS_TRY(files_of(id));
+  std::vector<File> files = CFS_TRY(files_of(id));
   if (files.empty()) {
     return make_error(ErrorCode::kNotFound, "there is no boot entry '" + id + "'");
   }
+  const File& best = files.front();
   std::optional<Tries> tries;
   if (tries_left) tries = Tries{.left = *tries_left, .done = 0};
   const std::string path = file_path(id, tries);
   const std::string doing = "while counting the boots of '" + id + "'";
-  if (!same_entry(files.front(), path)) {
-    if (!tries && is_parked(files.front())) {
-      CFS_TRY_WITH(doing, copy_or_rename(files.front(), path));
+  if (!same_entry(best.path, path)) {
+    if (!tries && best.tries && best.tries->left == kParked) {
+      CFS_TRY_WITH(doing, copy_or_rename(best, path));
     } else {
-      CFS_TRY_WITH(doing, fat_rename(root_.get(), files.front(), path));
+      CFS_TRY_WITH(doing, fat_rename(root_.get(), best.path, path));
     }
   }
-  for (const std::string& other : files) {
-    if (!same_entry(other, path)) CFS_TRY(remove_file(root_.get(), other));
-  }
-  return {};
+  return remove_others(std::move(files), path);
 }
 
 /// Leaves the file `from` where it is until the new one is durable, if there is room for both.
-Result<> SystemdBoot::copy_or_rename(const std::string& from, const std::string& to) {
+Result<> SystemdBoot::copy_or_rename(const File& from, const std::string& to) {
   CFS_TRY(remove_leftovers());
-  UniqueFd file = CFS_TRY(open_regular_beneath(root_.get(), from));
-  const auto size_bytes = static_cast<uint64_t>(CFS_TRY(fstat_fd(file.get())).st_size);
-  if (CFS_TRY(free_bytes()) < size_bytes) return fat_rename(root_.get(), from, to);
+  const auto size_bytes = static_cast<uint64_t>(CFS_TRY(fstat_fd(from.fd.get())).st_size);
+  if (CFS_TRY(free_bytes()) < size_bytes) return fat_rename(root_.get(), from.path, to);
   return fat_publish(root_.get(), to,
-                     [&](int copy) { return copy_content(file.get(), copy, size_bytes); });
+                     [&](int copy) { return copy_content(from.fd.get(), copy, size_bytes); });
 }
 
 Result<> SystemdBoot::remove(const std::string& id) {
@@ -387,10 +378,7 @@ Result<> SystemdBoot::remove(const std::string& id) {
     return make_error(ErrorCode::kBusy, "boot entry '" + id + "' is chosen to boot")
         .with_hint("choose another entry first");
   }
-  for (const std::string& path : CFS_TRY(files_of(id))) {
-    CFS_TRY(remove_file(root_.get(), path));
-  }
-  return fsync_directory(root_.get(), kUkiDirectory);
+  return remove_others(CFS_TRY(files_of(id)), "");
 }
 
 }  // namespace cfs::boot

@@ -46,17 +46,33 @@ class SystemdBoot : public BootLoader {
                                    std::optional<unsigned> tries_left) override;
   [[nodiscard]] Result<> remove(const std::string& id) override;
 
+  /// Removes the temporary files of an install() or a set_next() that was cut off.
+  [[nodiscard]] Result<> remove_leftovers();
+
  private:
+  /// A file of EFI/Linux, open, whose name ends like that of an entry.
+  struct File {
+    std::string name;
+    std::string path;  ///< below the root
+    std::string id;    ///< not checked
+    std::optional<Tries> tries;
+    UniqueFd fd;
+  };
+
   SystemdBoot(UniqueFd root, std::string efi_variables)
       : root_(std::move(root)), efi_variables_(std::move(efi_variables)) {}
 
-  /// The names, below the root, of the files of an entry. Usually one; more after a power cut in
-  /// the middle of a renaming. The best is first: whole before cut short, then without a counter.
-  [[nodiscard]] Result<std::vector<std::string>> files_of(std::string_view id) const;
-  /// The last `default` of loader.conf; empty when there is none.
+  /// All files, as they are at one moment: somebody else may rename one meanwhile.
+  [[nodiscard]] Result<std::vector<File>> open_files() const;
+  /// The files of an entry. Usually one; more after a power cut in the middle of a renaming. The
+  /// best is first: whole before cut short, then without a counter.
+  [[nodiscard]] Result<std::vector<File>> files_of(std::string_view id) const;
+  /// Removes `files` but the one at `kept_path`; durable when this returns.
+  Result<> remove_others(std::vector<File> files, std::string_view kept_path);
+  /// The last `default` of loader.conf; empty when there is none, or the disk does not give it
+  /// back.
   [[nodiscard]] Result<std::string> configured_pattern() const;
-  Result<> copy_or_rename(const std::string& from, const std::string& to);
-  Result<> remove_leftovers();
+  Result<> copy_or_rename(const File& from, const std::string& to);
 
   UniqueFd root_;
   std::string efi_variables_;

@@ -3,12 +3,31 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <filesystem>
+#include <thread>
+
 #include "lib/base/io.h"
 #include "lib/boot/test_programs.h"
+
+namespace {
+/// What the directory held that was synced last.
+std::vector<std::string> synced_names;
+}  // namespace
+
+/// In place of the C library's.
+extern "C" int fsync(int fd) {
+  cfs::Result<std::vector<std::string>> names = cfs::list_directory(fd, ".");
+  if (names) synced_names = *names;
+  return static_cast<int>(::syscall(SYS_fsync, fd));
+}
 
 namespace cfs::boot {
 namespace {
@@ -154,6 +173,90 @@ TEST_F(SystemdBootTest, TwoFilesOfOneEntryAreOne) {
   ASSERT_TRUE(loader.set_tries("a", std::nullopt));
   EXPECT_THAT(names(), ElementsAre("a.efi"));
   EXPECT_EQ(loader.list().value()[0].digest->hex(), std::string(64, 'a'));
+}
+
+TEST_F(SystemdBootTest, NoOtherFileOfAnEntryStays) {
+  SystemdBoot loader = open();
+  auto install = [&] { return loader.install("a", uki('a').get(), 3); };
+  auto put_other = [&](const std::string& name) {
+    std::filesystem::copy_file(path("uki-b"), uki_path(name));
+  };
+  uki('b');
+  ASSERT_TRUE(install());
+  put_other("a+2-1.efi");
+  ASSERT_TRUE(install());  // it is there already
+  EXPECT_THAT(names(), ElementsAre("a+3.efi"));
+  EXPECT_EQ(synced_names, names());
+
+  put_other("a+2-1.efi");
+  ASSERT_EQ(::truncate(uki_path("a+3.efi").c_str(), 1000), 0);
+  ASSERT_TRUE(install());
+  EXPECT_THAT(names(), ElementsAre("a+3.efi"));
+  EXPECT_EQ(synced_names, names());
+
+  put_other("a+2-1.efi");
+  ASSERT_TRUE(loader.set_tries("a", 5));
+  EXPECT_THAT(names(), ElementsAre("a+5.efi"));
+  EXPECT_EQ(synced_names, names());
+}
+
+TEST_F(SystemdBootTest, AFileThatIsRenamedMeanwhileIsFound) {
+  SystemdBoot loader = open();
+  UniqueFd content = uki('a');
+  ASSERT_TRUE(loader.install("a", content.get(), 3));
+  std::atomic<bool> is_done = false;
+  std::thread renamer([&] {
+    for (int i = 0; i < 1000; ++i) {
+      const bool is_even = i % 2 == 0;
+      std::filesystem::rename(uki_path(is_even ? "a+3.efi" : "a+2-1.efi"),
+                              uki_path(is_even ? "a+2-1.efi" : "a+3.efi"));
+      std::this_thread::sleep_for(std::chrono::microseconds(300));
+    }
+    is_done = true;
+  });
+  while (!is_done) {
+    Result<std::vector<BootEntry>> entries = loader.list();
+    EXPECT_TRUE(entries) << entries.error().describe();
+    Result<std::optional<NextBoot>> next = loader.next();
+    EXPECT_TRUE(next) << next.error().describe();
+    Result<bool> holds = loader.holds("a", content.get());
+    EXPECT_TRUE(holds) << holds.error().describe();
+    if (HasFailure()) break;
+  }
+  renamer.join();
+}
+
+TEST_F(SystemdBootTest, ALoaderConfThatCannotBeReadChoosesNothing) {
+  {
+    SystemdBoot loader = open();
+    ASSERT_TRUE(loader.install("a", uki('a').get(), {}));
+    ASSERT_TRUE(loader.set_next("a"));
+  }
+  pid_t child = ::fork();
+  if (child == 0) {
+    // As root, or as anybody where user namespaces are allowed. EINVAL: see object_store_test.cc.
+    if (::unshare(CLONE_NEWNS) != 0 && ::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) ::_exit(60);
+    if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 && errno != EINVAL) {
+      ::_exit(61);
+    }
+    // Reading this file from its beginning gives EIO.
+    const std::string loader_conf = path("esp/loader/loader.conf");
+    if (::mount("/proc/self/mem", loader_conf.c_str(), nullptr, MS_BIND, nullptr) != 0) {
+      ::_exit(62);
+    }
+    if (read_file(AT_FDCWD, loader_conf, 512).error().sys_errno != EIO) ::_exit(63);
+    SystemdBoot loader = open();
+    Result<std::optional<std::string>> chosen = loader.chosen();
+    Result<std::optional<NextBoot>> next = loader.next();
+    ::umount2(loader_conf.c_str(), MNT_DETACH);
+    if (!chosen || !next) ::_exit(1);
+    ::_exit(!chosen->has_value() && next->value().reason == NextBoot::Reason::kFirst ? 0 : 2);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  ASSERT_LT(WEXITSTATUS(status), 60) << "needs root or user namespaces to mount";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST_F(SystemdBootTest, AParkedEntryIsNotRenamedToBeGood) {
