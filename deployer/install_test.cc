@@ -15,10 +15,13 @@ namespace {
 class InstallTest : public DeviceTest {
  protected:
   Result<int> install(const std::string& disk, const std::string& free = "16MiB",
-                      const std::string& device_url = "https://updates.example/os") {
-    return run_command({"install", "--disk", disk, "--url", server_.url(), "--root",
-                        path("root.json"), "--name", "test", "--device-url", device_url, "--free",
-                        free});
+                      const std::string& device_url = "https://updates.example/os",
+                      const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments = {
+        "install", "--disk", disk,           "--url",    server_.url(), "--root", path("root.json"),
+        "--name",  "test",   "--device-url", device_url, "--free",      free};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_command(arguments);
   }
   /// What other people's programs say about a disk.
   static std::string say(std::vector<std::string> arguments) {
@@ -75,6 +78,15 @@ TEST_F(InstallTest, InstallMakesADiskOffline) {
   expect_exit(install(path("third")), 8, "404");
   EXPECT_THAT(names_in(""), ElementsAre("again", "cmdline", "disk", "efivars", "esp", "root.json",
                                         "run", "settings", "sysroot"));
+}
+
+TEST_F(InstallTest, TheReleaseIsTheRecoveryWhenThatIsWanted) {
+  const std::string id = offer(first_release()).image.digest.hex().substr(0, 12) + ".0";
+  ASSERT_DONE(install(path("disk"), "16MiB", server_.url(), {"--recovery"}));
+  EXPECT_THAT(debugfs("disk", "stat /cfs/refs/recovery"), HasSubstr("../deployments/" + id));
+  EXPECT_THAT(debugfs("disk", "stat /cfs/refs/staged"), HasSubstr("../deployments/" + id));
+  ASSERT_DONE(install(path("other")));
+  EXPECT_THAT(debugfs("other", "stat /cfs/refs/recovery"), HasSubstr("File not found"));
 }
 
 TEST_F(InstallTest, InstallFindsWhatCannotWorkBeforeItFetches) {
