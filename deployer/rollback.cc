@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/rollback.h"
 
+#include <algorithm>
 #include <memory>
 
 #include "deployer/config/config.h"
@@ -137,6 +138,11 @@ Result<> switch_to(Sysroot& sysroot, boot::BootLoader& loader, const Environment
   const References& references = inventory.references;
   for (const auto* one : {&references.booted, &references.staged, &references.previous, &next}) {
     if (!*one || (*one)->held || (*one)->id == target.id || (*one)->epoch <= target.epoch) continue;
+    // What is staged is mostly what boots next.
+    if (std::any_of(options.left.begin(), options.left.end(),
+                    [&](const Deployment& known) { return known.id == (*one)->id; })) {
+      continue;
+    }
     Deployment left = **one;
     if (left.state == DeploymentState::kStaged) left.state = DeploymentState::kFetched;
     left.held = Reason{.kind = why,
