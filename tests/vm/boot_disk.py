@@ -120,8 +120,8 @@ def main():
     kernel = vm.kernel(arguments.cache)
     initramfs = vm.builtin_initramfs(kernel, arguments.work / "initramfs", arguments.cfs_build, arguments.mount_root)
     initramfs.replace(arguments.work / "boot.initramfs")
-    # From 128 MiB on the file system has a copy of its superblock.
-    disk = vm.empty_disk(arguments.work / "boot.img.part", 160)
+    # From 128 MiB on the file system has a copy of its superblock; an SD card has a power of two.
+    disk = vm.empty_disk(arguments.work / "boot.img.part", 256)
     tree = "root-tree/"
     busybox = pathlib.Path(vm.tool("busybox"))
     files = [(tree + "bin/busybox", busybox), (tree + "sbin/init", INIT), (tree + "etc/hostname", "cfs-guest\n"),
