@@ -55,6 +55,9 @@ class CutLoader : public boot::BootLoader {
     if (is_cut_here && loses_entry_) loader_.lose(id);
     return result;
   }
+  Result<> count_boot(const std::string& id) override {
+    return change([&] { return loader_.count_boot(id); });
+  }
   Result<> remove(const std::string& id) override {
     return change([&] { return loader_.remove(id); });
   }
@@ -93,6 +96,7 @@ class LifecycleTest : public DeviceTest, public ::testing::WithParamInterface<un
     std::optional<boot::NextBoot> next = fake_.next().value();
     if (!next) return std::nullopt;
     fake_.start(next->id);
+    set_variable("LoaderBootCountPath", "counted");
     start_kernel();
     for (const Deployment& one : inventory.deployments) {
       if (!boot::same_entry(one.entry, next->id)) continue;

@@ -151,12 +151,14 @@ std::string DeviceTest::reboot() {
 }
 
 void DeviceTest::count_boot(const boot::BootEntry& entry) {
-  if (!entry.tries || entry.tries->left == 0) return;
-  const boot::Tries after{.left = entry.tries->left - 1, .done = entry.tries->done + 1};
+  set_variable("LoaderBootCountPath", "");
+  if (!entry.tries || entry.tries->left == 0 || !firmware_renames_) return;
   auto file = [&](const boot::Tries& tries) {
-    return path("esp/EFI/Linux/" + boot::with_counter(entry.id, tries) + ".efi");
+    return "esp/EFI/Linux/" + boot::with_counter(entry.id, tries) + ".efi";
   };
-  std::filesystem::rename(file(*entry.tries), file(after));
+  const std::string after = file(boot::after_a_boot(*entry.tries));
+  std::filesystem::rename(path(file(*entry.tries)), path(after));
+  set_variable("LoaderBootCountPath", after);
 }
 
 std::string DeviceTest::reboot_well() {

@@ -99,6 +99,19 @@ TEST_F(TrialTest, AFailingCheckUsesUpTheTriesAndTheReasonIsKept) {
   EXPECT_THAT(status(), StartsWith("test 3 is running and boots next.\n"));
 }
 
+TEST_F(TrialTest, WhatTheBootLoaderCannotCountIsCounted) {
+  ASSERT_DONE(command({"note-boot"}));
+  firmware_renames_ = false;  // from the second boot on
+  add_check("exit 3");
+  for (const char* boots : {"2", "2", "1"}) {
+    EXPECT_EQ(reboot(), boots);
+    ASSERT_DONE(command({"note-boot"}));
+    ASSERT_DONE(command({"note-boot"}));
+    ASSERT_TRUE(health());
+  }
+  EXPECT_THAT(status(), StartsWith("test 1 is running and boots next. 2 failed: the check 'web'"));
+}
+
 TEST_F(TrialTest, AGoodReleaseIsNotRestarted) {
   add_check("exit 0");
   ASSERT_DONE(health());

@@ -11,6 +11,7 @@
 #include "deployer/sysroot/lost_record.h"
 #include "deployer/systemctl.h"
 #include "lib/base/io.h"
+#include "lib/boot/efi_variables.h"
 #include "lib/boot/uki.h"
 #include "lib/kernel_cmdline/command_line.h"
 
@@ -283,6 +284,18 @@ Result<> note_references(Note& note, const References& wanted) {
   return {};
 }
 
+/// A trial is counted by the boot loader, which then says so. Where it cannot, since the firmware does
+/// not rename files, each boot that gets this far is counted here.
+Result<> count_boot(Note& note, const Running& running) {
+  const Deployment& booted = *note.inventory.references.booted;
+  if (booted.state != DeploymentState::kTrial || !running.is_cold || !running.entry) return {};
+  if (CFS_TRY(boot::is_counted_boot(note.environment.efi_variables))) return {};
+  if (!boot::same_entry(booted.entry, *running.entry)) return {};
+  Result<> counted = note.loader.count_boot(booted.entry);
+  const bool is_gone = !counted && counted.error().code == ErrorCode::kNotFound;
+  return is_gone ? Result<>() : counted;
+}
+
 /// The good deployment that runs has no counter: a power cut came between the record and the entry.
 /// One that nothing else would boot in the place of keeps it: a renamed file may be lost.
 Result<> end_trial_of_good(Note& note) {
@@ -343,6 +356,7 @@ Result<Inventory> note_what_booted(Sysroot& sysroot, const Environment& environm
   CFS_TRY(note_references(note, references_now(note.inventory, running)));
   if (is_new_boot) {
     CFS_TRY(note_failures(note, history));
+    CFS_TRY(count_boot(note, *running));
     history.push_back(boot_of(*running, *note.inventory.references.booted, environment));
     CFS_TRY(save_history(sysroot, history));
     CFS_TRY(forget_boot_failure(sysroot));

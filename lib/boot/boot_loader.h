@@ -22,6 +22,11 @@ struct Tries {
   bool operator==(const Tries&) const = default;
 };
 
+/// What is left of them after another boot.
+[[nodiscard]] constexpr Tries after_a_boot(Tries tries) {
+  return {.left = tries.left == 0 ? 0 : tries.left - 1, .done = tries.done + 1};
+}
+
 /// The tries of an entry that waits behind all others.
 constexpr unsigned kParked = 0;
 
@@ -116,6 +121,11 @@ class BootLoader {
   /// kNotFound.
   [[nodiscard]] virtual Result<> set_tries(const std::string& id,
                                            std::optional<unsigned> tries_left) = 0;
+
+  /// Uses up one of the tries of an entry, as the boot loader does before it starts one, where the
+  /// firmware lets it rename files. An entry without a counter, or with no tries left, stays as it
+  /// is. Errors: kNotFound.
+  [[nodiscard]] virtual Result<> count_boot(const std::string& id) = 0;
 
   /// Removes an entry. A missing one is fine. Errors: kInvalidInput (id); kBusy (it is chosen).
   [[nodiscard]] virtual Result<> remove(const std::string& id) = 0;

@@ -130,7 +130,7 @@ TYPED_TEST(BootLoaderTest, DoesWhatTheModelDoes) {
     const bool is_there = model.count(id) > 0;
     const bool is_chosen = chosen == id;
     SCOPED_TRACE("step " + std::to_string(step) + ", " + id);
-    switch (below(9)) {
+    switch (below(10)) {
       case 0:
       case 1: {
         char digit = static_cast<char>('a' + below(3));
@@ -173,7 +173,13 @@ TYPED_TEST(BootLoaderTest, DoesWhatTheModelDoes) {
         selected = id;
         wishes.one_shot.clear();
         if (std::optional<Tries>& tries = model[id].tries) {
-          *tries = {.left = tries->left == 0 ? 0 : tries->left - 1, .done = tries->done + 1};
+          tries = after_a_boot(*tries);
+        }
+        break;
+      case 8:
+        ASSERT_EQ(code(loader->count_boot(id)), is_there ? kDone : ErrorCode::kNotFound);
+        if (is_there && model[id].tries && model[id].tries->left > 0) {
+          model[id].tries = after_a_boot(*model[id].tries);
         }
         break;
       case 7:

@@ -89,6 +89,11 @@ class FakeBootLoader : public BootLoader {
     CFS_TRY(find(id))->tries = counter(tries_left);
     return {};
   }
+  Result<> count_boot(const std::string& id) override {
+    std::optional<Tries>& tries = CFS_TRY(find(id))->tries;
+    if (tries && tries->left > 0) tries = after_a_boot(*tries);
+    return {};
+  }
   Result<> remove(const std::string& id) override {
     CFS_TRY(check_entry_id(id));
     if (chosen_ && same_entry(*chosen_, id)) return make_error(ErrorCode::kBusy, "it is chosen");
@@ -102,7 +107,7 @@ class FakeBootLoader : public BootLoader {
   void start(const std::string& id) {
     selected_ = id;
     std::optional<Tries>& tries = stored_.at(key_of(id)).tries;
-    if (tries) *tries = {.left = tries->left - std::min(tries->left, 1U), .done = tries->done + 1};
+    if (tries) tries = after_a_boot(*tries);
     one_shot_.clear();
   }
   /// What somebody asks the firmware for: patterns of file names.

@@ -27,7 +27,7 @@ constexpr std::string_view kHasTries = "[+.][1-9e]*";
 /// What devices of before there were counters have in its place.
 constexpr std::string_view kAnyCounter = "[+.]*";
 constexpr const char* kLoaderDirectory = "loader";
-constexpr size_t kCopyBytes = 1U << 20;
+constexpr size_t kCopyBytes = 128 << 10;
 constexpr int kMaxReadings = 10;
 constexpr uint64_t kSpaceMarginBytes = 256 * 1024;  // directory clusters, the temporary loader.conf
 
@@ -359,6 +359,19 @@ Result<> SystemdBoot::set_tries(const std::string& id, std::optional<unsigned> t
       CFS_TRY_WITH(doing, fat_rename(root_.get(), best.path, path));
     }
   }
+  return remove_others(std::move(files), path);
+}
+
+Result<> SystemdBoot::count_boot(const std::string& id) {
+  CFS_TRY(check_entry_id(id));
+  std::vector<File> files = CFS_TRY(files_of(id));
+  if (files.empty()) {
+    return make_error(ErrorCode::kNotFound, "there is no boot entry '" + id + "'");
+  }
+  const File& best = files.front();
+  if (!best.tries || best.tries->left == 0) return {};
+  const std::string path = file_path(id, after_a_boot(*best.tries));
+  CFS_TRY_WITH("while counting a boot of '" + id + "'", fat_rename(root_.get(), best.path, path));
   return remove_others(std::move(files), path);
 }
 

@@ -44,6 +44,7 @@ class SystemdBoot : public BootLoader {
   [[nodiscard]] Result<std::optional<std::string>> selected() const override;
   [[nodiscard]] Result<> set_tries(const std::string& id,
                                    std::optional<unsigned> tries_left) override;
+  [[nodiscard]] Result<> count_boot(const std::string& id) override;
   [[nodiscard]] Result<> remove(const std::string& id) override;
 
   /// Removes the temporary files of an install() or a set_next() that was cut off.
