@@ -20,7 +20,7 @@ constexpr unsigned kParallelDownloads = 8;
 // What an interruption may cost at most: objects get their names a group at a time.
 constexpr uint64_t kGroupBytes = 64 << 20;
 constexpr size_t kGroupObjects = 4096;
-constexpr size_t kBufferBytes = 256 << 10;
+constexpr size_t kBufferBytes = 128 << 10;
 // A repository that did not answer so often in a row is not asked for the rest.
 constexpr unsigned kFailuresUntilUnreachable = 3;
 

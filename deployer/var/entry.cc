@@ -22,7 +22,7 @@ namespace cfs::deployer {
 namespace {
 
 constexpr mode_t kPermissions = 07777;
-constexpr size_t kBufferBytes = 256 << 10;
+constexpr size_t kBufferBytes = 128 << 10;
 constexpr unsigned kMaxDepth = 128;
 /// Labels are the policy's of the machine: neither shipped nor compared.
 constexpr std::string_view kLabel = "security.selinux";

@@ -11,7 +11,7 @@
 namespace cfs::verity {
 namespace {
 
-constexpr size_t kReadBytes = 256 * 1024;
+constexpr size_t kReadBytes = 128 * 1024;
 
 /// On-disk descriptor. Spec: fsverity.rst, "fs-verity descriptor".
 struct Descriptor {
