@@ -186,6 +186,7 @@ TEST_F(InstallTest, TheUmaskOfWhoeverRunsItDoesNotReachTheDisk) {
   EXPECT_THAT(debugfs("open", "stat /"), HasSubstr("Mode:  0755"));
   EXPECT_THAT(debugfs("open", "stat /cfs/objects"), HasSubstr("Mode:  0755"));
   EXPECT_THAT(debugfs("open", "stat /cfs/trust/root.json"), HasSubstr("Mode:  0644"));
+  EXPECT_THAT(debugfs("open", "stat /cfs/copies/root.json"), HasSubstr("Mode:  0644"));
 }
 
 TEST_F(InstallTest, APasswordInTheDevicesUrlIsForRootAlone) {
@@ -195,6 +196,7 @@ TEST_F(InstallTest, APasswordInTheDevicesUrlIsForRootAlone) {
   EXPECT_THAT(debugfs("disk", "stat /cfs/origin.json"), HasSubstr("Mode:  0600"));
   EXPECT_THAT(debugfs("disk", "cat /cfs/origin.json"),
               HasSubstr("https://device:secret@updates.example/os"));
+  EXPECT_THAT(debugfs("disk", "stat /cfs/copies/origin.json"), HasSubstr("Mode:  0600"));
 }
 
 TEST_F(InstallTest, AnEmptyFileKeepsItsMode) {

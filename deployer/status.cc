@@ -171,6 +171,9 @@ Result<Status> read_status(const Sysroot& sysroot, const Environment& environmen
   status.failure = what_failed(inventory);
   status.pinned = inventory.pinned;
   status.damaged = inventory.damaged;
+  for (const Loss& loss : sysroot.losses()) {
+    if (!loss.is_copy) status.damaged.push_back({loss.path, loss.problem});
+  }
   CFS_TRY(read_space(status, sysroot, environment, inventory, esp));
   if (Result<History> history = read_history(sysroot); !history) {
     CFS_TRY(check_interrupted());

@@ -10,16 +10,11 @@
 namespace cfs::deployer {
 namespace {
 
-constexpr size_t kMaxBytes = 64 << 10;
 constexpr uint64_t kSchema = 1;
 constexpr size_t kMaxBoardBytes = 128;
 
-}  // namespace
-
-Result<std::string> read_board(const Directory& cfs) {
-  Result<std::string> text = cfs.read_file(sysroot::kConfig, kMaxBytes);
-  if (!text && text.error().code == ErrorCode::kNotFound) return std::string();
-  json::Value json = CFS_TRY(json::parse(CFS_TRY(std::move(text)), {}, sysroot::kConfig));
+Result<std::string> parse_board(const std::string& text) {
+  json::Value json = CFS_TRY(json::parse(text, {}, sysroot::kConfig));
   json::Reader reader(json, sysroot::kConfig);
   if (CFS_TRY(CFS_TRY(reader.member("schema")).integer()) != kSchema) {
     return make_error(ErrorCode::kUnsupported,
@@ -29,6 +24,19 @@ Result<std::string> read_board(const Directory& cfs) {
   std::string name = CFS_TRY(board.text(kMaxBoardBytes));
   if (!release::is_board(name)) return board.refuse("is not the name of a board");
   return name;
+}
+
+}  // namespace
+
+Result<> check_board(const std::string& text) {
+  CFS_TRY(parse_board(text));
+  return {};
+}
+
+Result<std::string> read_board(const Directory& cfs) {
+  Result<std::string> text = read_original(cfs, kBoardFile);
+  if (!text && text.error().code == ErrorCode::kNotFound) return std::string();
+  return parse_board(CFS_TRY(std::move(text)));
 }
 
 Result<> write_board(const Directory& cfs, const std::string& board) {

@@ -4,11 +4,20 @@
 #include <string>
 #include <string_view>
 
+#include "deployer/sysroot/copies.h"
 #include "lib/base/directory.h"
 #include "lib/base/result.h"
 #include "lib/release/description.h"
+#include "lib/sysroot/layout.h"
 
 namespace cfs::deployer {
+
+/// Errors: kCorrupt; kUnsupported (another schema).
+[[nodiscard]] Result<> check_board(const std::string& text);
+
+/// `config.json`. A device that nobody has told what it is has none.
+inline constexpr Original kBoardFile{sysroot::kConfig, 64 << 10, check_board,
+                                     /*may_be_missing=*/true};
 
 /// What the device itself is: `config.json` (docs/FORMATS.md). "": nobody has said so.
 /// Errors: kCorrupt; kUnsupported (another schema).

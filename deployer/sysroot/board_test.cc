@@ -66,12 +66,14 @@ TEST_F(BoardTest, ADeviceThatDoesNotSayWhatItIsTakesNoneForSome) {
   EXPECT_THAT(update().error().describe(), HasSubstr("does not say what it is"));
 }
 
-TEST_F(BoardTest, ADamagedFileIsNoReasonToTakeAny) {
+TEST_F(BoardTest, ADamagedFileAndCopyAreNoReasonToTakeAny) {
   ASSERT_DONE(init_as("acme,gw-1"));
   offer_for({"acme,gw-1"});
   for (const char* text :
        {"", "{}", "{\"board\":\"a b\",\"schema\":1}", "{\"board\":\"acme,gw-1\",\"schema\":2}"}) {
-    write("sysroot/cfs/config.json", text);
+    for (const char* file : {"config.json", "copies/config.json"}) {
+      write(std::string("sysroot/cfs/") + file, text);
+    }
     EXPECT_FALSE(update()) << text;
   }
 }

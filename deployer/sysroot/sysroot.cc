@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "deployer/sysroot/board.h"
+#include "deployer/sysroot/copies.h"
 #include "lib/base/free_space.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
@@ -53,8 +54,7 @@ Result<> prove_verity(const Directory& cfs, const std::string& path) {
   return error;
 }
 
-Result<> check_meta(const Directory& cfs) {
-  std::string text = CFS_TRY(cfs.read_file(sysroot::kMeta, kMaxDocumentBytes));
+Result<> check_meta(const std::string& text) {
   json::Value json = CFS_TRY(json::parse(text, {}, sysroot::kMeta));
   json::Reader reader(json, sysroot::kMeta);
   uint64_t schema = CFS_TRY(CFS_TRY(reader.member("schema")).integer());
@@ -68,8 +68,7 @@ Result<> check_meta(const Directory& cfs) {
   return {};
 }
 
-Result<Origin> read_origin(const Directory& cfs) {
-  std::string text = CFS_TRY(cfs.read_file(sysroot::kOrigin, kMaxDocumentBytes));
+Result<Origin> parse_origin(const std::string& text) {
   json::Value json = CFS_TRY(json::parse(text, {}, sysroot::kOrigin));
   json::Reader reader(json, sysroot::kOrigin);
   if (CFS_TRY(CFS_TRY(reader.member("schema")).integer()) != kSchema) {
@@ -87,6 +86,27 @@ Result<Origin> read_origin(const Directory& cfs) {
   if (!release::is_release_name(origin.name)) return name.refuse("is not a release's name");
   if (!release::is_channel(origin.channel)) return channel.refuse("is not a channel");
   return origin;
+}
+
+Result<> check_origin(const std::string& text) {
+  CFS_TRY(parse_origin(text));
+  return {};
+}
+
+Result<> check_root(const std::string& text) {
+  CFS_TRY(trust::verify_first_root(text));
+  return {};
+}
+
+constexpr Original kMetaFile{sysroot::kMeta, kMaxDocumentBytes, check_meta};
+constexpr Original kOriginFile{sysroot::kOrigin, kMaxDocumentBytes, check_origin};
+
+/// What a device has once and cannot do without.
+std::vector<Original> originals() {
+  return {kMetaFile,
+          kOriginFile,
+          kBoardFile,
+          {sysroot::kTrustedRoot, trust::max_size_bytes(trust::Role::kRoot), check_root}};
 }
 
 Result<FileLock> take_lock(const Directory& cfs, const std::string& path) {
@@ -143,7 +163,7 @@ Result<> set_mode(int fd, mode_t mode, const std::string& path) {
 
 /// Makes the directories that are missing, and gives what is there the modes that create() would
 /// give it: an earlier version took them from the umask of whoever ran it.
-Result<> mend_layout(const Directory& cfs) {
+Result<> mend_directories(const Directory& cfs) {
   auto mend_directory = [&](const std::string& path) -> Result<> {
     Directory directory = CFS_TRY(cfs.open_directory(path));
     return set_mode(directory.fd(), mode_of(path, true), path);
@@ -159,7 +179,16 @@ Result<> mend_layout(const Directory& cfs) {
     const bool is_directory = S_ISDIR(CFS_TRY(cfs.stat(path)).st_mode);
     if (name.size() == 2 && is_directory) CFS_TRY(mend_directory(path));
   }
-  for (const char* path : {sysroot::kMeta, sysroot::kOrigin, sysroot::kLock}) {
+  return {};
+}
+
+/// As mend_directories(). What is lost has no mode.
+Result<> mend_files(const Directory& cfs, const std::vector<Loss>& losses) {
+  for (const std::string path : {sysroot::kMeta, sysroot::kOrigin, sysroot::kLock}) {
+    const bool is_lost = std::any_of(losses.begin(), losses.end(), [&](const Loss& loss) {
+      return loss.path == path && !loss.is_restored;
+    });
+    if (is_lost) continue;
     UniqueFd file = CFS_TRY(cfs.open_file(path));
     CFS_TRY(set_mode(file.get(), mode_of(path, false), path));
   }
@@ -185,6 +214,15 @@ Result<> remove_leftovers(const Directory& cfs) {
   return {};
 }
 
+/// What a writer does first.
+Result<std::vector<Loss>> mend(const Directory& cfs) {
+  CFS_TRY(mend_directories(cfs));
+  CFS_TRY(remove_leftovers(cfs));
+  std::vector<Loss> losses = CFS_TRY(restore_losses(cfs, originals()));
+  CFS_TRY(mend_files(cfs, losses));
+  return losses;
+}
+
 }  // namespace
 
 Result<Sysroot> Sysroot::create(const Environment& environment, const std::string& path,
@@ -196,8 +234,10 @@ Result<Sysroot> Sysroot::create(const Environment& environment, const std::strin
     return Error(std::move(there).error()).with("while looking at '" + path + "'");
   }
   if (there && !there->empty()) {
-    bool is_sysroot = std::find(there->begin(), there->end(), sysroot::kMeta) != there->end();
-    if (is_sysroot) {
+    auto has = [&](const char* name) {
+      return std::find(there->begin(), there->end(), name) != there->end();
+    };
+    if (has(sysroot::kMeta) || has(sysroot::kCopies)) {
       return make_error(ErrorCode::kExists, "'" + path + "/cfs' is a sysroot already")
           .with_hint("use 'cfs-deploy update'");
     }
@@ -228,6 +268,10 @@ Result<Sysroot> Sysroot::create(const Environment& environment, const std::strin
       cfs, sysroot::kMeta,
       json::Value::Object{
           {"schema", kSchema}, {"algorithm", kAlgorithm}, {"features", json::Value::Array{}}}));
+  const std::vector<Loss> no_copies = CFS_TRY(restore_losses(cfs, originals()));
+  for (const Loss& loss : no_copies) {
+    if (loss.left) return *loss.left;
+  }
   CFS_TRY(check_interrupted());
   // An empty directory of that name may be there; anything else is not replaced.
   CFS_TRY(work.publish(top.fd(), sysroot::kSysrootDirectory, mode_of("", true),
@@ -255,8 +299,10 @@ Result<Sysroot> Sysroot::open(const Environment& environment, const std::string&
     return top->open_directory(sysroot::kSysrootDirectory);
   };
   Result<Directory> opened = open_directory();
-  Result<> meta = opened ? check_meta(*opened) : Result<>(Error(opened.error()));
-  if (!meta && meta.error().code == ErrorCode::kNotFound) {
+  Result<std::string> meta =
+      opened ? read_original(*opened, kMetaFile) : Result<std::string>(Error(opened.error()));
+  const bool was_one = opened && opened->exists(sysroot::kOrigin).value_or(false);
+  if (!meta && meta.error().code == ErrorCode::kNotFound && !was_one) {
     return make_error(ErrorCode::kNotFound, "'" + path + "' holds no cfs sysroot")
         .with_hint("make one with 'cfs-deploy init'");
   }
@@ -269,13 +315,21 @@ Result<Sysroot> Sysroot::open(const Environment& environment, const std::string&
   }
   Directory cfs = std::move(*opened);
   std::optional<FileLock> lock;
+  std::vector<Loss> losses;
   if (access == Access::kWrite) {
     lock = CFS_TRY(take_lock(cfs, path));
-    CFS_TRY(mend_layout(cfs));
-    CFS_TRY(remove_leftovers(cfs));
+    losses = CFS_TRY(mend(cfs));
     CFS_TRY(TemporaryName::remove_stale(top->fd(), kWorkPrefix));  // of create()
+  } else {
+    losses = CFS_TRY(find_losses(cfs, originals()));
   }
-  Origin origin = CFS_TRY(read_origin(cfs));
+  for (const Loss& loss : losses) {
+    if (loss.is_copy || !loss.is_restored) continue;
+    environment.print("'" + loss.path + "' is put back from its copy: " + loss.problem + "\n");
+  }
+  const std::string origin_text =
+      CFS_TRY_WITH("while opening sysroot '" + path + "'", read_original(cfs, kOriginFile));
+  Origin origin = CFS_TRY(parse_origin(origin_text));
   Directory objects = CFS_TRY(cfs.open_directory(sysroot::kObjects));
   store::ObjectStore store = CFS_TRY(store::ObjectStore::open(
       objects.fd(), ".",
@@ -283,8 +337,8 @@ Result<Sysroot> Sysroot::open(const Environment& environment, const std::string&
        .object_mode = mode_of(sysroot::object_path({}), false),
        .directory_mode = mode_of(sysroot::kObjects, true),
        .shown_path = path + "/" + sysroot::kSysrootDirectory + "/" + sysroot::kObjects}));
-  return Sysroot(path, std::move(cfs), std::move(lock), std::move(origin), environment.verity,
-                 std::move(store));
+  return Sysroot(path, std::move(cfs), std::move(lock), std::move(losses), std::move(origin),
+                 environment.verity, std::move(store));
 }
 
 Result<trust::MetadataDirectory> Sysroot::trust_store() const {

@@ -5,8 +5,10 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "deployer/environment.h"
+#include "deployer/sysroot/copies.h"
 #include "lib/base/directory.h"
 #include "lib/base/file_lock.h"
 #include "lib/net/url.h"
@@ -47,10 +49,11 @@ class Sysroot {
 
   /// Opens what create() made. For writing also when `path` is mounted read-only, as it is in a
   /// booted system: then through a writable mount of our own that nobody else sees. Writers make
-  /// directories that are missing, give directories and files their modes if they have others, and
-  /// remove what killed ones have left.
+  /// directories that are missing, give directories and files their modes if they have others,
+  /// remove what killed ones have left, and put back what the disk has lost of the files that are
+  /// there twice (copies.h): for each of these that is no copy a line is printed.
   /// Errors: kNotFound (no sysroot), kBusy (another process writes), kPermission, kUnsupported
-  /// (made by a later version), kCorrupt (meta.json, origin.json).
+  /// (made by a later version), kCorrupt (meta.json or origin.json, and its copy).
   [[nodiscard]] static Result<Sysroot> open(const Environment& environment, const std::string& path,
                                             Access access);
 
@@ -62,6 +65,8 @@ class Sysroot {
 
   [[nodiscard]] const Origin& origin() const { return origin_; }
   [[nodiscard]] const std::string& path() const { return path_; }
+  /// What open() found lost.
+  [[nodiscard]] const std::vector<Loss>& losses() const { return losses_; }
   [[nodiscard]] const Directory& directory() const { return directory_; }
   [[nodiscard]] store::ObjectStore& objects() { return objects_; }
   [[nodiscard]] const store::ObjectStore& objects() const { return objects_; }
@@ -79,11 +84,13 @@ class Sysroot {
   [[nodiscard]] Result<release::ReleaseDescription> read_release(const verity::Digest& image) const;
 
  private:
-  Sysroot(std::string path, Directory directory, std::optional<FileLock> lock, Origin origin,
-          store::VerityPolicy verity, store::ObjectStore objects)
+  Sysroot(std::string path, Directory directory, std::optional<FileLock> lock,
+          std::vector<Loss> losses, Origin origin, store::VerityPolicy verity,
+          store::ObjectStore objects)
       : path_(std::move(path)),
         directory_(std::move(directory)),
         lock_(std::move(lock)),
+        losses_(std::move(losses)),
         origin_(std::move(origin)),
         verity_(verity),
         objects_(std::move(objects)) {}
@@ -91,6 +98,7 @@ class Sysroot {
   std::string path_;
   Directory directory_;
   std::optional<FileLock> lock_;  ///< Access::kWrite
+  std::vector<Loss> losses_;
   Origin origin_;
   store::VerityPolicy verity_;
   store::ObjectStore objects_;

@@ -174,7 +174,8 @@ TEST_F(SysrootTest, AFileOfOursThatIsTooLargeIsCorrupt) {
   for (const char* name : {"meta.json", "origin.json"}) {
     const std::string file = std::string("sysroot/cfs/") + name;
     const std::string content = read(file);
-    write(file, content + std::string(3 << 20, ' '));
+    const std::string copy = "sysroot/cfs/" + sysroot::copy_path(name);
+    for (const std::string& one : {file, copy}) write(one, content + std::string(3 << 20, ' '));
     expect_exit(update(), 7, std::string("while reading '") + name + "'");
     expect_exit(rollback(), 7, "file is larger than 65536 bytes");
     write(file, content);

@@ -30,6 +30,7 @@ constexpr unsigned kThreadsPerCpu = 4;
 
 constexpr std::pair<ProblemKind, const char*> kKinds[] = {
     {ProblemKind::kDirectory, "directory"},
+    {ProblemKind::kFile, "file"},
     {ProblemKind::kObject, "object"},
     {ProblemKind::kImageLink, "image-link"},
     {ProblemKind::kDescription, "description"},
@@ -49,6 +50,7 @@ class Fsck {
  private:
   using Wrong = std::map<verity::Digest, std::string>;
 
+  void report_losses();
   Result<> check_records();
   Result<> repair_record(const std::string& path);
   Result<Deployment> find_lost_record(const std::string& id);
@@ -114,6 +116,7 @@ Result<FsckReport> Fsck::run() {
   } else {
     inventory_ = CFS_TRY(read_inventory(sysroot_));
   }
+  report_losses();
   CFS_TRY(check_records());
   images_ = needed_images(inventory_);
   report_.images = images_.size();
@@ -126,6 +129,17 @@ Result<FsckReport> Fsck::run() {
   CFS_TRY(check_entries());
   CFS_TRY(check_choice());
   return std::move(report_);
+}
+
+/// Whoever opens a sysroot for writing has restored them.
+void Fsck::report_losses() {
+  for (const Loss& loss : sysroot_.losses()) {
+    report_.problems.push_back({.kind = ProblemKind::kFile,
+                                .where = loss.path,
+                                .problem = loss.problem,
+                                .repaired = loss.is_restored,
+                                .left = loss.left});
+  }
 }
 
 Result<> Fsck::check_records() {
@@ -607,7 +621,9 @@ RunCommand declare_fsck(CLI::App& command) {
            "Fetch again and put back what is missing or damaged");
   return [arguments](const Environment& environment) -> Result<Answer> {
     const Access access = arguments->repair ? Access::kWrite : Access::kRead;
-    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments->sysroot, access));
+    Environment quiet = environment;  // the report says it
+    quiet.print = [](std::string_view) {};
+    Sysroot sysroot = CFS_TRY(Sysroot::open(quiet, arguments->sysroot, access));
     MountedEsp esp = CFS_TRY(MountedEsp::open(arguments->esp, environment, access));
     // A configuration that cannot be read is a health check's matter.
     const Config config = read_config(environment).value_or(Config{});

@@ -18,6 +18,7 @@ namespace cfs::deployer {
 /// What a problem is about.
 enum class ProblemKind {
   kDirectory,    ///< one of the sysroot's own
+  kFile,         ///< one that the sysroot has once, or its copy
   kObject,       ///< an object; an image is one
   kImageLink,    ///< `images/<digest>`
   kDescription,  ///< `releases/<digest>/release.json`

@@ -31,6 +31,10 @@ std::string uki_path(const verity::Digest& image, const verity::Sha256Digest& uk
   return release_directory(image) + "/" + uki.hex() + ".efi";
 }
 
+std::string copy_path(std::string_view path) {
+  return std::string(kCopies) + "/" + std::string(path.substr(path.rfind('/') + 1));
+}
+
 std::string deployment_directory(std::string_view id) {
   return std::string(kDeployments) + "/" + std::string(id);
 }
@@ -61,7 +65,7 @@ mode_t mode_of(std::string_view path, bool is_directory) {
   if (path.empty()) return 0700;
   if (is_directory) return 0755;
   // A password may stand in the origin's address; who can open the lock can hold it.
-  if (path == kOrigin || path == kLock) return 0600;
+  if (path == kOrigin || path == copy_path(kOrigin) || path == kLock) return 0600;
   if (path.starts_with(std::string(kObjects) + "/")) return 0444;
   return 0644;
 }

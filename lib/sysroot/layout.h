@@ -24,6 +24,10 @@ constexpr const char* kOrigin = "origin.json";
 constexpr const char* kLock = "lock";
 constexpr const char* kHistory = "history.json";
 constexpr const char* kTrust = "trust";
+constexpr const char* kTrustedRoot = "trust/root.json";
+/// Of files that a device cannot do without, a second copy each: copy_path(). Whoever needs the
+/// directory makes it.
+constexpr const char* kCopies = "copies";
 constexpr const char* kObjects = "objects";
 constexpr const char* kImages = "images";
 constexpr const char* kReleases = "releases";
@@ -68,6 +72,9 @@ constexpr const char* kTemporary = "tmp";
 [[nodiscard]] std::string description_path(const verity::Digest& image);
 /// "releases/<64 hex of the image>/<64 hex>.efi", the UKI of that SHA-256.
 [[nodiscard]] std::string uki_path(const verity::Digest& image, const verity::Sha256Digest& uki);
+
+/// "copies/<name>", for a file with that name.
+[[nodiscard]] std::string copy_path(std::string_view path);
 
 /// "deployments/<id>"; in it the record.
 [[nodiscard]] std::string deployment_directory(std::string_view id);

@@ -20,6 +20,8 @@ TEST(Layout, PathsAreAsOnDevices) {
   EXPECT_EQ(record_path("0123456789ab.0"), "deployments/0123456789ab.0/deployment.json");
   EXPECT_EQ(reference_path("booted"), "refs/booted");
   EXPECT_EQ(reference_target("0123456789ab.0"), "../deployments/0123456789ab.0");
+  EXPECT_EQ(copy_path("meta.json"), "copies/meta.json");
+  EXPECT_EQ(copy_path("trust/root.json"), "copies/root.json");
 }
 
 TEST(Layout, AnObjectIsKnownByItsPath) {
@@ -37,6 +39,7 @@ TEST(Layout, NobodyButRootLooksInside) {
   EXPECT_EQ(mode_of("objects/ab", true), 0755U);
   EXPECT_EQ(mode_of(object_path(kDigest), false), 0444U);
   EXPECT_EQ(mode_of("origin.json", false), 0600U);
+  EXPECT_EQ(mode_of("copies/origin.json", false), 0600U);
   EXPECT_EQ(mode_of("lock", false), 0600U);
   EXPECT_EQ(mode_of("meta.json", false), 0644U);
   EXPECT_EQ(directories().size(), 10U);
