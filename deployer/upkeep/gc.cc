@@ -30,8 +30,30 @@
 namespace cfs::deployer {
 namespace {
 
+/// What to do about an image that must stay and is damaged. Only a pin and the recovery can be
+/// given up.
+std::string way_out(const Inventory& inventory, const verity::Digest& image) {
+  const References& references = inventory.references;
+  std::string given_up;
+  auto add = [&](const std::string& command) {
+    given_up += (given_up.empty() ? "" : " and ") + ("'cfs-deploy " + command + "'");
+  };
+  for (const Deployment& one : inventory.deployments) {
+    auto is = [&](const std::optional<Deployment>& role) { return role && role->id == one.id; };
+    if (one.digest != image || is(references.booted) || is(references.previous)) continue;
+    if (std::count(inventory.pinned.begin(), inventory.pinned.end(), one.id) > 0) {
+      add("unpin " + one.id);
+    }
+    if (is(references.recovery)) add("recovery clear");
+  }
+  std::string hint = "nothing was removed; 'cfs-deploy fsck --repair' mends the image";
+  if (given_up.empty()) return hint;
+  return hint + "; where the repository has it no more, give the release up with " + given_up;
+}
+
 /// Sorted.
-Result<std::vector<verity::Digest>> objects_of(const Sysroot& sysroot, const Roots& roots,
+Result<std::vector<verity::Digest>> objects_of(const Sysroot& sysroot, const Inventory& inventory,
+                                               const Roots& roots,
                                                const std::vector<verity::Digest>& also) {
   std::vector<verity::Digest> objects = also;
   std::sort(objects.begin(), objects.end());
@@ -45,7 +67,7 @@ Result<std::vector<verity::Digest>> objects_of(const Sysroot& sysroot, const Roo
     if (!needed) {
       return Error(std::move(needed).error())
           .with("while looking what image " + image.hex() + " needs")
-          .with_hint("nothing was removed; 'cfs-deploy fsck --repair' mends the image");
+          .with_hint(way_out(inventory, image));
     }
     // A hundred releases share most of theirs: each is merged into what is known by then.
     const auto known = static_cast<std::ptrdiff_t>(objects.size());
@@ -172,7 +194,8 @@ Result<Garbage> find_garbage(Sysroot& sysroot, const boot::BootLoader& loader,
                              const Environment& environment, const Inventory& inventory,
                              const GarbageOptions& options) {
   const Roots roots = CFS_TRY(find_roots(inventory, loader, environment, options.keep));
-  const std::vector<verity::Digest> keep = CFS_TRY(objects_of(sysroot, roots, options.also));
+  const std::vector<verity::Digest> keep =
+      CFS_TRY(objects_of(sysroot, inventory, roots, options.also));
   return garbage_of(roots,
                     CFS_TRY(sysroot.objects().remove_all_but(keep, store::Removal::kOnlyCount)));
 }
@@ -181,7 +204,8 @@ Result<Garbage> collect_garbage(Sysroot& sysroot, boot::BootLoader& loader,
                                 const Environment& environment, Inventory& inventory,
                                 const GarbageOptions& options) {
   const Roots roots = CFS_TRY(find_roots(inventory, loader, environment, options.keep));
-  const std::vector<verity::Digest> keep = CFS_TRY(objects_of(sysroot, roots, options.also));
+  const std::vector<verity::Digest> keep =
+      CFS_TRY(objects_of(sysroot, inventory, roots, options.also));
   CFS_TRY(remove_entries(loader, roots));
   CFS_TRY(remove_records(sysroot, inventory, roots));
   CFS_TRY(remove_images(sysroot.directory(), roots.images));

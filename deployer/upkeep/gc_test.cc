@@ -241,6 +241,35 @@ TEST_F(GarbageTest, WhatCannotBeReadStopsIt) {
   EXPECT_EQ(whole(), "2 1");
 }
 
+TEST_F(GarbageTest, APinnedOneThatIsDamagedForGoodCanBeGivenUp) {
+  const std::string image = offer_number(1).image.digest.object_path();
+  ASSERT_DONE(init());
+  live_through({1});
+  const std::string id = id_of("1");
+  auto expect_refusal = [&](const std::string& way_out) {
+    Result<int> refused = command({"gc"});
+    expect_exit(refused, 7, "while looking what image");
+    EXPECT_EQ(refused.error().hint,
+              "nothing was removed; 'cfs-deploy fsck --repair' mends the image" + way_out);
+  };
+  // What runs cannot be given up.
+  ASSERT_DONE(command({"recovery", "set", id}));
+  const std::string whole_image = read("sysroot/cfs/objects/" + image);
+  write("sysroot/cfs/objects/" + image, "damaged");
+  expect_refusal("");
+  write("sysroot/cfs/objects/" + image, whole_image);
+  ASSERT_DONE(run_command({"pin", id, "--sysroot", path("sysroot")}));
+  live_through({2, 3, 4});
+  write("sysroot/cfs/objects/" + image, "damaged");
+  const std::string give_up = "; where the repository has it no more, give the release up with ";
+  expect_refusal(give_up + "'cfs-deploy unpin " + id + "' and 'cfs-deploy recovery clear'");
+  ASSERT_DONE(run_command({"unpin", id, "--sysroot", path("sysroot")}));
+  expect_refusal(give_up + "'cfs-deploy recovery clear'");
+  ASSERT_DONE(command({"recovery", "clear"}));
+  ASSERT_DONE(command({"gc"}));
+  EXPECT_EQ(whole(), "4 3");
+}
+
 TEST_F(GarbageTest, ADamagedRecordThatNothingRefersToStaysAndIsNoHindrance) {
   offer_number(1);
   ASSERT_DONE(init());
