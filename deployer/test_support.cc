@@ -21,6 +21,14 @@ FakeRelease second_release() {
   return release;
 }
 
+FakeRelease third_release() {
+  FakeRelease release = second_release();
+  release.version = "3";
+  release.epoch = 3;
+  release.files["/usr/bin/third"] = random_text(9000, 3);
+  return release;
+}
+
 DeviceTest::DeviceTest() {
   // The file system below the tests may have no fs-verity.
   environment_.verity = store::VerityPolicy::kIfSupported;

@@ -39,9 +39,10 @@ using net::FakeServer;
 using Request = FakeServer::Request;
 using Response = FakeServer::Response;
 
-/// Two releases: the second changes one file and adds one.
+/// Three releases: the second changes one file and adds one, the third adds another.
 FakeRelease first_release();
 FakeRelease second_release();
+FakeRelease third_release();
 
 class DeviceTest : public ::testing::Test {
  protected:

@@ -89,11 +89,7 @@ TEST_F(TrialTest, AFailingCheckUsesUpTheTriesAndTheReasonIsKept) {
   ASSERT_TRUE(held) << held.error().describe();
   EXPECT_EQ(*held, 10);
   EXPECT_THAT(output_, HasSubstr("held: test 2 (epoch 2), the check 'web' failed"));
-  FakeRelease third = second_release();
-  third.version = "3";
-  third.epoch = 3;
-  third.files["/usr/bin/third"] = random_text(9000, 3);
-  offer(third);
+  offer(third_release());
   ASSERT_DONE(update());
   EXPECT_EQ(reboot_well(), "3");
   EXPECT_THAT(status(), StartsWith("test 3 is running and boots next.\n"));
@@ -190,11 +186,7 @@ TEST_F(TrialTest, TheWayBackThatWasChosenStays) {
   for (const std::string& name : names_in(releases)) {
     if (name.ends_with(".efi")) write(releases + "/" + name, "damaged");
   }
-  FakeRelease third = second_release();
-  third.version = "3";
-  third.epoch = 3;
-  third.files["/usr/share/third"] = "3";
-  offer(third);
+  offer(third_release());
   ASSERT_DONE(update());
   EXPECT_THAT(status(), HasSubstr("if that fails, 1 boots"));
   ASSERT_EQ(reboot(), "3");
@@ -209,10 +201,7 @@ TEST_F(TrialTest, AMarkBadThatWasCutOffGoesOnToWhatIsWhole) {
   ASSERT_EQ(reboot_well(), "2");
   ASSERT_DONE(
       run_command({"pin", "--sysroot", path("sysroot"), one_.image.digest.hex().substr(0, 12)}));
-  FakeRelease third = second_release();
-  third.version = "3";
-  third.epoch = 3;
-  offer(third);
+  offer(third_release());
   ASSERT_DONE(update());
   ASSERT_EQ(reboot_well(), "3");
   std::filesystem::remove(path("sysroot/cfs/objects/" + image2));
@@ -359,22 +348,16 @@ TEST_F(TrialTest, CancelStaysWithWhatRunsWhateverIsStaged) {
 TEST_F(TrialTest, EverySwitchGivesTheTriesOfTheConfiguration) {
   ASSERT_EQ(reboot_well(), "2");
   write("local/deploy.yaml", "tries: 5\n");
-  FakeRelease third = second_release();
-  third.version = "3";
-  third.epoch = 3;
-  offer(third);
+  offer(third_release());
   ASSERT_DONE(command({"fetch"}));
-  ASSERT_DONE(command({"boot", offered_.image.digest.hex().substr(0, 12) + ".1"}));
+  ASSERT_DONE(command({"boot", offered_.image.digest.hex().substr(0, 12) + ".0"}));
   EXPECT_THAT(names_in("esp/EFI/Linux"), testing::Contains(HasSubstr("+5.efi")));
 }
 
 // A repository that is away for weeks must not keep what is staged from being started.
 TEST_F(TrialTest, WithoutTheRepositoryWhatIsStagedIsStartedAllTheSame) {
   ASSERT_EQ(reboot_well(), "2");
-  FakeRelease third = second_release();
-  third.version = "3";
-  third.epoch = 3;
-  offer(third);
+  offer(third_release());
   ASSERT_DONE(update());
   write("local/deploy.yaml", "reboot: {when: now}\n");
   fault_ = [](const Request&, Response& response) { response.status = 503; };
@@ -384,11 +367,7 @@ TEST_F(TrialTest, WithoutTheRepositoryWhatIsStagedIsStartedAllTheSame) {
 
 TEST_F(TrialTest, AStaleDefaultOfTheFirmwareIsSeenAndWithdrawn) {
   ASSERT_EQ(reboot_well(), "2");
-  FakeRelease third = second_release();
-  third.version = "3";
-  third.epoch = 3;
-  third.files["/usr/bin/third"] = random_text(9000, 3);
-  offer(third);
+  offer(third_release());
   ASSERT_DONE(update());
   set_variable("LoaderEntryDefault", "cfs_2_*");
   EXPECT_THAT(status(), HasSubstr("LoaderEntryDefault asks for it"));

@@ -62,10 +62,7 @@ TEST_F(FsckTest, TheRecoverysEntryIsPutBackBehindAllOthers) {
   prepare();
   const std::string id = first_.image.digest.hex().substr(0, 12) + ".0";
   ASSERT_DONE(command({"recovery", "set", id}));
-  FakeRelease third = second_release();
-  third.version = "3";
-  third.epoch = 3;
-  offer(third);
+  offer(third_release());
   ASSERT_DONE(update());
   ASSERT_EQ(reboot_well(), "3");
   const std::string entry = file_of("cfs_1_" + id + "+0");
