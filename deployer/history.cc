@@ -28,10 +28,15 @@ RunCommand declare_history(CLI::App& command) {
   add_sysroot_option(command, *path);
   return [path](const Environment& environment) -> Result<Answer> {
     Sysroot sysroot = CFS_TRY(Sysroot::open(environment, *path, Access::kRead));
-    const History history = CFS_TRY(read_history(sysroot));
-    environment.print(to_text(history));
+    const Result<History> history = read_history(sysroot);
+    if (!history) {
+      Error error = history.error();
+      if (is_damage(error)) error.hint = "the next command that changes something begins a new one";
+      return error;
+    }
+    environment.print(to_text(*history));
     json::Value::Array boots;
-    for (const Boot& boot : history) boots.push_back(to_json(boot));
+    for (const Boot& boot : *history) boots.push_back(to_json(boot));
     return Answer{.json = json::Value::Object{{"schema", 1}, {"boots", std::move(boots)}}};
   };
 }

@@ -76,6 +76,39 @@ TEST_F(StatusTest, APasswordIsNotShown) {
   EXPECT_THAT(failed.error().describe() + failed.error().hint, Not(HasSubstr("secret")));
 }
 
+TEST_F(StatusTest, AHistoryThatIsLostStopsNobody) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  const std::string file = "sysroot/cfs/history.json";
+  const std::string content = read(file);
+  for (const std::string& damaged :
+       {std::string(), std::string(content.size(), '\0'), content.substr(0, content.size() / 2),
+        std::string("{}"), content + std::string(8 << 20, ' ')}) {
+    SCOPED_TRACE(std::to_string(damaged.size()) + " bytes");
+    write(file, damaged);
+    EXPECT_THAT(status(), AllOf(StartsWith("test 1 is running and boots next."),
+                                HasSubstr("damaged   history.json: ")));
+    Result<int> told = run_command({"history", "--sysroot", path("sysroot")});
+    expect_exit(told, 7, "history.json");
+    EXPECT_THAT(told.error().hint, HasSubstr("begins a new one"));
+    expect_up_to_date("1");
+    EXPECT_THAT(status(), Not(HasSubstr("damaged")));
+    ASSERT_DONE(run_command({"history", "--sysroot", path("sysroot")}));
+    EXPECT_THAT(output_, HasSubstr("  1  "));
+  }
+  int result = in_own_mounts([&] {
+    // Reading this file from its beginning gives EIO.
+    const std::string mounted = path(file);
+    if (::mount("/proc/self/mem", mounted.c_str(), nullptr, MS_BIND, nullptr) != 0) return 101;
+    if (read_file(AT_FDCWD, mounted, 512).error().sys_errno != EIO) return 102;
+    if (!command({"status"})) return 1;
+    return output_.find("damaged   history.json: ") == std::string::npos ? 2 : 0;
+  });
+  EXPECT_EQ(result, 0);
+}
+
 TEST_F(StatusTest, AFifoInPlaceOfADocumentDoesNotHangIt) {
   ASSERT_DONE(init());
   for (const char* name : {"meta.json", "origin.json"}) {
