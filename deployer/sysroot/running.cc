@@ -284,8 +284,8 @@ Result<> note_references(Note& note, const References& wanted) {
   return {};
 }
 
-/// A trial is counted by the boot loader, which then says so. Where it cannot, since the firmware does
-/// not rename files, each boot that gets this far is counted here.
+/// A trial is counted by the boot loader, which then says so. Where it cannot, since the firmware
+/// does not rename files, each boot that gets this far is counted here.
 Result<> count_boot(Note& note, const Running& running) {
   const Deployment& booted = *note.inventory.references.booted;
   if (booted.state != DeploymentState::kTrial || !running.is_cold || !running.entry) return {};
