@@ -117,6 +117,17 @@ class Follower {
   std::thread thread_;
 };
 
+/// PATH for mmdebstrap, which is made for Debian's own programs: what somebody has put before them,
+/// such as another python3, would run once for every package.
+std::string system_programs_first() {
+  constexpr std::string_view kPath = "PATH=";
+  std::string path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+  for (const std::string& entry : child_environment({})) {
+    if (entry.starts_with(kPath)) path += ":" + entry.substr(kPath.size());
+  }
+  return path;
+}
+
 class Debian : public Source {
  public:
   explicit Debian(const yaml::Map& map) : settings_(read_debian(map)) {}
@@ -255,7 +266,8 @@ Command mmdebstrap_command(const DebianSource& source, const SourceContext& cont
   command.arguments.push_back(source.suite);
   command.arguments.emplace_back("-");
   command.arguments.insert(command.arguments.end(), mirrors.begin(), mirrors.end());
-  command.environment = {fmt::format("SOURCE_DATE_EPOCH={}", context.source_date_epoch)};
+  command.environment = {fmt::format("SOURCE_DATE_EPOCH={}", context.source_date_epoch),
+                         system_programs_first()};
   command.working_directory = "/";
   return command;
 }

@@ -13,6 +13,7 @@ namespace {
 
 using testing::Contains;
 using testing::ElementsAre;
+using testing::StartsWith;
 
 TEST(Debian, CommandHasNoShellAndNoSurprises) {
   DebianSource source{.suite = "bookworm",
@@ -35,7 +36,8 @@ TEST(Debian, CommandHasNoShellAndNoSurprises) {
   EXPECT_THAT(command.arguments, Contains("--dpkgopt=path-exclude=/usr/share/man/*"));
   EXPECT_THAT((std::vector<std::string>(command.arguments.end() - 3, command.arguments.end())),
               ElementsAre("bookworm", "-", "deb http://m bookworm main"));
-  EXPECT_THAT(command.environment, ElementsAre("SOURCE_DATE_EPOCH=5"));
+  EXPECT_THAT(command.environment, ElementsAre("SOURCE_DATE_EPOCH=5",
+                                               StartsWith("PATH=/usr/sbin:/usr/bin:/sbin:/bin:")));
   EXPECT_EQ(command.working_directory, "/");
 }
 
