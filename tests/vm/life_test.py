@@ -147,7 +147,7 @@ def main():
     parser = life.parser()
     parser.add_argument("scenario", nargs="*", choices=[*SCENARIOS, []])
     options = parser.parse_args()
-    world = life.World(options, "life", RELEASES)
+    world = life.World(options, f"life_{(options.scenario or ['all'])[0]}", RELEASES)
     for name in options.scenario or SCENARIOS:
         life.run(name, SCENARIOS[name], world.good_device(name))
 
