@@ -4,8 +4,9 @@
 //
 //     deploy_without_verity DIR cfs-deploy's arguments…
 //
-// DIR holds `cmdline`, what the kernel was booted with, and, where that is asked for, `efivars`,
-// `sys` and `dev`. `clock` is the time, as a number; without it the machine's counts.
+// DIR holds `cmdline`, what the kernel was booted with, and, where that is asked for, `root`, the
+// root of the system, `efivars`, `sys` and `dev`. `clock` is the time, as a number; without it the
+// machine's counts.
 #include <cstdlib>
 
 #include "deployer/command.h"
@@ -20,6 +21,7 @@ int main(int argc, char** argv) {
   if (cfs::Result<std::string> clock = cfs::read_file(AT_FDCWD, directory + "/clock", 64)) {
     environment.now = [time = std::atoll(clock->c_str())] { return time; };
   }
+  environment.root = directory + "/root";
   environment.kernel_command_line = directory + "/cmdline";
   environment.kernel_settings = directory + "/settings";
   environment.kernel_log = directory + "/kmsg";

@@ -18,6 +18,7 @@ import tempfile
 import uuid
 
 SELECTED = "LoaderEntrySelected-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+COUNTED = "LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 FAKE_NOW = 1_800_000_000  # the time for which fake_releases signs
 TEMPORARY_PREFIX = ".cfs-"
 OF_MOUNT_ROOT = ".cfs-etc-"
@@ -77,11 +78,13 @@ def next_boot(world, esp, *where, keeps=()):
 
 
 def count_boot(esp, file):
-    """Renames the entry that is started as systemd-boot does."""
+    """Renames the entry that is started as systemd-boot does. Returns its new name if it is one that is counted."""
     match = re.fullmatch(r"(.*)\+(\d+)(?:-(\d+))?\.efi", file)
     if match and int(match.group(2)) > 0:
         counted = f"{match.group(1)}+{int(match.group(2)) - 1}-{int(match.group(3) or 0) + 1}.efi"
         (esp / "EFI/Linux" / file).rename(esp / "EFI/Linux" / counted)
+        return counted
+    return None
 
 
 class Device:
@@ -100,7 +103,22 @@ class Device:
         if world.clock:
             (device.path / "clock").write_text(f"{world.clock}\n")
         device._start_kernel()
+        device._mount_root(0)
         return device
+
+    def _mount_root(self, number):
+        """What release `number` has for /var: one file for all releases, which each replaces, and one of its own."""
+        (self.path / "root/usr/lib/cfs").mkdir(parents=True, exist_ok=True)
+        (self.path / "root/usr/lib/cfs/var.conf").write_text("cfs-var 1\nreplaced-unless-changed /var/lib/data\n")
+        factory = self.path / "root/usr/share/factory/var/lib"
+        shutil.rmtree(factory, ignore_errors=True)
+        factory.mkdir(parents=True)
+        for name in ("data", f"of-{number}"):
+            (factory / name).write_text(f"{number}\n" * 3000)
+
+    def has_var_of(self, number):
+        """True if /var has what release `number` brings."""
+        return all((self.sysroot / f"cfs/state/var/lib/{name}").read_text() == f"{number}\n" * 3000 for name in ("data", f"of-{number}"))
 
     def _start_kernel(self):
         (self.path / "settings/random/boot_id").write_text(f"{uuid.uuid4()}\n")
@@ -188,14 +206,22 @@ class Device:
         """Starts what the boot loader starts, and returns its number. cfs-mount-root is not there to reset anything; its
         request goes."""
         number, file = next_boot(self.world, self.esp, "--sysroot", self.sysroot)
-        count_boot(self.esp, file)
+        counted = count_boot(self.esp, file)
         (self.sysroot / "cfs/state/reset").unlink(missing_ok=True)
         (self.path / "cmdline").write_text(f"quiet composefs.digest={self.world.releases[number].digest}\n")
         # The boot loader says the file's name, without counter, in lower case.
         name = COUNTER.sub("", file.removesuffix(".efi")).lower() + ".efi"
-        (self.path / "efivars" / SELECTED).write_bytes(struct.pack("<I", 6) + name.encode("utf-16-le") + b"\0\0")
+        self._set_variable(SELECTED, name)
+        self._set_variable(COUNTED, counted)
         self._start_kernel()
+        self._mount_root(number)
         return number
+
+    def _set_variable(self, name, text):
+        path = self.path / "efivars" / name
+        path.unlink(missing_ok=True)
+        if text:
+            path.write_bytes(struct.pack("<I", 6) + text.encode("utf-16-le") + b"\0\0")
 
     def damage(self, number, other):
         """Of what release `number` needs and `other` does not, one object goes and one is cut short; and its link goes."""

@@ -93,6 +93,7 @@ VERBS = [
     Verb("reset --etc", (*GOOD_TWO, "reset --var"), "reset --etc", (2,), 2, good=(1, 2), then=("reset --etc", "update 3")),
     Verb("reset --all", GOOD_TWO, "reset --all", (2,), 2, good=(1, 2), then=("reset --all", "update 3")),
     Verb("fsck --repair", (*GOOD_TWO, "damage"), "fsck 2 --repair", (2,), 2, good=(1, 2), then=("fsck 2 --repair", "update 3")),
+    Verb("apply-var", (*ONE, "apply-var", "update 2", "reboot"), "apply-var", (2,), 2, good=(1,), then=("apply-var", "update 3")),
     Verb("status", GOOD_TWO, "status", (2,), 2, good=(1, 2)),
     Verb("history", GOOD_TWO, "history", (2,), 2, good=(1, 2)),
     Verb("config show", (*GOOD_TWO, "fsck 2"), "config show", (2,), 2, good=(1, 2)),
@@ -194,6 +195,7 @@ def check_after(device, verb, run, fault):
         words, offer = words_of(step)
         if step != INIT or not is_sysroot:
             device.done(*words, offer=offer, allowed=(0, 10))
+    check("apply-var" not in verb.then or device.has_var_of(2), "/var is not as release 2 has it")
     booted = device.boots()
     check(booted == offer, f"after '{verb.then[-1]}' release {booted} boots")
     if verb.good:

@@ -296,14 +296,17 @@ def boot_for_real(recording, cut, releases, repository_disk, work):
     write_log.Replay(log, recording.base, work / "durable.img").make(cut, disk)
     shutil.copyfile(recording.variables, variables)
     repository = vm.copy_disk(repository_disk, work / "repository.img")  # QEMU wants each disk for itself
-    script = "status cfs-deploy status\nnext-update cfs-deploy update\n"
+    verbs = {"status": "cfs-deploy status", "next-update": "cfs-deploy update"}
+    if recording.session.is_reset:
+        verbs["reset-is-done"] = f"test ! -e /sysroot/cfs/state/reset && test ! -e /sysroot/cfs/{MARKER}"
+    script = "".join(f"{name} {command}\n" for name, command in verbs.items())
     with tiny_device.boot(disk, repository, script, work, "boot", variables=variables, timeout=300) as guest:
         text = guest.wait()
     match = re.search(r"^guest: booted ([0-9a-f]{64}) release (\d+)$", text, re.M)
     number = int(match.group(2)) if match else None
     vm.check(number in state.may_boot and match.group(1) == releases[number].digest,
              f"{state.moment}, {cut}: none of {sorted(state.may_boot)} booted:\n{text[-3000:]}")
-    for name in ("status", "next-update"):
+    for name in verbs:
         vm.check(f"guest: {name} ended with 0\n" in text, f"{state.moment}, {cut}: {name} failed:\n{text[-3000:]}")
     shutil.rmtree(work)
     return state.moment, number

@@ -246,6 +246,22 @@ class Life:
         self.device.done("fsck", offer=self.offer)
         return f"{kind} object of an older release"
 
+    def lose_record(self):
+        """Of what a device has twice one is lost; whoever changes something next puts it back."""
+        records = self.device.sysroot / "cfs"
+        name = self.chance.choice(("meta.json", "origin.json", "trust/root.json"))
+        original, copy = records / name, records / "copies" / pathlib.Path(name).name
+        content = original.read_bytes()
+        victim = self.chance.choice((original, copy))
+        kind = self.chance.choice(("removed", "zeroed", "cut short"))
+        if kind == "removed":
+            victim.unlink()
+        else:
+            victim.write_bytes(bytes(len(content)) if kind == "zeroed" else content[:len(content) // 2])
+        self.device.done("gc")
+        check(original.read_bytes() == content == copy.read_bytes(), f"{victim}, {kind}, is not put back")
+        return f"{kind} {victim.relative_to(records)}"
+
     def check(self):
         """What must hold always."""
         self.device.boots()
@@ -263,7 +279,7 @@ class Life:
 OPERATIONS = {Life.publish: 3, Life.update: 6, Life.retry: 2, Life.rollback: 2, Life.cancel: 2, Life.mark_bad: 1, Life.reboot: 3,
               Life.reboot_and_bless: 8, Life.reboots_that_fail: 2, Life.kill: 9, Life.fault: 7, Life.damage: 2, Life.gc: 3, Life.fetch: 1,
               Life.apply: 1, Life.pin: 1, Life.boot_pinned: 1, Life.boot_good: 2, Life.set_recovery: 2, Life.clear_recovery: 1,
-              Life.reset: 1}
+              Life.reset: 1, Life.lose_record: 1}
 
 
 def main():
