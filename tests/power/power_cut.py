@@ -359,7 +359,8 @@ def scenario():
         say(f"session {number}: {log.flushes} flushes, {sum(map(len, log.epochs))} writes, {len(cuts)} disks, {len(failed)} broken")
         for (moment, booted), count in sorted(counts.items()):
             print(f"{'':10}{count:5} in '{moment}' boot release {booted}")
-        boots += [(recording, cut) for cut in chance.sample(cuts, min(len(cuts), -(-options.boots // len(recordings))))]
+        share = options.boots // len(recordings) + (number < options.boots % len(recordings))
+        boots += [(recording, cut) for cut in chance.sample(cuts, min(len(cuts), share))]
     for cut, moment, error in failures:
         print(f"BROKEN {moment}, {cut}:\n{error}")
     vm.check(not failures, f"{len(failures)} disks are broken")
