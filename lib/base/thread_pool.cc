@@ -8,10 +8,6 @@ namespace {
 constexpr size_t kQueuedTasksPerThread = 64;
 }
 
-ThreadPool::ThreadPool(unsigned threads) {
-  for (unsigned i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
-}
-
 ThreadPool::~ThreadPool() {
   {
     std::lock_guard lock(mutex_);
@@ -24,10 +20,10 @@ ThreadPool::~ThreadPool() {
 
 void ThreadPool::submit(Task task) {
   std::unique_lock lock(mutex_);
-  changed_.wait(
-      lock, [this] { return failed_ || queue_.size() < kQueuedTasksPerThread * threads_.size(); });
+  changed_.wait(lock, [this] { return failed_ || queue_.size() < kQueuedTasksPerThread * limit_; });
   if (failed_) return;
   queue_.push_back(std::move(task));
+  if (queue_.size() > idle_ && threads_.size() < limit_) threads_.emplace_back([this] { work(); });
   changed_.notify_all();
 }
 
@@ -41,7 +37,9 @@ Result<> ThreadPool::finish() {
 void ThreadPool::work() {
   std::unique_lock lock(mutex_);
   for (;;) {
+    ++idle_;
     changed_.wait(lock, [this] { return stopping_ || (!queue_.empty() && !failed_); });
+    --idle_;
     if (stopping_) return;
     Task task = std::move(queue_.front());
     queue_.pop_front();

@@ -12,15 +12,16 @@
 
 namespace cfs {
 
-/// Threads that run tasks in the order they were given; the first error stops the rest.
+/// Threads that run tasks in the order they were given; the first error stops the rest. A thread is
+/// started for a task when no other is free: few tasks need few threads.
 ///
 /// `submit` blocks while more than 64 tasks a thread wait, so that a producer cannot fill memory.
 /// submit and finish are called from one thread only.
 class ThreadPool {
  public:
   using Task = std::function<Result<>()>;
-  /// `threads` ≥ 1.
-  explicit ThreadPool(unsigned threads);
+  /// At most `threads` ≥ 1.
+  explicit ThreadPool(unsigned threads) : limit_(threads) {}
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
   /// Drops tasks that have not started and waits for those that have.
@@ -40,6 +41,8 @@ class ThreadPool {
   std::condition_variable changed_;
   std::deque<Task> queue_;
   std::vector<std::thread> threads_;
+  const size_t limit_;  ///< of threads
+  size_t idle_ = 0;     ///< threads that wait for a task
   size_t running_ = 0;
   bool stopping_ = false;
   bool failed_ = false;

@@ -4,6 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <barrier>
+#include <mutex>
+#include <set>
+#include <thread>
 
 namespace cfs {
 namespace {
@@ -26,6 +30,31 @@ TEST(ThreadPool, RunsEverythingAndReturnsTheFirstError) {
     });
   }
   EXPECT_EQ(pool.finish().error().message, "five");
+}
+
+TEST(ThreadPool, StartsAThreadForATaskThatWouldWait) {
+  std::mutex mutex;
+  std::set<std::thread::id> threads;
+  auto note = [&]() -> Result<> {
+    std::lock_guard lock(mutex);
+    threads.insert(std::this_thread::get_id());
+    return {};
+  };
+  ThreadPool pool(8);
+  pool.submit(note);
+  ASSERT_TRUE(pool.finish());
+  EXPECT_EQ(threads.size(), 1U);
+
+  // Each of them waits for all others.
+  std::barrier all(8);
+  for (int i = 0; i < 8; ++i) {
+    pool.submit([&]() -> Result<> {
+      all.arrive_and_wait();
+      return note();
+    });
+  }
+  ASSERT_TRUE(pool.finish());
+  EXPECT_EQ(threads.size(), 8U);
 }
 
 }  // namespace
