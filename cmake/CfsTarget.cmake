@@ -17,8 +17,8 @@ target_link_options(cfs_options INTERFACE -Wl,-z,relro,-z,now)
 target_include_directories(cfs_options INTERFACE ${PROJECT_SOURCE_DIR})
 
 # A quick build: the compiler reads what most files include once, and optimises only the libraries that are HOT, which
-# hash, encode or write images. Without both a build takes half as long again, and tests no less. The presets without it
-# prove that every file includes what it uses.
+# hash, encode or write images: the rest waits for disks and other processes. The presets without it prove that every
+# file includes what it uses.
 option(CFS_QUICK_BUILD "precompiled headers, and only what is hot is optimised")
 set(CFS_TEST_OPTIONS -O0 -U_FORTIFY_SOURCE -fno-sanitize=undefined)
 if(CFS_QUICK_BUILD)

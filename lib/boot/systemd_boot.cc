@@ -191,6 +191,12 @@ Result<std::vector<SystemdBoot::File>> SystemdBoot::files_of(std::string_view id
   return files;
 }
 
+Result<std::vector<SystemdBoot::File>> SystemdBoot::files_of_existing(const std::string& id) const {
+  std::vector<File> files = CFS_TRY(files_of(id));
+  if (!files.empty()) return files;
+  return make_error(ErrorCode::kNotFound, "there is no boot entry '" + id + "'");
+}
+
 Result<> SystemdBoot::remove_others(std::vector<File> files, std::string_view kept_path) {
   for (File& file : files) {
     if (same_entry(file.path, kept_path)) continue;
@@ -313,10 +319,7 @@ Result<std::optional<NextBoot>> SystemdBoot::next() const {
 
 Result<> SystemdBoot::set_next(const std::string& id) {
   std::string text = CFS_TRY(loader_conf(id));
-  std::vector<File> files = CFS_TRY(files_of(id));
-  if (files.empty()) {
-    return make_error(ErrorCode::kNotFound, "there is no boot entry '" + id + "'");
-  }
+  std::vector<File> files = CFS_TRY(files_of_existing(id));
   CFS_TRY_WITH("while choosing '" + id + "' to boot next", read_uki(files.front().fd.get()));
   Result<UniqueFd> existing = open_beneath(root_.get(), kLoaderConfPath, O_RDWR);
   if (existing) {
@@ -343,10 +346,7 @@ Result<std::optional<std::string>> SystemdBoot::selected() const {
 
 Result<> SystemdBoot::set_tries(const std::string& id, std::optional<unsigned> tries_left) {
   CFS_TRY(check_entry_id(id));
-  std::vector<File> files = CFS_TRY(files_of(id));
-  if (files.empty()) {
-    return make_error(ErrorCode::kNotFound, "there is no boot entry '" + id + "'");
-  }
+  std::vector<File> files = CFS_TRY(files_of_existing(id));
   const File& best = files.front();
   std::optional<Tries> tries;
   if (tries_left) tries = Tries{.left = *tries_left, .done = 0};
@@ -364,10 +364,7 @@ Result<> SystemdBoot::set_tries(const std::string& id, std::optional<unsigned> t
 
 Result<> SystemdBoot::count_boot(const std::string& id) {
   CFS_TRY(check_entry_id(id));
-  std::vector<File> files = CFS_TRY(files_of(id));
-  if (files.empty()) {
-    return make_error(ErrorCode::kNotFound, "there is no boot entry '" + id + "'");
-  }
+  std::vector<File> files = CFS_TRY(files_of_existing(id));
   const File& best = files.front();
   if (!best.tries || best.tries->left == 0) return {};
   const std::string path = file_path(id, after_a_boot(*best.tries));

@@ -68,6 +68,8 @@ class SystemdBoot : public BootLoader {
   /// The files of an entry. Usually one; more after a power cut in the middle of a renaming. The
   /// best is first: whole before cut short, then without a counter.
   [[nodiscard]] Result<std::vector<File>> files_of(std::string_view id) const;
+  /// As files_of(), at least one. Errors: kNotFound.
+  [[nodiscard]] Result<std::vector<File>> files_of_existing(const std::string& id) const;
   /// Removes `files` but the one at `kept_path`; durable when this returns.
   Result<> remove_others(std::vector<File> files, std::string_view kept_path);
   /// The last `default` of loader.conf; empty when there is none, or the disk does not give it
