@@ -59,23 +59,14 @@ std::chrono::seconds time_since_boot() {
   return std::chrono::seconds(now.tv_sec);
 }
 
-/// True while the running deployment has not been proven good.
-Result<bool> is_on_trial(const Arguments& arguments, const Environment& environment) {
-  Sysroot sysroot = CFS_TRY(Sysroot::open(environment, arguments.sysroot, Access::kRead));
+/// True while the running deployment has not been proven good, by the sysroot's records.
+Result<bool> is_recorded_on_trial(const Environment& environment, const std::string& path) {
+  Sysroot sysroot = CFS_TRY(Sysroot::open(environment, path, Access::kRead));
   Inventory inventory = CFS_TRY(read_inventory(sysroot));
   std::optional<Running> running = CFS_TRY(
       running_system(environment, CFS_TRY(boot::selected_entry(environment.efi_variables))));
   const References now = references_now(inventory, running);
   return running && now.booted && now.booted->state == DeploymentState::kTrial;
-}
-
-/// The same where the sysroot cannot be read, by the boot loader's word: it counts the boots of a
-/// trial.
-Result<bool> seems_on_trial(const Arguments& arguments, const Environment& environment) {
-  Result<bool> known = is_on_trial(arguments, environment);
-  CFS_TRY(check_interrupted());
-  if (known || !CFS_TRY(boot::is_counted_boot(environment.efi_variables))) return known;
-  return true;
 }
 
 /// Waits until the time is up; ends the trial if it still goes on then. When systemd does not
@@ -85,11 +76,11 @@ Result<Answer> wait_for_the_limit(const Arguments& arguments, const Environment&
   const std::chrono::seconds limit = config.health.limit;
   while (time_since_boot() < limit) {
     CFS_TRY(check_interrupted());
-    if (!CFS_TRY(seems_on_trial(arguments, environment))) return Answer();
+    if (!CFS_TRY(is_on_trial(environment, arguments.sysroot))) return Answer();
     const auto left = limit - time_since_boot();
     ::sleep(static_cast<unsigned>(std::clamp<int64_t>(left.count(), 0, 10)));  // NOLINT
   }
-  if (!CFS_TRY(seems_on_trial(arguments, environment))) return Answer();
+  if (!CFS_TRY(is_on_trial(environment, arguments.sysroot))) return Answer();
   Result<bool> recorded =
       write_when_free(arguments, environment, [&](Sysroot& sysroot, boot::BootLoader& loader) {
         return end_overdue_trial(sysroot, loader, environment, limit);
@@ -105,6 +96,13 @@ Result<Answer> wait_for_the_limit(const Arguments& arguments, const Environment&
 }
 
 }  // namespace
+
+Result<bool> is_on_trial(const Environment& environment, const std::string& sysroot) {
+  Result<bool> recorded = is_recorded_on_trial(environment, sysroot);
+  CFS_TRY(check_interrupted());
+  if (recorded || !CFS_TRY(boot::is_counted_boot(environment.efi_variables))) return recorded;
+  return true;
+}
 
 Reason reason_of(const HealthReport& report, const Environment& environment) {
   Reason reason{.kind = ReasonKind::kCheck, .when = time_of_record(environment)};

@@ -11,6 +11,11 @@
 
 namespace cfs::deployer {
 
+/// True while the running deployment of the sysroot at that path has not been proven good. Where
+/// the sysroot cannot be read: if the boot loader counts this boot. Errors: those of reading the
+/// sysroot, in a boot that is not counted; kInterrupted.
+[[nodiscard]] Result<bool> is_on_trial(const Environment& environment, const std::string& sysroot);
+
 /// Why a report has not passed: its first required check that failed.
 [[nodiscard]] Reason reason_of(const HealthReport& report, const Environment& environment);
 

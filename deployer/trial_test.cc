@@ -230,6 +230,21 @@ TEST_F(TrialTest, WhenTheLimitIsOverWhatIsHealthyIsBlessed) {
   }
 }
 
+TEST_F(TrialTest, WhereTheSysrootCannotBeReadTheBootLoadersWordCounts) {
+  EXPECT_TRUE(is_on_trial(environment_, path("sysroot")).value());
+  const std::string records = path("sysroot/cfs/deployments");
+  std::filesystem::rename(records, path("away"));
+  write("sysroot/cfs/deployments", "no directory");
+  EXPECT_TRUE(is_on_trial(environment_, path("sysroot")).value());
+  set_variable("LoaderBootCountPath", "");
+  EXPECT_FALSE(is_on_trial(environment_, path("sysroot")));
+  std::filesystem::remove(records);
+  std::filesystem::rename(path("away"), records);
+  write("run/cfs/health.json", R"({"passed":true})");
+  ASSERT_DONE(command({"bless"}));
+  EXPECT_FALSE(is_on_trial(environment_, path("sysroot")).value());
+}
+
 TEST_F(TrialTest, TheWatchdogAndThePanicAreToldApart) {
   ASSERT_DONE(command({"note-boot"}));
   for (const auto& [watchdog, status] : {std::pair("watchdog0", "0\n"), {"watchdog1", "32\n"}}) {
@@ -335,6 +350,15 @@ TEST_F(TrialTest, BlessingWaitsForWhoeverChangesTheSysroot) {
   Result<int> blessed = command({"bless"});
   other.join();
   ASSERT_DONE(std::move(blessed));
+}
+
+TEST_F(TrialTest, NobodyIsWaitedForLongerThanTheLimit) {
+  UniqueFd file = open_at(AT_FDCWD, path("sysroot/cfs/lock"), O_RDWR).value();
+  std::optional<FileLock> lock = FileLock::try_take(std::move(file), LockMode::kExclusive).value();
+  Result<Sysroot> opened =
+      Sysroot::open_when_free(environment_, path("sysroot"), std::chrono::seconds(1));
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, ErrorCode::kBusy);
 }
 
 TEST_F(TrialTest, CancelStaysWithWhatRunsWhateverIsStaged) {

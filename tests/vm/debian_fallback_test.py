@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Releases that fail, on a real Debian: one that is not in good health, one in which systemd hangs until the hardware
-watchdog resets the machine, one whose kernel panics. Each time the release before it boots again by itself, and says why.
+watchdog resets the machine, one whose kernel panics, one whose cfs-deploy cannot run. Each time the release before it
+boots again by itself, and says why.
 
-    debian_fallback_test.py --build DIR --work DIR [--only sick|hanging|panicking]
+    debian_fallback_test.py --build DIR --work DIR [--only sick|hanging|panicking|broken]
 
 --build: the build tree with the programs, `programs` built."""
 
@@ -50,20 +51,22 @@ def service(script):
 HANGING = service("until grep -q ^active /sys/class/watchdog/watchdog0/state; do sleep 1; done; kill -ABRT 1; sleep 1000")
 PANICKING = service("echo c >/proc/sysrq-trigger")
 
+# No check of its health runs, and nothing that ends its trial but systemd (cfs-end-trial.service), after ten minutes.
+BROKEN = NO_SHELL + """
+  - {path: /usr/bin/cfs-deploy, content: "", mode: 0755}
+"""
+
 # name → (what it brings, what is said of it)
 FAILING = {"sick": (SICK, "the check 'page' failed with status 3: no page"),
            "hanging": (HANGING, "it hung; the watchdog reset the machine"),
-           "panicking": (PANICKING, "the kernel panicked: Kernel panic - not syncing: sysrq triggered crash")}
+           "panicking": (PANICKING, "the kernel panicked: Kernel panic - not syncing: sysrq triggered crash"),
+           "broken": (BROKEN, "it was not proven healthy: TODO")}
 
 
-def check_falls_back(line, guest, number, failing):
-    """Builds and publishes release `number`, which is one of FAILING; a device that runs release 1 takes it, and comes back."""
-    files, reason = failing
-    line.build(number, files)
-    line.publish(number)
-    guest.command("cfs-deploy update")
+def check_falls_back(guest, number, reason):
+    """A device that runs release 1 and boots `number` next tries it, and comes back."""
     guest.send("reboot")
-    guest.wait_for_shell(boots=2)  # one that fails
+    guest.wait_for_shell(boots=5)  # two, and the ten minutes
     said = guest.command("cfs-deploy status")
     print(said)
     vm.check(said.startswith(f"debian-minimal 1 is running and boots next. {number} failed: {reason}.\n"), "status does not say why")
@@ -91,7 +94,11 @@ def scenario():
     with debian_guest.boot(disk, line.work, reboots=True, arguments=["-device", "i6300esb"]) as guest:
         wait_until_good(guest)
         for number, name in enumerate([options.only] if options.only else FAILING, start=2):
-            check_falls_back(line, guest, number, FAILING[name])
+            files, reason = FAILING[name]
+            line.build(number, files)
+            line.publish(number)
+            guest.command("cfs-deploy update")
+            check_falls_back(guest, number, reason)
         guest.power_off()
 
 

@@ -49,7 +49,7 @@ class Line:
         self.work = work
         self.repository = work / "repository"
         self.keys = work / "keys"
-        environment = ":".join(str(build / folder) for folder in ("builder", "signer", "deployer"))
+        environment = ":".join(str(build / folder) for folder in ("builder", "signer", "deployer", "tools"))
         os.environ["PATH"] = environment + ":" + os.environ["PATH"]
 
     def build(self, number, files=""):

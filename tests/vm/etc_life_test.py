@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of changes to /etc, in each of its modes, when releases come and go (docs/MANIFEST.md, "State of the root").
 
-    etc_life_test.py --cache DIR --work DIR --build DIR [MODE…]"""
+    etc_life_test.py --cache DIR --work DIR --build DIR [--hook DIR] [MODE…]"""
 
 import re
 
@@ -46,8 +46,7 @@ def without(files, *names):
     return {name: content for name, content in files.items() if name not in names}
 
 
-def across_releases(device, mode):
-    """Ends with a reset that the next boot is to do. Returns the machine-id."""
+def etc_life(device, mode):
     stays = mode in ("overlay", "merge")  # what is not kept
     changes, gone = (CHANGED, [REMOVED]) if stays else ({}, [])
     writes = "! touch /etc/x" if mode == "ro" else "touch /etc/x && rm /etc/x"
@@ -67,11 +66,7 @@ def across_releases(device, mode):
     vm.check(check_etc(said, without(OF_RELEASE[1] | KEPT_LATER | changes, *gone)) == machine_id, "another machine-id")
     vm.check("conflict " not in before and "reset " not in before, before)
     vm.check("reset     at the next boot, /etc" in after, after)
-    return machine_id
 
-
-def etc_life(device, mode):
-    machine_id = across_releases(device, mode)
     said, var, status = device.done(1, SHOW, "ls /var", "cfs-deploy status")
     vm.check("reset " not in status, status)
     is_new = MODES[mode] == "--all"

@@ -29,7 +29,7 @@ mountroot() { modprobe virtio_blk; mount -t ext4 /dev/vda "${rootmnt}"; }
 """
 
 
-def make_initramfs(kernel, mount_root, hook, work):
+def make_initramfs(hook, kernel, mount_root, work):
     """What update-initramfs makes, with Debian's own configuration and our hook."""
     extra, configuration, out = work / "extra", work / "configuration", work / "initramfs"
     for directory in (extra, configuration):
@@ -60,7 +60,7 @@ def main():
     arguments = parser.parse_args()
     arguments.scenario = "initramfs_tools"
     machine = boot_test.Machine(arguments)
-    machine.initrd = make_initramfs(machine.kernel, arguments.mount_root, arguments.hook, machine.work)
+    machine.initrd = make_initramfs(arguments.hook, machine.kernel, arguments.mount_root, machine.work)
 
     text = machine.boots(options="root=LABEL=cfs ro cfs.verify=full")
     boot_test.reads(text, "first")

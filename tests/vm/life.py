@@ -6,6 +6,7 @@
     [said] = device.done(1, "cfs-deploy update", offer=2)"""
 
 import argparse
+import functools
 import json
 import pathlib
 import re
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 
+import initramfs_tools_test
 import vm
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "power"))
@@ -77,13 +79,14 @@ class Device:
 class World:
     """Releases, which are made when they are asked for, and devices that begin with release 1.
 
-    releases: by number from 1, what each has of tiny_device.Line.publish()'s options. make_initramfs: as tiny_device.Line's."""
+    options: of parser(). releases: by number from 1, what each has of tiny_device.Line.publish()'s options."""
 
-    def __init__(self, options, name, releases, make_initramfs=None):
-        self.work = options.work.resolve() / name
+    def __init__(self, options, name, releases):
+        self.work = options.work.resolve() / (f"{name}_initramfs_tools" if options.hook else name)
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
         self.programs = {name: options.build.resolve() / folder / name for name, folder in PROGRAMS.items()}
+        make_initramfs = functools.partial(initramfs_tools_test.make_initramfs, options.hook) if options.hook else None
         self._line = tiny_device.Line(self.programs, self.work, vm.kernel(options.cache), make_initramfs)
         self._wanted, self._offers, self._good = releases, {}, None
         self.releases = {}
@@ -114,6 +117,7 @@ def parser():
     parser = argparse.ArgumentParser()
     for option in ("--cache", "--work", "--build"):
         parser.add_argument(option, required=True, type=pathlib.Path)
+    parser.add_argument("--hook", type=pathlib.Path, help="the initramfs is made by Debian's mkinitramfs and this, our hook")
     return parser
 
 

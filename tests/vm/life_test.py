@@ -2,7 +2,7 @@
 """What a device makes of releases and commands. Each function of SCENARIOS begins with a device that runs release 1,
 which is good.
 
-    life_test.py --cache DIR --work DIR --build DIR [SCENARIO…]"""
+    life_test.py --cache DIR --work DIR --build DIR [--hook DIR] [SCENARIO…]"""
 
 import re
 
