@@ -114,9 +114,28 @@ Result<> check_boots_next(const boot::BootLoader& loader, const Deployment& depl
                         (entry && !entry->digest ? ": " + entry->problem : ""));
 }
 
-/// Nobody needs the entry, and it can be put back.
+/// An entry that cfs has made, of a deployment that this sysroot has neither a record nor the image
+/// of: it cannot boot. They are left when the root file system was made anew, and the ESP was not.
+bool is_orphan(const Sysroot& sysroot, const Inventory& inventory, const boot::BootEntry& entry) {
+  const std::string id = boot::deployment_of_entry(entry.id);
+  if (!entry.digest || !is_deployment_id(id) ||
+      !entry.digest->hex().starts_with(id.substr(0, id.find('.')))) {
+    return false;
+  }
+  const std::string record = sysroot::deployment_directory(id);
+  return std::none_of(inventory.deployments.begin(), inventory.deployments.end(),
+                      [&](const Deployment& one) {
+                        return one.id == id || boot::same_entry(one.entry, entry.id);
+                      }) &&
+         std::none_of(inventory.damaged.begin(), inventory.damaged.end(),
+                      [&](const Damage& damage) { return damage.path == record; }) &&
+         !sysroot.objects().contains(*entry.digest).value_or(true);
+}
+
+/// Nobody needs the entry, and it can be put back, or could not boot.
 bool can_be_removed(const Sysroot& sysroot, const Inventory& inventory,
                     const boot::BootEntry& entry) {
+  if (is_orphan(sysroot, inventory, entry)) return true;
   for (const Deployment& one : inventory.deployments) {
     if (!boot::same_entry(one.entry, entry.id) || is_same(inventory.references.recovery, one)) {
       continue;
@@ -134,6 +153,29 @@ Result<> put_aside(const Sysroot& sysroot, boot::BootLoader& loader, const Inven
   if (can_be_removed(sysroot, inventory, entry)) return loader.remove(entry.id);
   if (entry.tries && entry.tries->left == boot::kParked) return {};
   return loader.set_tries(entry.id, boot::kParked);
+}
+
+/// Another system's entry must not come before the way back once the tries are used up. `next` has
+/// tries.
+Result<> check_falls_back_to(const boot::BootLoader& loader, const Inventory& inventory,
+                             const Deployment& way_back) {
+  const std::vector<boot::BootEntry> entries = CFS_TRY(loader.list());
+  if (!find_entry(entries, way_back)) return {};
+  std::vector<std::string> ours;
+  for (const Deployment& one : inventory.deployments) {
+    if (one.id != way_back.id) ours.push_back(one.entry);
+  }
+  for (const boot::BootEntry& entry : entries) {
+    if (entry.digest && !boot::same_entry(entry.id, way_back.entry)) ours.push_back(entry.id);
+  }
+  const std::optional<std::string> then = CFS_TRY(loader.first_without(ours));
+  if (!then || boot::same_entry(*then, way_back.entry)) return {};
+  return make_error(ErrorCode::kNoWayBack, "after a failure the boot loader would start '" + *then +
+                                               "', which is not of cfs, and not " +
+                                               way_back.version)
+      .with_hint(
+          "remove that entry from the EFI system partition, or put '+0' behind its file's name, "
+          "before '.efi'; '--no-way-back' goes on all the same");
 }
 
 }  // namespace
@@ -256,6 +298,14 @@ Result<> remove_unneeded_entries(const Sysroot& sysroot, boot::BootLoader& loade
   return {};
 }
 
+Result<> remove_orphaned_entries(const Sysroot& sysroot, boot::BootLoader& loader,
+                                 const Inventory& inventory) {
+  for (const boot::BootEntry& entry : CFS_TRY(unneeded_entries(loader, inventory, {}))) {
+    if (is_orphan(sysroot, inventory, entry)) CFS_TRY(loader.remove(entry.id));
+  }
+  return {};
+}
+
 Result<> tidy_up_entries(const Sysroot& sysroot, boot::BootLoader& loader,
                          const Inventory& inventory) {
   const Deployment& booted = *inventory.references.booted;
@@ -283,6 +333,11 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
   std::optional<Deployment> way_back =
       CFS_TRY(find_way_back(sysroot, loader, inventory, deployment, options.way_back));
 
+  const bool is_good = deployment.state == DeploymentState::kGood;
+  if (way_back && !is_good && !is_running && options.way_back == WayBack::kRequired) {
+    CFS_TRY(check_falls_back_to(loader, inventory, *way_back));
+  }
+
   deployment.held.reset();
   if (deployment.state == DeploymentState::kBad || deployment.state == DeploymentState::kFetched) {
     deployment.state = is_running ? DeploymentState::kTrial : DeploymentState::kStaged;
@@ -307,7 +362,6 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
   CFS_TRY_WITH("while tidying up the boot entries",
                remove_unneeded_entries(sysroot, loader, inventory, needed));
 
-  const bool is_good = deployment.state == DeploymentState::kGood;
   // With nothing to fall back to it is better tried for ever than given up.
   std::optional<unsigned> tries;
   if (!is_good && way_back) tries = options.tries;
@@ -360,6 +414,7 @@ Result<bool> has_whole_entry(const boot::BootLoader& loader, const Deployment& d
 Result<bool> boots_next(const boot::BootLoader& loader, const Deployment& deployment) {
   std::optional<boot::NextBoot> next = CFS_TRY(loader.next());
   if (!next || !boot::same_entry(next->id, deployment.entry)) return false;
+  if (!CFS_TRY(loader.unseen_wish()).empty()) return false;
   return has_whole_entry(loader, deployment);
 }
 

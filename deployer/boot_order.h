@@ -58,7 +58,7 @@ struct SwitchOptions {
 /// `deployment`, and calling it again does the rest.
 /// Errors: kNoWayBack (WayBack::kRequired, another deployment runs, or it is not known which does
 /// and something in the inventory is damaged, and nothing of ways_back() is whole; but for a switch
-/// from a bad one to a good one);
+/// from a bad one to a good one. Or an entry that is not of cfs would start before the way back);
 /// kNotFound, kDigestMismatch, kNoVerity, kCorrupt (`deployment` is not whole); kNoSpace (the ESP);
 /// kInterrupted; those of the boot loader.
 [[nodiscard]] Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader,
@@ -71,10 +71,16 @@ struct SwitchOptions {
                                                      const Inventory& inventory);
 
 /// Removes from the boot loader what neither `needed` nor the choice, the running deployment or the
-/// recovery need and what can be put back; parks what cannot. `needed`: entry ids.
+/// recovery need and what can be put back, and entries of deployments that nothing is left of;
+/// parks the others. `needed`: entry ids.
 [[nodiscard]] Result<> remove_unneeded_entries(const Sysroot& sysroot, boot::BootLoader& loader,
                                                const Inventory& inventory,
                                                const std::vector<std::string>& needed);
+
+/// Removes from the boot loader the entries of deployments that this sysroot has neither a record
+/// nor the image of.
+[[nodiscard]] Result<> remove_orphaned_entries(const Sysroot& sysroot, boot::BootLoader& loader,
+                                               const Inventory& inventory);
 
 /// Finishes a switch that was cut off. What neither the choice nor the running deployment nor a way
 /// back needs goes, as by remove_unneeded_entries(): a bad one's entry, and one with tries, which
@@ -87,7 +93,8 @@ struct SwitchOptions {
 [[nodiscard]] Result<std::optional<Deployment>> next_deployment(const boot::BootLoader& loader,
                                                                 const Inventory& inventory);
 
-/// True if the deployment boots next and its boot entry pins its image.
+/// True if the deployment boots next and its boot entry pins its image. False too while somebody
+/// asks the firmware for an entry that is not seen (BootLoader::unseen_wish()).
 [[nodiscard]] Result<bool> boots_next(const boot::BootLoader& loader, const Deployment& deployment);
 /// True if there is a boot entry of the deployment that pins its image.
 [[nodiscard]] Result<bool> has_whole_entry(const boot::BootLoader& loader,

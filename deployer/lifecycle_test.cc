@@ -42,6 +42,11 @@ class CutLoader : public boot::BootLoader {
   }
   Result<std::optional<std::string>> chosen() const override { return loader_.chosen(); }
   Result<std::optional<boot::NextBoot>> next() const override { return loader_.next(); }
+  Result<std::optional<std::string>> first_without(
+      const std::vector<std::string>& used_up) const override {
+    return loader_.first_without(used_up);
+  }
+  Result<std::string> unseen_wish() const override { return loader_.unseen_wish(); }
   Result<std::optional<std::string>> selected() const override { return loader_.selected(); }
   Result<> install(const std::string& id, int uki_fd, std::optional<unsigned> tries) override {
     return change([&] { return loader_.install(id, uki_fd, tries); });

@@ -55,6 +55,21 @@ Result<> read_state(Status& status, const Sysroot& sysroot) {
   return check_interrupted();
 }
 
+/// The entry that is neither of a deployment nor of cfs and boots when `next` has used up its
+/// tries.
+Result<std::string> foreign_fallback(const boot::BootLoader& loader, const Inventory& inventory,
+                                     const std::string& next) {
+  const std::optional<std::string> then = CFS_TRY(loader.first_without({next}));
+  if (!then || boot::same_entry(*then, next)) return std::string();
+  for (const Deployment& one : inventory.deployments) {
+    if (boot::same_entry(one.entry, *then)) return std::string();
+  }
+  for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
+    if (entry.digest && boot::same_entry(entry.id, *then)) return std::string();
+  }
+  return *then;
+}
+
 /// What boots next, and what if that fails.
 Result<> read_next(Status& status, const Inventory& inventory, const Result<MountedEsp>& esp) {
   if (!esp) {
@@ -62,12 +77,16 @@ Result<> read_next(Status& status, const Inventory& inventory, const Result<Moun
     return {};
   }
   status.next = CFS_TRY(esp->loader().next());
+  status.unseen_wish = printable_text(CFS_TRY(esp->loader().unseen_wish()));
   if (!status.next) return {};
   status.next_deployment = CFS_TRY(next_deployment(esp->loader(), inventory));
   for (const boot::BootEntry& entry : CFS_TRY(esp->loader().list())) {
     if (boot::same_entry(entry.id, status.next->id)) status.next_tries = entry.tries;
   }
   if (!status.next_deployment) return {};
+  if (status.next_tries) {
+    status.foreign_fallback = CFS_TRY(foreign_fallback(esp->loader(), inventory, status.next->id));
+  }
   status.way_back = CFS_TRY(startable_way_back(esp->loader(), inventory, *status.next_deployment));
   if (status.way_back) return {};
   std::vector<Deployment> ways = ways_back(inventory, *status.next_deployment);
@@ -153,7 +172,15 @@ std::string sentence(const Status& status) {
   if (next && on_trial(*next) && status.next_tries) {
     const unsigned left = status.next_tries->left;
     text += ", with " + std::to_string(left) + (left == 1 ? " try" : " tries") + " left";
-    if (status.way_back) text += "; if that fails, " + status.way_back->version + " boots";
+    if (!status.foreign_fallback.empty()) {
+      text += "; if that fails, '" + status.foreign_fallback + "' boots, which is not of cfs";
+    } else if (status.way_back) {
+      text += "; if that fails, " + status.way_back->version + " boots";
+    }
+  }
+  if (!status.unseen_wish.empty()) {
+    text += ", unless the boot loader has '" + status.unseen_wish +
+            "', which the firmware's variables ask for and cfs does not see";
   }
   return text + "." + failure;
 }
@@ -259,7 +286,9 @@ json::Value next_to_json(const Status& status) {
       {"reason", reason_name(status.next->reason)},
       {"tries_left",
        status.next_tries ? json::Value(uint64_t{status.next_tries->left}) : json::Value()},
-      {"way_back", id(status.way_back)}};
+      {"way_back", status.foreign_fallback.empty() ? id(status.way_back) : json::Value()},
+      {"unseen_wish",
+       status.unseen_wish.empty() ? json::Value() : json::Value(status.unseen_wish)}};
 }
 
 json::Value space_to_json(const Status& status) {

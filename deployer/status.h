@@ -21,12 +21,14 @@ struct Status {
   std::optional<boot::Tries> next_tries;
   std::optional<Deployment> next_deployment;  ///< of that entry
   std::optional<Deployment> way_back;         ///< boots when next_deployment fails
-  std::string failure;                        ///< what_failed()
-  std::vector<Deployment> others;             ///< in none of the roles of `references`
-  std::vector<std::string> pinned;            ///< ids
-  std::vector<Damage> damaged;                ///< what could not be read
-  std::vector<std::string> etc_conflicts;     ///< etc_conflicts()
-  sysroot::ResetRequest reset;                ///< what the next boot resets
+  std::string foreign_fallback;     ///< the entry of another system that boots in its place then
+  std::string unseen_wish;          ///< BootLoader::unseen_wish()
+  std::string failure;              ///< what_failed()
+  std::vector<Deployment> others;   ///< in none of the roles of `references`
+  std::vector<std::string> pinned;  ///< ids
+  std::vector<Damage> damaged;      ///< what could not be read
+  std::vector<std::string> etc_conflicts;  ///< etc_conflicts()
+  sysroot::ResetRequest reset;             ///< what the next boot resets
   /// Errors that the kernel has found in the file system's metadata since it was last checked; ext4
   /// only, else 0. After the first one it is read-only.
   uint64_t file_system_errors = 0;

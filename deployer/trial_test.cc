@@ -158,6 +158,19 @@ TEST_F(TrialTest, AGoodOneThatDoesNotBootAnyMoreIsLeft) {
   EXPECT_THAT(status(), Not(HasSubstr("failed")));
 }
 
+// Nobody counts its boots, and cfs-mount-root stops each of them.
+TEST_F(TrialTest, ATrialThatIsNotCountedAndDoesNotBootIsLeft) {
+  ASSERT_DONE(command({"note-boot"}));
+  firmware_renames_ = false;
+  stop_and_ask_for_other();
+  ASSERT_EQ(reboot(), "1");
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_THAT(status(), StartsWith("test 1 is running and boots next. 2 failed: "));
+  Result<int> held = update();
+  ASSERT_TRUE(held) << held.error().describe();
+  EXPECT_THAT(output_, HasSubstr("held: test 2"));
+}
+
 TEST_F(TrialTest, AGoodOneThatTheFirmwareWantsIsLeftToo) {
   ASSERT_EQ(reboot_well(), "2");
   const std::string good = boots_next();

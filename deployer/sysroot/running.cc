@@ -193,8 +193,9 @@ Result<> note_failure(Note& note, History& history, Deployment failed) {
   return note.save(failed);
 }
 
-/// Another one may have been started in the middle of a trial, whatever the references say. And one
-/// that was good is left by cfs-mount-root when it does not boot any more.
+/// Another one may have been started in the middle of a trial, whatever the references say. And
+/// what the boot loader does not count, a good one or any where it cannot, is left by
+/// cfs-mount-root when it does not boot.
 Result<> note_failures(Note& note, History& history) {
   const std::vector<boot::BootEntry> entries = CFS_TRY(note.loader.list());
   const std::string booted = note.inventory.references.booted->id;
@@ -202,16 +203,25 @@ Result<> note_failures(Note& note, History& history) {
   const std::vector<Deployment> deployments = note.inventory.deployments;
   for (const Deployment& one : deployments) {
     if (booted == one.id) continue;
-    bool is_given_up = false;
-    if (one.state == DeploymentState::kStaged || one.state == DeploymentState::kTrial) {
-      is_given_up = std::any_of(entries.begin(), entries.end(), [&](const boot::BootEntry& entry) {
-        bool is_used_up = entry.tries && entry.tries->left == 0 && entry.tries->done > 0;
-        return is_used_up && boot::same_entry(entry.id, one.entry);
-      });
-    } else if (one.state == DeploymentState::kGood) {
-      is_given_up = std::find(early.begin(), early.end(), one.id) != early.end();
-    }
-    if (is_given_up) CFS_TRY(note_failure(note, history, one));
+    const bool is_tried =
+        one.state == DeploymentState::kStaged || one.state == DeploymentState::kTrial;
+    if (!is_tried && one.state != DeploymentState::kGood) continue;
+    const bool is_given_up =
+        std::any_of(entries.begin(), entries.end(), [&](const boot::BootEntry& entry) {
+          bool is_used_up = entry.tries && entry.tries->left == 0 && entry.tries->done > 0;
+          return is_tried && is_used_up && boot::same_entry(entry.id, one.entry);
+        });
+    const bool is_left = std::find(early.begin(), early.end(), one.id) != early.end();
+    if (is_given_up || is_left) CFS_TRY(note_failure(note, history, one));
+  }
+  return {};
+}
+
+/// What was chosen does not wait behind the entries of other systems.
+Result<> stop_waiting(boot::BootLoader& loader, const std::string& id) {
+  for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
+    const bool is_parked = entry.tries && entry.tries->left == boot::kParked;
+    if (is_parked && boot::same_entry(entry.id, id)) CFS_TRY(loader.set_tries(id, std::nullopt));
   }
   return {};
 }
@@ -223,7 +233,8 @@ Result<> choose_instead_of(Note& note, const Deployment& bad) {
   const std::optional<Deployment>& booted = note.inventory.references.booted;
   auto choose = [&]() -> Result<> {
     if (booted && booted->state != DeploymentState::kBad) {
-      return note.loader.set_next(booted->entry);
+      CFS_TRY(note.loader.set_next(booted->entry));
+      return stop_waiting(note.loader, booted->entry);
     }
     const Deployment other =
         CFS_TRY(whole_way_back(note.sysroot, note.loader, note.inventory, bad));

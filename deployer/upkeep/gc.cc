@@ -207,6 +207,7 @@ Result<Garbage> collect_garbage(Sysroot& sysroot, boot::BootLoader& loader,
   const std::vector<verity::Digest> keep =
       CFS_TRY(objects_of(sysroot, inventory, roots, options.also));
   CFS_TRY(remove_entries(loader, roots));
+  CFS_TRY(remove_orphaned_entries(sysroot, loader, inventory));
   CFS_TRY(remove_records(sysroot, inventory, roots));
   CFS_TRY(remove_images(sysroot.directory(), roots.images));
   CFS_TRY(remove_releases(sysroot.directory(), roots, options.also));

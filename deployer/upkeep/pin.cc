@@ -68,7 +68,12 @@ Result<> set_recovery(Sysroot& sysroot, boot::BootLoader& loader, const Deployme
   for (const auto& needed : {CFS_TRY(loader.chosen()), CFS_TRY(loader.selected())}) {
     if (needed && boot::same_entry(*needed, deployment.entry)) tries.reset();
   }
-  return loader.install(deployment.entry, uki.get(), tries);
+  const std::optional<boot::NextBoot> before = CFS_TRY(loader.next());
+  CFS_TRY(loader.install(deployment.entry, uki.get(), tries));
+  // A wish in the firmware's variables that nothing has met before is met by the new entry.
+  const std::optional<boot::NextBoot> after = CFS_TRY(loader.next());
+  const bool stays = !before || !after || boot::same_entry(before->id, after->id);
+  return stays ? Result<>() : loader.set_next(before->id);
 }
 
 RunCommand declare_pin(CLI::App& command) {

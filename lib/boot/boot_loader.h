@@ -102,6 +102,16 @@ class BootLoader {
   /// at. None: there is no entry.
   [[nodiscard]] virtual Result<std::optional<NextBoot>> next() const = 0;
 
+  /// The entry that starts when these have no tries left and no other one is chosen or asked for:
+  /// what the device falls back to. It may be one of them. None: there is no entry.
+  [[nodiscard]] virtual Result<std::optional<std::string>> first_without(
+      const std::vector<std::string>& used_up) const = 0;
+
+  /// What somebody asks for in the firmware's variables that is no entry of list(). The boot loader
+  /// may have one of that name, of a kind that is not seen here, and starts it then before what
+  /// next() says. Empty: nothing.
+  [[nodiscard]] virtual Result<std::string> unseen_wish() const = 0;
+
   /// Chooses the entry that boots from now on, durably: the last step of an update. Other wishes,
   /// in the firmware's variables, are withdrawn after that: the entry boots, or what booted before,
   /// after a power cut at any instant. When the entry has used up its tries the first of those that

@@ -250,6 +250,19 @@ TYPED_TEST(BootLoaderTest, DoesWhatTheModelDoes) {
         ASSERT_TRUE(has_tries(next->id) || with_tries == 0) << next->id;
       }
     }
+    std::string unseen;
+    if (!wishes.default_pattern.empty() && !is_startable(firmware)) unseen = wishes.default_pattern;
+    if (!one_shot.empty() && (!is_startable(one_shot) || model[one_shot].tries)) {
+      unseen = wishes.one_shot;
+    }
+    ASSERT_EQ(loader->unseen_wish().value(), unseen);
+    // With one of them used up another one that has tries comes first, if there is one.
+    const std::optional<std::string> first = loader->first_without({id}).value();
+    ASSERT_EQ(first.has_value(), next.has_value());
+    const bool is_other_there = std::any_of(model.begin(), model.end(), [&](const auto& one) {
+      return one.first != id && is_startable(one.first) && has_tries(one.first);
+    });
+    ASSERT_EQ(first && *first != id && has_tries(*first), is_other_there);
     std::optional<std::string> said = loader->selected().value();
     ASSERT_EQ(said.has_value(), selected.has_value());
     ASSERT_TRUE(!said || same_entry(*said, *selected)) << *said;

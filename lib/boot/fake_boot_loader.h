@@ -58,24 +58,17 @@ class FakeBootLoader : public BootLoader {
   }
   Result<std::optional<std::string>> chosen() const override { return chosen_; }
   Result<std::optional<NextBoot>> next() const override {
-    std::vector<LoaderFile> files;
-    std::vector<std::string> ids;
-    for (const auto& [key, stored] : stored_) {
-      if (!read_uki(as_bytes(stored.content))) continue;
-      files.push_back({.name = with_counter(stored.id, stored.tries) + ".efi",
-                       .sort_key = "fake",
-                       .version = "1",
-                       .tries = stored.tries});
-      ids.push_back(stored.id);
-    }
-    std::optional<NextBoot> next;
-    std::string configured = chosen_ ? *chosen_ + "[+.][1-9e]*" : "";
-    if (auto choice = choose_file(files, {.one_shot = one_shot_,
-                                          .firmware_default = firmware_default_,
-                                          .configured = std::move(configured)})) {
-      next = NextBoot{.id = ids[choice->index], .reason = choice->reason};
-    }
-    return next;
+    return choose_entry(listed_files(), {.one_shot = one_shot_,
+                                         .firmware_default = firmware_default_,
+                                         .configured = configured_pattern()});
+  }
+  Result<std::optional<std::string>> first_without(
+      const std::vector<std::string>& used_up) const override {
+    return boot::first_without(listed_files(), used_up);
+  }
+  Result<std::string> unseen_wish() const override {
+    return first_unseen(listed_files(),
+                        {.one_shot = one_shot_, .default_pattern = firmware_default_});
   }
   Result<> set_next(const std::string& id) override {
     CFS_TRY(read_uki(as_bytes(CFS_TRY(find(id))->content)));
@@ -128,6 +121,19 @@ class FakeBootLoader : public BootLoader {
     std::optional<Tries> tries;
   };
 
+  std::vector<ListedFile> listed_files() const {
+    std::vector<ListedFile> files;
+    for (const auto& [key, stored] : stored_) {
+      if (!read_uki(as_bytes(stored.content))) continue;
+      files.push_back({.id = stored.id,
+                       .seen = {.name = with_counter(stored.id, stored.tries) + ".efi",
+                                .sort_key = "fake",
+                                .version = "1",
+                                .tries = stored.tries}});
+    }
+    return files;
+  }
+  std::string configured_pattern() const { return chosen_ ? *chosen_ + "[+.][1-9e]*" : ""; }
   static std::optional<verity::Digest> pinned_image(const std::string& content) {
     Result<UkiInfo> info = read_uki(as_bytes(content));
     if (!info) return std::nullopt;

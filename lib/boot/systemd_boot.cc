@@ -294,27 +294,35 @@ Result<std::optional<std::string>> SystemdBoot::chosen() const {
   return std::optional(std::string(id));
 }
 
-Result<std::optional<NextBoot>> SystemdBoot::next() const {
-  std::vector<LoaderFile> files;
-  std::vector<std::string> ids;
+Result<std::vector<ListedFile>> SystemdBoot::listed_files() const {
+  std::vector<ListedFile> files;
   for (const File& file : CFS_TRY(open_files())) {
     Result<UkiInfo> uki = read_uki(file.fd.get());
     CFS_TRY(check_interrupted());
     if (!uki) continue;  // nor does sd-boot list what it cannot read
-    LoaderFile seen{.name = file.name, .sort_key = {}, .version = {}, .tries = file.tries};
-    read_sorting_fields(uki->os_release, seen);
-    ids.push_back(file.id);
-    files.push_back(std::move(seen));
+    files.push_back(
+        {.id = file.id,
+         .seen = {.name = file.name, .sort_key = {}, .version = {}, .tries = file.tries}});
+    read_sorting_fields(uki->os_release, files.back().seen);
   }
+  return files;
+}
+
+Result<std::optional<NextBoot>> SystemdBoot::next() const {
   EntryWishes wishes = CFS_TRY(entry_wishes(efi_variables_));
-  std::optional<ChosenFile> choice =
-      choose_file(files, {.one_shot = std::move(wishes.one_shot),
-                          .firmware_default = std::move(wishes.default_pattern),
-                          .configured = CFS_TRY(configured_pattern())});
-  std::optional<NextBoot> next;
-  if (!choice) return next;
-  next = NextBoot{.id = ids[choice->index], .reason = choice->reason};
-  return next;
+  return choose_entry(CFS_TRY(listed_files()),
+                      {.one_shot = std::move(wishes.one_shot),
+                       .firmware_default = std::move(wishes.default_pattern),
+                       .configured = CFS_TRY(configured_pattern())});
+}
+
+Result<std::optional<std::string>> SystemdBoot::first_without(
+    const std::vector<std::string>& used_up) const {
+  return boot::first_without(CFS_TRY(listed_files()), used_up);
+}
+
+Result<std::string> SystemdBoot::unseen_wish() const {
+  return first_unseen(CFS_TRY(listed_files()), CFS_TRY(entry_wishes(efi_variables_)));
 }
 
 Result<> SystemdBoot::set_next(const std::string& id) {

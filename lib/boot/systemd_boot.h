@@ -9,6 +9,7 @@
 
 #include "lib/base/unique_fd.h"
 #include "lib/boot/boot_loader.h"
+#include "lib/boot/systemd_boot_choice.h"
 
 namespace cfs::boot {
 
@@ -40,6 +41,9 @@ class SystemdBoot : public BootLoader {
   [[nodiscard]] Result<bool> holds(const std::string& id, int uki_fd) const override;
   [[nodiscard]] Result<std::optional<std::string>> chosen() const override;
   [[nodiscard]] Result<std::optional<NextBoot>> next() const override;
+  [[nodiscard]] Result<std::optional<std::string>> first_without(
+      const std::vector<std::string>& used_up) const override;
+  [[nodiscard]] Result<std::string> unseen_wish() const override;
   [[nodiscard]] Result<> set_next(const std::string& id) override;
   [[nodiscard]] Result<std::optional<std::string>> selected() const override;
   [[nodiscard]] Result<> set_tries(const std::string& id,
@@ -72,6 +76,8 @@ class SystemdBoot : public BootLoader {
   [[nodiscard]] Result<std::vector<File>> files_of_existing(const std::string& id) const;
   /// Removes `files` but the one at `kept_path`; durable when this returns.
   Result<> remove_others(std::vector<File> files, std::string_view kept_path);
+  /// What the boot loader lists of them.
+  [[nodiscard]] Result<std::vector<ListedFile>> listed_files() const;
   /// The last `default` of loader.conf; empty when there is none, or the disk does not give it
   /// back.
   [[nodiscard]] Result<std::string> configured_pattern() const;

@@ -105,6 +105,37 @@ std::optional<ChosenFile> choose_file(std::span<const LoaderFile> files,
   return ChosenFile{.index = order.front(), .reason = NextBoot::Reason::kFirst};
 }
 
+std::optional<NextBoot> choose_entry(const std::vector<ListedFile>& files,
+                                     const LoaderChoice& choice) {
+  std::vector<LoaderFile> seen;
+  for (const ListedFile& file : files) seen.push_back(file.seen);
+  const std::optional<ChosenFile> chosen = choose_file(seen, choice);
+  if (!chosen) return std::nullopt;
+  return NextBoot{.id = files[chosen->index].id, .reason = chosen->reason};
+}
+
+std::optional<std::string> first_without(std::vector<ListedFile> files,
+                                         const std::vector<std::string>& used_up) {
+  for (ListedFile& file : files) {
+    const bool is_used_up = std::any_of(used_up.begin(), used_up.end(), [&](const std::string& id) {
+      return same_entry(id, file.id);
+    });
+    if (is_used_up) file.seen.tries = Tries{.left = 0, .done = 1};
+  }
+  const std::optional<NextBoot> first = choose_entry(files, {});
+  return first ? std::optional(first->id) : std::nullopt;
+}
+
+std::string first_unseen(const std::vector<ListedFile>& files, const EntryWishes& wishes) {
+  for (const std::string& wish : {wishes.one_shot, wishes.default_pattern}) {
+    if (wish.empty()) continue;
+    const std::optional<NextBoot> met =
+        choose_entry(files, {.one_shot = wish, .firmware_default = {}, .configured = {}});
+    if (!met || met->reason != NextBoot::Reason::kOneShot) return wish;
+  }
+  return "";
+}
+
 int compare_versions(std::string_view a, std::string_view b) {
   auto is_separator = [](char c) {
     return !is_digit(c) && !is_letter(c) && c != '~' && c != '-' && c != '^' && c != '.';

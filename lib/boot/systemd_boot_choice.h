@@ -8,8 +8,10 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "lib/boot/boot_loader.h"
+#include "lib/boot/efi_variables.h"
 
 namespace cfs::boot {
 
@@ -39,6 +41,24 @@ struct ChosenFile {
 };
 [[nodiscard]] std::optional<ChosenFile> choose_file(std::span<const LoaderFile> files,
                                                     const LoaderChoice& choice);
+
+/// A file and the entry that it is of.
+struct ListedFile {
+  std::string id;
+  LoaderFile seen;
+};
+
+/// choose_file(), as the entry.
+[[nodiscard]] std::optional<NextBoot> choose_entry(const std::vector<ListedFile>& files,
+                                                   const LoaderChoice& choice);
+
+/// The entry that comes first when these have used up their tries, and nothing is asked for.
+[[nodiscard]] std::optional<std::string> first_without(std::vector<ListedFile> files,
+                                                       const std::vector<std::string>& used_up);
+
+/// The first of the wishes that no file matches; empty: there is none.
+[[nodiscard]] std::string first_unseen(const std::vector<ListedFile>& files,
+                                       const EntryWishes& wishes);
 
 /// Negative, 0 or positive: version `a` is older than, as new as, or newer than `b`.
 [[nodiscard]] int compare_versions(std::string_view a, std::string_view b);

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "deployer/boot_order.h"
+
+#include "deployer/test_support.h"
+#include "lib/boot/test_programs.h"
+
+namespace cfs::deployer {
+namespace {
+
+/// Release 1 is good.
+class BootOrderTest : public DeviceTest {
+ protected:
+  void SetUp() override {
+    offer(first_release());
+    ASSERT_DONE(init());
+    ASSERT_DONE(update());
+    ASSERT_EQ(reboot_well(), "1");
+    good_ = boots_next();
+  }
+  /// A boot entry that somebody else has made.
+  void write_entry(const std::string& id, const std::string& cmdline, const std::string& os) {
+    const std::vector<std::byte> uki = boot::make_test_uki(cmdline, "ID=" + os + "\n");
+    write(file_of(id), std::string(reinterpret_cast<const char*>(uki.data()), uki.size()));
+  }
+  Result<std::string> next_update() {
+    offer(second_release());
+    CFS_TRY(update());
+    return boots_next();
+  }
+
+  std::string good_;
+};
+
+TEST_F(BootOrderTest, EntriesOfWhichNothingIsLeftGo) {
+  const std::string digest(64, 'a');
+  const std::string orphan = "cfs_7_" + digest.substr(0, 12) + ".0";
+  const std::string others[] = {"cfs_7_" + std::string(12, 'b') + ".0", "rescue"};
+  for (const bool by_gc : {true, false}) {
+    for (const std::string& id : {orphan, others[0], others[1]}) {
+      write_entry(id, "composefs.digest=" + digest, "debian");
+    }
+    offer(second_release());
+    ASSERT_DONE(by_gc ? command({"gc"}) : update());
+    EXPECT_THAT(names_in("esp/EFI/Linux"), Not(testing::Contains(StartsWith(orphan)))) << by_gc;
+    EXPECT_THAT(names_in("esp/EFI/Linux"), testing::Contains(StartsWith(others[0]))) << by_gc;
+    EXPECT_THAT(names_in("esp/EFI/Linux"), testing::Contains(StartsWith(others[1]))) << by_gc;
+  }
+}
+
+// systemd-boot sorts entries, those of other systems among them.
+TEST_F(BootOrderTest, AnotherSystemDoesNotTakeThePlaceOfTheWayBack) {
+  write_entry("other-os", "root=/dev/sdb1", "aaa");
+  offer(second_release());
+  expect_exit(update(), 1,
+              "the boot loader would start 'other-os', which is not of cfs, and not 1");
+  EXPECT_EQ(boots_next(), good_);
+  EXPECT_THAT(status(), Not(HasSubstr("staged")));
+  ASSERT_DONE(update({"--no-way-back"}));
+  EXPECT_THAT(status(), HasSubstr("if that fails, 'other-os' boots, which is not of cfs."));
+  std::filesystem::rename(path(file_of("other-os")), path(file_of("other-os+0")));
+  EXPECT_THAT(status(), HasSubstr("if that fails, 1 boots."));
+}
+
+TEST_F(BootOrderTest, AnotherSystemBehindTheWayBackIsNoHindrance) {
+  write_entry("other-os", "root=/dev/sdb1", "zzz");
+  EXPECT_THAT(next_update().value(), StartsWith("cfs_2_"));
+  EXPECT_THAT(status(), HasSubstr("if that fails, 1 boots."));
+}
+
+// An entry of loader/entries, which only the boot loader sees.
+TEST_F(BootOrderTest, AWishThatNoEntryMeetsIsSaidAndWithdrawn) {
+  for (const char* variable : {"LoaderEntryDefault", "LoaderEntryOneShot"}) {
+    set_variable(variable, "other.conf");
+    EXPECT_THAT(status(), HasSubstr("test 1 is running and boots next, unless the boot loader has "
+                                    "'other.conf', which the firmware's variables ask for"));
+    ASSERT_DONE(update());
+    EXPECT_THAT(status(), HasSubstr("test 1 is running and boots next.")) << variable;
+    expect_up_to_date("1");
+  }
+}
+
+TEST_F(BootOrderTest, AWishThatANewRecoveryWouldMeetIsWithdrawn) {
+  const std::string one = good_.substr(good_.rfind('_') + 1);
+  offer(second_release());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "2");
+  std::filesystem::remove(path(file_of(good_)));
+  set_variable("LoaderEntryDefault", good_ + "*");
+  ASSERT_DONE(command({"recovery", "set", one}));
+  EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+}
+
+// The recovery waits behind all others, until it is what is left: cfs-mount-root has stopped both.
+TEST_F(BootOrderTest, TheRecoveryThatRunsDoesNotWaitBehindOtherSystems) {
+  auto id = [](const std::string& entry) { return entry.substr(entry.rfind('_') + 1); };
+  ASSERT_DONE(command({"recovery", "set", id(good_)}));
+  std::vector<std::string> tried;
+  for (const FakeRelease& release : {second_release(), third_release()}) {
+    offer(release);
+    ASSERT_DONE(update());
+    reboot_well();
+    tried.insert(tried.begin(), id(boots_next()));
+  }
+  write_entry("other-os", "root=/dev/sdb1", "zzz");
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("sysroot/cfs/state/boot")));
+  write("sysroot/cfs/state/boot/failure.json",
+        R"({"code":"image-digest","digest":")" + offered_.image.digest.hex() +
+            R"(","schema":1,"text":"","tried":[")" + tried[0] + "\",\"" + tried[1] + "\",\"" +
+            id(good_) + "\"]}");
+  set_variable("LoaderEntryOneShot", good_ + "+0.efi");
+  ASSERT_EQ(reboot(), "1");
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_EQ(boots_next(), good_);
+  EXPECT_EQ(reboot(), "1");
+}
+
+}  // namespace
+}  // namespace cfs::deployer
