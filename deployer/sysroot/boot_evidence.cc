@@ -100,7 +100,7 @@ Result<std::vector<std::string>> given_up_early(const Sysroot& sysroot,
 }
 
 Result<Reason> evidence_of_failure(const Sysroot& sysroot, const Environment& environment,
-                                   const verity::Digest& image, bool reached_user_space) {
+                                   const verity::Digest& image, bool ran_cfs_deploy) {
   Result<BootFailure> failure = read_boot_failure(sysroot);
   CFS_TRY(check_interrupted());
   Reason reason;
@@ -113,8 +113,8 @@ Result<Reason> evidence_of_failure(const Sysroot& sysroot, const Environment& en
   } else {
     reason = {.kind = ReasonKind::kNoHealth,
               .what = {},
-              .detail = reached_user_space ? "it reached user space, and ended before it was proven"
-                                           : "it never reached user space"};
+              .detail = ran_cfs_deploy ? "it reached user space, and ended before it was proven"
+                                       : "it never came as far as cfs-deploy"};
   }
   reason.when = static_cast<uint64_t>(std::max<UnixTime>(environment.now(), 0));
   return reason;

@@ -12,12 +12,12 @@ namespace cfs::deployer {
 
 /// Why the last boot of `image` may have ended before it was proven healthy, by what it left
 /// behind: the failure that cfs-mount-root wrote down, the hardware watchdog's word, the kernel's
-/// last words in pstore. `reached_user_space`: what is said when there is nothing of these.
+/// last words in pstore. `ran_cfs_deploy`: what is said when there is nothing of these.
 /// Errors: kInterrupted. What cannot be read is no evidence.
 [[nodiscard]] Result<Reason> evidence_of_failure(const Sysroot& sysroot,
                                                  const Environment& environment,
                                                  const verity::Digest& image,
-                                                 bool reached_user_space);
+                                                 bool ran_cfs_deploy);
 
 /// Ids of the deployments that cfs-mount-root has given up for `running`, which it asked the boot
 /// loader for: since the last boot that got further, each had been stopped, or not come up.

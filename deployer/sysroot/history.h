@@ -20,7 +20,7 @@ enum class BootOutcome {
 
 /// One boot of a deployment, or the boots of it that left no trace of their own.
 struct Boot {
-  std::string boot_id;     ///< of the kernel; empty: it never reached user space
+  std::string boot_id;     ///< of the kernel; empty: it never came as far as cfs-deploy
   std::string deployment;  ///< its id
   std::string version;
   uint64_t started = 0;  ///< Unix time when it was first seen; 0 with an empty boot_id

@@ -60,7 +60,7 @@ BROKEN = NO_SHELL + """
 FAILING = {"sick": (SICK, "the check 'page' failed with status 3: no page"),
            "hanging": (HANGING, "it hung; the watchdog reset the machine"),
            "panicking": (PANICKING, "the kernel panicked: Kernel panic - not syncing: sysrq triggered crash"),
-           "broken": (BROKEN, "it was not proven healthy: TODO")}
+           "broken": (BROKEN, "it was not proven healthy: it never came as far as cfs-deploy")}
 
 
 def check_falls_back(guest, number, reason):
