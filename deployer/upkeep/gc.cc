@@ -57,7 +57,9 @@ Result<std::vector<verity::Digest>> objects_of(const Sysroot& sysroot, const Inv
                                                const std::vector<verity::Digest>& also) {
   std::vector<verity::Digest> objects = also;
   std::sort(objects.begin(), objects.end());
+  Progress progress("reading what images need", roots.images.size(), Progress::Unit::kItems);
   for (const verity::Digest& image : roots.images) {
+    progress.add(1);
     CFS_TRY(check_interrupted());
     Result<std::vector<tree::ObjectReference>> needed = objects_of_image(sysroot.objects(), image);
     bool has_record = std::any_of(roots.kept.begin(), roots.kept.end(),

@@ -25,6 +25,7 @@
 #include "lib/base/free_space.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
+#include "lib/base/progress.h"
 #include "lib/base/relative_path.h"
 #include "lib/sysroot/layout.h"
 #include "lib/sysroot/var_policy.h"
@@ -155,6 +156,7 @@ class Delivery {
     CFS_TRY(cfs_.remove_tree(kStaging));
     CFS_TRY(cfs_.make_directories(kStaging, 0700));
     temporary_ = CFS_TRY(cfs_.open_directory(kStaging));
+    Progress progress("copying to /var", bytes);
     // The first name of each file with several, by its number.
     std::map<std::pair<dev_t, ino_t>, std::pair<const Directory*, std::string>> names;
     for (Item& item : items_) {
@@ -175,6 +177,7 @@ class Delivery {
       }
       CFS_TRY_WITH("while copying '" + item.path + "' to /var",
                    copy_entry(factory_, item.path, *item.shipped, *temporary_, item.staged));
+      progress.add(align_up(static_cast<uint64_t>(status.st_size), kBlockBytes));
       if (has_names) names.try_emplace(number, &*temporary_, item.staged);
     }
     return {};

@@ -21,6 +21,7 @@
 #include "lib/base/hex.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
+#include "lib/base/progress.h"
 #include "lib/base/thread_pool.h"
 
 namespace cfs::store {
@@ -106,10 +107,14 @@ Result<> sweep_directory(int store_fd, const std::string& fan_out,
 }  // namespace
 
 Result<Removed> sweep(int store_fd, std::span<const verity::Digest> keep, Removal removal) {
+  constexpr unsigned kDirectories = 0x100;
   Removed all;
   std::mutex mutex;  // protects it
+  Progress progress(removal == Removal::kRemove ? "removing objects that nothing needs"
+                                                : "looking for objects that nothing needs",
+                    kDirectories, Progress::Unit::kItems);
   ThreadPool pool(available_cpus());
-  for (unsigned first = 0; first <= 0xff; ++first) {
+  for (unsigned first = 0; first < kDirectories; ++first) {
     pool.submit([&, byte = static_cast<std::byte>(first)]() -> Result<> {
       CFS_TRY(check_interrupted());
       Removed removed;
@@ -118,6 +123,7 @@ Result<Removed> sweep(int store_fd, std::span<const verity::Digest> keep, Remova
       std::lock_guard lock(mutex);
       all.objects += removed.objects;
       all.disk_bytes += removed.disk_bytes;
+      progress.add(1);
       return {};
     });
   }
