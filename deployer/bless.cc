@@ -59,6 +59,15 @@ void tidy_up(Sysroot& sysroot, boot::BootLoader& loader, Inventory& inventory,
 
 }  // namespace
 
+Result<std::string_view> start_without_proof(const Environment& environment,
+                                             const Deployment& booted, const Running& running) {
+  const bool is_started_by_loader =
+      !running.entry || boot::same_entry(*running.entry, booted.entry);
+  if (!running.is_cold || !is_started_by_loader) return std::string_view("kexec");
+  return CFS_TRY(is_soft_reboot(environment)) ? std::string_view("a soft-reboot")
+                                              : std::string_view();
+}
+
 Result<bool> bless(Sysroot& sysroot, boot::BootLoader& loader, const Environment& environment,
                    Inventory& inventory) {
   std::optional<std::string> selected = CFS_TRY(loader.selected());
@@ -71,12 +80,12 @@ Result<bool> bless(Sysroot& sysroot, boot::BootLoader& loader, const Environment
                       booted.version + " stays bad: " + describe(*booted.held))
         .with_hint("'cfs-deploy boot " + booted.id + "' tries it again");
   }
-  bool is_started_by_loader = !selected || boot::same_entry(*selected, booted.entry);
-  const bool is_kexec = !running->is_cold || !is_started_by_loader;
-  if (is_kexec || CFS_TRY(is_soft_reboot(environment))) {
+  const std::string_view proves_nothing =
+      CFS_TRY(start_without_proof(environment, booted, *running));
+  if (!proves_nothing.empty()) {
     if (was_good) return false;
     return make_error(ErrorCode::kUnsupported,
-                      booted.version + " was started by " + (is_kexec ? "kexec" : "a soft-reboot") +
+                      booted.version + " was started by " + std::string(proves_nothing) +
                           ", which proves nothing: it stays on trial until it was started by "
                           "firmware and boot loader");
   }

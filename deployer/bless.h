@@ -2,11 +2,19 @@
 #pragma once
 
 #include <chrono>
+#include <string_view>
 
 #include "deployer/boot_order.h"
 #include "deployer/command.h"
+#include "deployer/sysroot/running.h"
 
 namespace cfs::deployer {
+
+/// How the running deployment was started, if that proves nothing: "kexec", "a soft-reboot". Empty:
+/// by firmware and boot loader. Errors: those of is_soft_reboot().
+[[nodiscard]] Result<std::string_view> start_without_proof(const Environment& environment,
+                                                           const Deployment& booted,
+                                                           const Running& running);
 
 /// Writes down that the running deployment is good, and ends its trial. `inventory`: of
 /// note_what_booted(). Returns false if it was good already.

@@ -35,12 +35,12 @@ struct Arguments {
   bool limit = false;
 };
 
-/// Opens the sysroot, for which another cfs-deploy that is changing it is waited for, but not for
-/// ever. Returns what `write` does: true if the machine is to be restarted.
+/// Opens the sysroot, for which another cfs-deploy that is changing it is waited for, but not
+/// longer than `patience`. Returns what `write` does: true if the machine is to be restarted.
 Result<bool> write_when_free(
-    const Arguments& arguments, const Environment& environment,
+    const Arguments& arguments, const Environment& environment, std::chrono::seconds patience,
     const std::function<Result<bool>(Sysroot&, boot::BootLoader&)>& write) {
-  Sysroot sysroot = CFS_TRY(Sysroot::open_when_free(environment, arguments.sysroot, kLockTimeout));
+  Sysroot sysroot = CFS_TRY(Sysroot::open_when_free(environment, arguments.sysroot, patience));
   MountedEsp esp = CFS_TRY(MountedEsp::open(arguments.esp, environment, Access::kWrite));
   return write(sysroot, esp.loader());
 }
@@ -80,12 +80,10 @@ Result<Answer> wait_for_the_limit(const Arguments& arguments, const Environment&
     const auto left = limit - time_since_boot();
     ::sleep(static_cast<unsigned>(std::clamp<int64_t>(left.count(), 0, 10)));  // NOLINT
   }
-  if (!CFS_TRY(is_on_trial(environment, arguments.sysroot))) return Answer();
-  Result<bool> recorded =
-      write_when_free(arguments, environment, [&](Sysroot& sysroot, boot::BootLoader& loader) {
-        return end_overdue_trial(sysroot, loader, environment, limit);
-      });
-  if (recorded && !*recorded) return Answer();  // it was proven good meanwhile
+  if (!CFS_TRY(
+          end_trial_at_limit(environment, arguments.sysroot, arguments.esp, limit, kLockTimeout))) {
+    return Answer();
+  }
   environment.print(describe(overdue(limit, environment)) + ": restarting\n");
   Result<> restarted = restart(environment);
   ::sleep(static_cast<unsigned>(kRestartTimeout.count()));  // NOLINT(concurrency-mt-unsafe)
@@ -129,7 +127,11 @@ Result<bool> record_ill_health(Sysroot& sysroot, boot::BootLoader& loader,
   CFS_TRY(record_outcome(sysroot, environment, *booted, BootOutcome::kFailed, reason));
   CFS_TRY(write_login_notice(environment,
                              booted->version + " is not in good health: " + describe(reason)));
-  return booted->state == DeploymentState::kTrial;
+  if (booted->state != DeploymentState::kTrial) return false;
+  for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
+    if (boot::same_entry(entry.id, booted->entry) && entry.tries) return true;
+  }
+  return false;
 }
 
 Result<bool> end_overdue_trial(Sysroot& sysroot, boot::BootLoader& loader,
@@ -137,12 +139,39 @@ Result<bool> end_overdue_trial(Sysroot& sysroot, boot::BootLoader& loader,
   Result<bool> has_passed = health_has_passed(environment);
   if (has_passed && *has_passed) {
     Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, loader));
+    std::optional<Running> running =
+        CFS_TRY(running_system(environment, CFS_TRY(loader.selected())));
+    const std::optional<Deployment>& booted = inventory.references.booted;
+    if (running && booted &&
+        !CFS_TRY(start_without_proof(environment, *booted, *running)).empty()) {
+      return false;  // it stays on trial, in good health
+    }
     Result<bool> blessed = bless(sysroot, loader, environment, inventory);
     CFS_TRY(check_interrupted());
     if (blessed) return false;
     environment.print("cannot be blessed: " + blessed.error().describe() + "\n");
   }
   return record_ill_health(sysroot, loader, environment, overdue(limit, environment));
+}
+
+Result<bool> end_trial_at_limit(const Environment& environment, const std::string& sysroot,
+                                const std::string& esp, std::chrono::seconds limit,
+                                std::chrono::seconds patience) {
+  for (;;) {
+    if (!CFS_TRY(is_on_trial(environment, sysroot))) return false;
+    Result<bool> ended =
+        write_when_free({.sysroot = sysroot, .esp = esp}, environment, patience,
+                        [&](Sysroot& opened, boot::BootLoader& loader) {
+                          return end_overdue_trial(opened, loader, environment, limit);
+                        });
+    CFS_TRY(check_interrupted());
+    if (ended) return ended;
+    environment.print("the trial cannot be ended: " + ended.error().describe() + "\n");
+    const bool is_busy = ended.error().code == ErrorCode::kBusy;
+    if (is_busy && health_has_passed(environment).value_or(false)) continue;
+    // Nothing is written down. Where the boots are counted that is enough.
+    return boot::is_counted_boot(environment.efi_variables);
+  }
 }
 
 Result<> restart(const Environment& environment) {
@@ -167,8 +196,8 @@ RunCommand declare_health(CLI::App& command) {
     CFS_TRY(save_health_report(environment, report));
     if (report.passed()) return Answer{.json = to_json(report)};
     if (arguments->on_trial) {
-      const bool is_to_restart = CFS_TRY(
-          write_when_free(*arguments, environment, [&](Sysroot& sysroot, boot::BootLoader& loader) {
+      const bool is_to_restart = CFS_TRY(write_when_free(
+          *arguments, environment, kLockTimeout, [&](Sysroot& sysroot, boot::BootLoader& loader) {
             return record_ill_health(sysroot, loader, environment, reason_of(report, environment));
           }));
       if (is_to_restart) CFS_TRY(restart(environment));

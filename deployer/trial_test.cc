@@ -243,6 +243,58 @@ TEST_F(TrialTest, WhenTheLimitIsOverWhatIsHealthyIsBlessed) {
   }
 }
 
+TEST_F(TrialTest, AHealthyOneWaitsForWhoeverChangesTheSysroot) {
+  environment_.print = [](std::string_view) {};
+  std::filesystem::remove(path("run/cfs/health.json"));
+  auto ends = [&] {
+    return end_trial_at_limit(environment_, path("sysroot"), path("esp"), std::chrono::minutes(15),
+                              std::chrono::seconds(0));
+  };
+  auto take_lock = [&] {
+    UniqueFd file = open_at(AT_FDCWD, path("sysroot/cfs/lock"), O_RDWR).value();
+    return FileLock::try_take(std::move(file), LockMode::kExclusive).value();
+  };
+  {
+    std::optional<FileLock> lock = take_lock();
+    EXPECT_TRUE(ends().value());  // its boots are counted
+    set_variable("LoaderBootCountPath", "");
+    EXPECT_FALSE(ends().value());
+  }
+  write("run/cfs/health.json", R"({"passed":true})");
+  std::optional<FileLock> lock = take_lock();
+  std::thread other([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    lock.reset();
+  });
+  EXPECT_FALSE(ends().value());
+  other.join();
+  EXPECT_THAT(status(), StartsWith("test 2 is running and boots next.\n"));
+}
+
+TEST_F(TrialTest, AHealthyOneThatWasStartedByKexecGoesOnOnTrial) {
+  start_kernel(13);
+  write("run/cfs/health.json", R"({"passed":true})");
+  EXPECT_FALSE(end_trial_at_limit(environment_, path("sysroot"), path("esp"),
+                                  std::chrono::minutes(15), std::chrono::seconds(0))
+                   .value());
+  EXPECT_THAT(status(), HasSubstr("test 2 is running, on trial"));
+  ASSERT_DONE(run_command({"history", "--sysroot", path("sysroot")}));
+  EXPECT_THAT(output_, Not(HasSubstr("failed")));
+}
+
+// Also by the timer, which may come before the limit.
+TEST_F(TrialTest, AnUpdateInTheLastTryGivesNoNewOnes) {
+  add_check("exit 3");
+  for (const char* boots : {"2", "2", "1"}) {
+    Result<int> done = update();
+    ASSERT_TRUE(done) << done.error().describe();
+    EXPECT_EQ(*done, 10) << output_;
+    EXPECT_EQ(reboot(), boots);
+  }
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_THAT(status(), StartsWith("test 1 is running and boots next. 2 failed: "));
+}
+
 TEST_F(TrialTest, WhereTheSysrootCannotBeReadTheBootLoadersWordCounts) {
   EXPECT_TRUE(is_on_trial(environment_, path("sysroot")).value());
   const std::string records = path("sysroot/cfs/deployments");
@@ -427,6 +479,31 @@ TEST_F(TrialTest, MarkedBadLate) {
   environment_.now = [] { return trust::FakeRepository::kNow + 90'000; };
   Result<int> late = command({"mark-bad"});
   expect_exit(late, 1, "proven good long ago");
+}
+
+// The first release of a device has no tries: a restart would only bring it back.
+class FirstReleaseTest : public DeviceTest {};
+
+TEST_F(FirstReleaseTest, IsNotRestartedForAFailingCheck) {
+  write("systemctl", "#!/bin/sh\necho \"$@\" >>" + path("asked") + "\n");
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("vendor/health.d/required")));
+  write("vendor/health.d/required/web", "#!/bin/sh\nexit 3\n");
+  for (const char* program : {"systemctl", "vendor/health.d/required/web"}) {
+    ASSERT_EQ(::chmod(path(program).c_str(), 0755), 0);
+  }
+  environment_.systemctl = path("systemctl");
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "1");
+  Result<int> checked = command({"health", "--on-trial"});
+  ASSERT_TRUE(checked) << checked.error().describe();
+  EXPECT_EQ(*checked, 1);
+  EXPECT_THAT(read("asked"), Not(HasSubstr("reboot")));
+  EXPECT_THAT(read("run/motd.d/cfs"), HasSubstr("1 is not in good health: the check 'web' failed"));
+  EXPECT_FALSE(end_trial_at_limit(environment_, path("sysroot"), path("esp"),
+                                  std::chrono::minutes(15), std::chrono::seconds(0))
+                   .value());
 }
 
 }  // namespace

@@ -179,6 +179,17 @@ Result<Offer> read_offer(Repository& repository, const net::Url& url, const Sysr
   return Offer{std::move(targets), std::move(newest), std::move(description)};
 }
 
+/// The deployment is on trial, and runs for the last time: to switch to it once more would give it
+/// new tries, and it would never be left.
+Result<bool> is_in_last_try(const boot::BootLoader& loader, const Deployment& deployment) {
+  if (deployment.state != DeploymentState::kTrial) return false;
+  for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
+    if (!boot::same_entry(entry.id, deployment.entry) || !entry.tries) continue;
+    return entry.tries->left == 0 && entry.tries->done > 0;
+  }
+  return false;
+}
+
 /// What there is to do for the release on offer, before its objects are looked at: kAvailable if
 /// anything.
 Result<UpdateResult> compare_with_installed(Sysroot& sysroot, const boot::BootLoader& loader,
@@ -204,6 +215,11 @@ Result<UpdateResult> compare_with_installed(Sysroot& sysroot, const boot::BootLo
   }
   if (known->held) return result;  // it is taken again, whatever is there of it
   const bool is_current = result.from && result.from->id == known->id;
+  if (is_current && CFS_TRY(is_in_last_try(loader, *known))) {
+    environment.print("up to date: " + name + ", in the last try of its trial\n");
+    result.outcome = UpdateOutcome::kUpToDate;
+    return result;
+  }
   if (options.until != Until::kFetched && !is_current) return result;
   std::optional<std::string> missing;
   if (is_current && options.until != Until::kFetched && !CFS_TRY(boots_next(loader, *known))) {

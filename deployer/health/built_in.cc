@@ -11,6 +11,7 @@
 #include "deployer/sysroot/sysroot.h"
 #include "deployer/systemctl.h"
 #include "deployer/upkeep/space.h"
+#include "deployer/var/delivered.h"
 #include "lib/sysroot/layout.h"
 
 namespace cfs::deployer {
@@ -43,6 +44,34 @@ Result<std::string> check_sysroot(const Environment& environment, const HealthOp
   CFS_TRY(cfs.write_file(probe, as_bytes("probe"), 0600));
   CFS_TRY(cfs.remove_file(probe));
   return "";
+}
+
+/// Where no boot entry can be changed, neither a trial ends nor a release is left.
+Result<std::string> check_esp(const Environment& environment, const HealthOptions& options) {
+  Result<Sysroot> sysroot = Sysroot::open(environment, options.sysroot, Access::kWrite);
+  if (!sysroot && sysroot.error().code == ErrorCode::kBusy) {
+    return "another cfs-deploy is changing it";
+  }
+  CFS_TRY(std::move(sysroot));
+  CFS_TRY(MountedEsp::open(options.esp, environment, Access::kWrite));
+  return "";
+}
+
+/// By the record that a complete delivery leaves.
+Result<std::string> check_var(const Environment& environment, const HealthOptions& options) {
+  Sysroot sysroot = CFS_TRY(Sysroot::open(environment, options.sysroot, Access::kRead));
+  std::optional<Running> running = CFS_TRY(running_system(environment, std::nullopt));
+  if (!running) return "the running system is no release of this sysroot";
+  const Directory root = CFS_TRY(Directory::open(AT_FDCWD, environment.root));
+  if (!CFS_TRY(root.exists(sysroot::kFactoryVar))) return "";
+  DeliveryRecord record;
+  if (CFS_TRY(sysroot.directory().exists(sysroot::kVarRecord))) {
+    record = CFS_TRY(parse_delivery_record(
+        CFS_TRY(sysroot.directory().read_file(sysroot::kVarRecord, kMaxDeliveredBytes))));
+  }
+  if (record.image == running->image) return "";
+  return make_error(ErrorCode::kNotFound, "what this release ships for /var was not brought there")
+      .with_hint("'journalctl -u cfs-var' says why; 'cfs-deploy apply-var' does it");
 }
 
 /// A clock without a battery, and no network to set it by: signatures may look not yet valid, or
@@ -91,10 +120,13 @@ Result<std::string> check_systemd(const Environment& environment, const HealthOp
   return make_error(ErrorCode::kSubprocess, "failed units: " + units);
 }
 
-constexpr std::array<BuiltInCheck, 5> kChecks = {{
+constexpr std::array<BuiltInCheck, 7> kChecks = {{
     {"config", CheckKind::kRequired, "the files of docs/CONFIG.md can be read", check_config},
     {"sysroot", CheckKind::kRequired, "a file can be made, made durable and removed in the sysroot",
      check_sysroot},
+    {"esp", CheckKind::kRequired, "the boot loader's entries can be changed", check_esp},
+    {"var", CheckKind::kRequired, "what the running release ships for /var has been brought there",
+     check_var},
     {"clock", CheckKind::kAdvisory, "the clock is not earlier than the running release was made",
      check_clock},
     {"space", CheckKind::kAdvisory,

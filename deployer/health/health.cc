@@ -59,6 +59,14 @@ Result<HealthReport> run_health(const Environment& environment, const HealthOpti
     if (options.tell) options.tell(result);
     report.checks.push_back(std::move(result));
   };
+  auto cannot_run = [&](CheckKind kind, const std::string& why) {
+    add({.name = "health.d",
+         .kind = kind,
+         .outcome = Outcome::kCannotRun,
+         .output = printable_text(why)});
+  };
+  const Result<std::vector<std::string>> misplaced = find_misplaced(environment);
+  CFS_TRY(check_interrupted());
   for (CheckKind kind : {CheckKind::kRequired, CheckKind::kAdvisory}) {
     Result<std::vector<CheckFile>> found = find_check_files(environment, kind);
     std::vector<CheckFile> files = found ? std::move(*found) : std::vector<CheckFile>();
@@ -71,11 +79,11 @@ Result<HealthReport> run_health(const Environment& environment, const HealthOpti
     for (const CheckFile& file : files) {
       if (!file.is_masked) add(CFS_TRY(run_check_file(file, kind)));
     }
-    if (!found) {
-      add({.name = "health.d",
-           .kind = kind,
-           .outcome = Outcome::kCannotRun,
-           .output = printable_text(found.error().describe())});
+    if (!found) cannot_run(kind, found.error().describe());
+    if (kind != CheckKind::kRequired) continue;
+    if (!misplaced) cannot_run(kind, misplaced.error().describe());
+    for (const std::string& path : misplaced ? *misplaced : std::vector<std::string>()) {
+      cannot_run(kind, "'" + path + "' is not run: it belongs in required/ or advisory/ there");
     }
   }
   return report;

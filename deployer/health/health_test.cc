@@ -77,7 +77,8 @@ TEST_F(HealthTest, TheOrder) {
   add_program("vendor/health.d/advisory/0", "exit 0");
   std::vector<std::string> names;
   for (const CheckResult& one : health().checks) names.push_back(one.name);
-  EXPECT_THAT(names, ElementsAre("config", "sysroot", "a", "b", "clock", "space", "systemd", "0"));
+  EXPECT_THAT(names, ElementsAre("config", "sysroot", "esp", "var", "a", "b", "clock", "space",
+                                 "systemd", "0"));
 }
 
 TEST_F(HealthTest, AFileReplacesABuiltInCheckOrLeavesItOut) {
@@ -119,6 +120,51 @@ TEST_F(HealthTest, AReadOnlyFileSystemIsFound) {
     return check("sysroot").outcome == Outcome::kFailed ? 0 : 102;
   });
   EXPECT_EQ(status, 0);
+}
+
+TEST_F(HealthTest, WithoutTheBootLoadersEntriesNothingCanBeLeft) {
+  start_device();
+  std::filesystem::rename(path("esp"), path("away"));
+  CheckResult esp = check("esp");
+  EXPECT_EQ(esp.outcome, Outcome::kFailed);
+  EXPECT_EQ(esp.kind, CheckKind::kRequired);
+  std::filesystem::rename(path("away"), path("esp"));
+  Sysroot open = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
+  EXPECT_EQ(check("esp").outcome, Outcome::kOk);
+}
+
+TEST_F(HealthTest, WhatIsShippedForVarMustHaveArrived) {
+  start_device();
+  environment_.root = path("root");
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("root/usr/share")));
+  EXPECT_EQ(check("var").outcome, Outcome::kOk);
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("root/usr/share/factory/var/lib")));
+  CheckResult var = check("var");
+  EXPECT_EQ(var.outcome, Outcome::kFailed);
+  EXPECT_EQ(var.kind, CheckKind::kRequired);
+  EXPECT_THAT(var.output, HasSubstr("journalctl -u cfs-var"));
+  ASSERT_DONE(run_command({"apply-var", "--sysroot", path("sysroot")}));
+  EXPECT_EQ(check("var").outcome, Outcome::kOk);
+  offer(second_release());
+  ASSERT_DONE(update());
+  reboot();
+  EXPECT_EQ(check("var").outcome, Outcome::kFailed);
+}
+
+TEST_F(HealthTest, WhatNobodyRunsHasNotPassed) {
+  start_device();
+  for (const std::string directory : {"vendor/health.d", "local/health.d"}) {
+    add_program(directory + "/10-direct", "exit 0");
+    EXPECT_EQ(check("health.d").outcome, Outcome::kCannotRun);
+    EXPECT_THAT(check("health.d").output, HasSubstr(directory + "/10-direct' is not run"));
+    EXPECT_FALSE(health().passed());
+    std::filesystem::remove(path(directory + "/10-direct"));
+    add_program(directory + "/require/10-typo", "exit 0");
+    EXPECT_THAT(check("health.d").output, HasSubstr(directory + "/require' is not run"));
+    std::filesystem::remove_all(path(directory + "/require"));
+    write(directory + "/README", "what these are");
+    EXPECT_TRUE(health().passed());
+  }
 }
 
 TEST_F(HealthTest, AClockThatIsTooEarly) {
@@ -175,7 +221,7 @@ TEST_F(HealthTest, TheCommand) {
   json::Reader reader(json, "health");
   EXPECT_FALSE(reader.member("passed")->boolean().value());
   EXPECT_EQ(reader.member("started")->integer().value(), static_cast<uint64_t>(environment_.now()));
-  json::Reader web = reader.member("checks")->elements(100).value().at(2);
+  json::Reader web = reader.member("checks")->elements(100).value().at(4);
   EXPECT_EQ(web.member("name")->text(100).value(), "50-web");
   EXPECT_EQ(web.member("kind")->text(100).value(), "required");
   EXPECT_EQ(web.member("outcome")->text(100).value(), "failed");

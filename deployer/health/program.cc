@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/health/program.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <map>
@@ -70,6 +72,24 @@ Result<std::vector<CheckFile>> find_check_files(const Environment& environment, 
   std::vector<CheckFile> files;
   for (auto& [name, file] : found) files.push_back(std::move(file));
   return files;
+}
+
+Result<std::vector<std::string>> find_misplaced(const Environment& environment) {
+  std::vector<std::string> misplaced;
+  for (const std::string& directory : {environment.vendor_directory, environment.local_directory}) {
+    const std::string top = directory + "/health.d";
+    Result<std::vector<std::string>> names = list_directory(AT_FDCWD, top);
+    if (!names && names.error().code == ErrorCode::kNotFound) continue;
+    for (const std::string& name : CFS_TRY(std::move(names))) {
+      const bool is_folder =
+          name == kind_name(CheckKind::kRequired) || name == kind_name(CheckKind::kAdvisory);
+      const std::string path = top + "/" + name;
+      if (name.starts_with('.') || is_folder || ::access(path.c_str(), X_OK) != 0) continue;
+      misplaced.push_back(path);
+    }
+  }
+  std::sort(misplaced.begin(), misplaced.end());
+  return misplaced;
 }
 
 Result<CheckResult> run_check_file(const CheckFile& file, CheckKind kind) {

@@ -23,6 +23,10 @@ struct CheckFile {
 [[nodiscard]] Result<std::vector<CheckFile>> find_check_files(const Environment& environment,
                                                               CheckKind kind);
 
+/// The paths of executables and folders that lie in a `health.d` itself: nobody runs
+/// them. Errors: those of list_directory().
+[[nodiscard]] Result<std::vector<std::string>> find_misplaced(const Environment& environment);
+
 /// Runs one in a process group of its own, which is killed as a whole when the time is over, and
 /// with the environment of lib/base/subprocess.h. It has 60 s, or what a line
 /// `# cfs-health: timeout=5min` among the first 4 KiB of a script says. Errors: kInterrupted.
