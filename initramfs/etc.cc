@@ -40,8 +40,8 @@ struct Home {
     return kind == HomeKind::kMerge ? sysroot::kEtcTree : "upper";
   }
   [[nodiscard]] std::string path() const { return name + "/" + content(); }
-  [[nodiscard]] CopyInto copy_into() const {
-    return kind == HomeKind::kMerge ? CopyInto::kTree : CopyInto::kLayer;
+  [[nodiscard]] EtcForm form() const {
+    return kind == HomeKind::kMerge ? EtcForm::kTree : EtcForm::kLayer;
   }
   bool operator==(const Home&) const = default;
 };
@@ -147,7 +147,8 @@ class Preparation {
                           const std::optional<Home>& last) {
     if (last) {
       Directory from = CFS_TRY(state_.open_directory(last->path()));
-      CFS_TRY(carry_kept(from.fd(), content.fd(), image_fd_, policy_.keep, home.copy_into()));
+      CFS_TRY(carry_kept({from.fd(), last->form()}, {content.fd(), home.form()}, image_fd_,
+                         policy_.keep));
     }
     CFS_TRY(ensure_machine_id(content.fd(), image_fd_));
     return {};
@@ -190,7 +191,8 @@ Result<std::string> prepare_etc_in_memory(const Directory& cfs, int upper_fd, in
     CFS_TRY(set_attributes_of(image_fd, upper_fd));
     if (std::optional<Home> last = CFS_TRY(last_home(*state))) {
       Directory from = CFS_TRY(state->open_directory(last->path()));
-      CFS_TRY(carry_kept(from.fd(), upper_fd, image_fd, policy.keep, CopyInto::kLayer));
+      CFS_TRY(carry_kept({from.fd(), last->form()}, {upper_fd, EtcForm::kLayer}, image_fd,
+                         policy.keep));
     }
     return {};
   };
@@ -211,7 +213,7 @@ Result<> discard_etc(const Directory& cfs, int image_fd, const std::vector<std::
       Directory from = CFS_TRY(state->open_directory(last->path()));
       Directory content = CFS_TRY(made.open_directory(home.path()));
       CFS_TRY(set_attributes_of(image_fd, content.fd()));
-      CFS_TRY(carry_kept(from.fd(), content.fd(), image_fd, keep, CopyInto::kLayer));
+      CFS_TRY(carry_kept({from.fd(), last->form()}, {content.fd(), home.form()}, image_fd, keep));
       CFS_TRY(made.write_symlink(sysroot::kEtcLast, home.name));
     }
   }
