@@ -2,6 +2,8 @@
 #include "initramfs/etc.h"
 
 #include "initramfs/etc_fixture.h"
+#include "lib/base/run_until_change.h"
+#include "lib/base/subprocess.h"
 
 namespace cfs::initramfs {
 namespace {
@@ -244,6 +246,50 @@ TEST_F(EtcState, WhatIsKeptBeginsAsTheReleaseHasIt) {
   (void)boot(kOld, EtcMode::kMerge);
   keep_ = {"/etc/app", "/etc/hostname"};
   EXPECT_EQ(show(boot(kNew, EtcMode::kMerge)).at("app/defaults.conf"), "image");
+}
+
+// Cut off before any change that a boot makes, nothing is lost: the next boot, of either release,
+// ends as if it had been the first.
+TEST_F(EtcState, CutOffAnywhereItLosesNothing) {
+  keep_ = {"/etc/app"};
+  auto copy = [&](const std::string& from, const std::string& to) {
+    std::filesystem::remove_all(path(to));
+    EXPECT_TRUE(run_command({.arguments = {"cp", "-a", path(from), path(to)}}));
+  };
+  for (EtcMode mode : {EtcMode::kMerge, EtcMode::kOverlay, EtcMode::kTransient}) {
+    for (const char* what :
+         {"first boot", "first boot, last lost", "back", "back, last lost", "another mode"}) {
+      SCOPED_TRACE(what);
+      begin_anew();
+      const Files own = {{"conf", "mine"}, {"ssh/ssh_host_key", "1"}, {"app/own", "1"}};
+      make(boot(kOld, mode), own);
+      const bool is_back = *what == 'b';
+      if (is_back) {
+        make(boot(kNew, mode), {{"ssh/ssh_host_key", "2"}, {"app/own", "2"}, {"more", "mine"}});
+      }
+      if (std::string(what).ends_with("lost")) lose("last");
+      std::map<verity::Digest, EtcMode> modes = {{kOld, mode}, {kNew, mode}};
+      if (*what == 'a') {
+        modes[kNew] = mode == EtcMode::kMerge ? EtcMode::kTransient : EtcMode::kMerge;
+      }
+      copy("cfs", "start");
+      std::map<verity::Digest, Files> expected;
+      for (const verity::Digest& next : {kOld, kNew}) {
+        copy("start", "cfs");
+        expected[next] = show(boot(next, modes[next]));
+        ASSERT_EQ(expected[next].at("app/own"), is_back ? "2" : "1");
+      }
+      const verity::Digest cut = is_back ? kOld : kNew;
+      bool is_cut = true;
+      for (unsigned n = 0; is_cut; ++n) {
+        for (const verity::Digest& next : {kOld, kNew}) {
+          copy("start", "cfs");
+          is_cut = run_until_change(n, [&] { (void)boot(cut, modes[cut]); });
+          ASSERT_EQ(show(boot(next, modes[next])), expected[next]) << "before change " << n;
+        }
+      }
+    }
+  }
 }
 
 TEST_F(EtcState, AReadOnlyDiskGivesWhatItHas) {
