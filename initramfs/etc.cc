@@ -9,9 +9,19 @@
 //
 // `last` is where the newest of what is kept lies. It is changed when its new target is complete
 // and durable, so all that leads there can be done again after a cut.
+//
+// A disk can lose a link. So every boot also gives the home that it uses a later time than any
+// other home has, whatever the clock says. Where `last` leads nowhere, the home with the latest
+// time takes its place; of two with the same time, the one whose name sorts last.
 #include "initramfs/etc.h"
 
+#include <sys/stat.h>
+#include <time.h>
+
+#include <algorithm>
+#include <array>
 #include <optional>
+#include <tuple>
 
 #include "initramfs/etc_merge.h"
 #include "initramfs/failure.h"
@@ -40,8 +50,8 @@ struct Home {
     return kind == HomeKind::kMerge ? sysroot::kEtcTree : "upper";
   }
   [[nodiscard]] std::string path() const { return name + "/" + content(); }
-  [[nodiscard]] CopyInto copy_into() const {
-    return kind == HomeKind::kMerge ? CopyInto::kTree : CopyInto::kLayer;
+  [[nodiscard]] EtcForm form() const {
+    return kind == HomeKind::kMerge ? EtcForm::kTree : EtcForm::kLayer;
   }
   bool operator==(const Home&) const = default;
 };
@@ -69,19 +79,75 @@ std::optional<Home> home_of_name(const std::string& name) {
   return std::nullopt;
 }
 
+/// Returns true if that is missing or, after damage, something else than is expected.
+bool is_lost(const Error& error) {
+  return error.code == ErrorCode::kNotFound || error.code == ErrorCode::kInvalidInput;
+}
+
+/// Returns true if the home is there with its content.
 Result<bool> is_there(const Directory& state, const Home& home) {
   Result<struct stat> status = state.stat(home.path());
   if (status) return S_ISDIR(status->st_mode);
-  if (status.error().code == ErrorCode::kNotFound) return false;
+  if (is_lost(status.error())) return false;
   return Error(std::move(status).error());
 }
 
-/// The home that was used last, if there is one.
-Result<std::optional<Home>> last_home(const Directory& state) {
+/// The home that `last` names, if it is there.
+Result<std::optional<Home>> named_home(const Directory& state) {
   Result<std::string> name = state.read_link(sysroot::kEtcLast);
-  if (!name && name.error().code == ErrorCode::kNotFound) return std::optional<Home>();
-  std::optional<Home> home = home_of_name(CFS_TRY(std::move(name)));
+  std::optional<Home> home = name ? home_of_name(*name) : std::nullopt;
   if (home && !CFS_TRY(is_there(state, *home))) home.reset();
+  return home;
+}
+
+struct UsedHome {
+  time_t time = 0;
+  Home home;
+};
+
+/// All homes that are there.
+Result<std::vector<UsedHome>> used_homes(const Directory& state) {
+  std::vector<UsedHome> homes;
+  for (const std::string& name : CFS_TRY(state.list())) {
+    std::optional<Home> home = home_of_name(name);
+    if (!home) continue;
+    Result<struct stat> status = state.stat(name);
+    Result<bool> there = is_there(state, *home);
+    if (status && there && *there) homes.push_back({status->st_mtim.tv_sec, *std::move(home)});
+  }
+  return homes;
+}
+
+/// Gives the home the time by which the next boot knows that this one has used it.
+Result<> note_use(const Directory& state, const Home& home) {
+  time_t now = ::time(nullptr);
+  for (const UsedHome& used : CFS_TRY(used_homes(state))) now = std::max(now, used.time + 1);
+  Directory directory = CFS_TRY(state.open_directory(home.name));
+  const std::array<timespec, 2> times = {timespec{now, 0}, timespec{now, 0}};
+  if (::futimens(directory.fd(), times.data()) != 0) {
+    return errno_error("cannot set the time of '" + home.name + "'");
+  }
+  return {};
+}
+
+/// The home that was used last, if there is one: the one that `last` names, or else, with a
+/// warning, the one that has the latest time.
+Result<std::optional<Home>> last_home(const Directory& state) {
+  std::optional<Home> home = CFS_TRY(named_home(state));
+  if (home) return home;
+  const std::string what = "'" + std::string(sysroot::kEtc) + "/" + sysroot::kEtcLast +
+                           "' is lost, or what it leads to: ";
+  std::vector<UsedHome> homes = CFS_TRY(used_homes(state));
+  auto latest =
+      std::max_element(homes.begin(), homes.end(), [](const UsedHome& a, const UsedHome& b) {
+        return std::tie(a.time, a.home.name) < std::tie(b.time, b.home.name);
+      });
+  if (latest != homes.end()) {
+    home = latest->home;
+    log_warning(what + "/etc is taken from '" + home->name + "', which has the latest time");
+  } else if (state.exists(sysroot::kEtcLast).value_or(true)) {
+    log_warning(what + "there is nothing left of what the device has kept of /etc");
+  }
   return home;
 }
 
@@ -117,9 +183,9 @@ class Preparation {
         CFS_TRY(copy_directory(image_fd_, content.fd(), CopyInto::kTree));
         if (takes_changes) {
           Directory from = CFS_TRY(state_.open_directory(last->path()));
-          Directory from_base = CFS_TRY(state_.open_directory(last->name + "/base"));
-          CFS_TRY_WITH("while merging",
-                       merge_etc(from_base.fd(), from.fd(), content.fd(), policy_.keep));
+          std::optional<Directory> from_base = CFS_TRY(open_base(*last));
+          CFS_TRY_WITH("while merging", merge_etc(from_base ? from_base->fd() : -1, from.fd(),
+                                                  content.fd(), policy_.keep));
         }
         break;
       }
@@ -143,11 +209,22 @@ class Preparation {
   }
 
  private:
+  [[nodiscard]] Result<std::optional<Directory>> open_base(const Home& home) const {
+    const std::string path = home.name + "/base";
+    Result<Directory> base = state_.open_directory(path);
+    if (base) return std::optional(*std::move(base));
+    if (!is_lost(base.error())) return Error(std::move(base).error());
+    log_warning("'" + std::string(sysroot::kEtc) + "/" + path +
+                "' is lost: all that the device has in /etc counts as changed by it");
+    return std::optional<Directory>();
+  }
+
   Result<> fill_with_kept(const Directory& content, const Home& home,
                           const std::optional<Home>& last) {
     if (last) {
       Directory from = CFS_TRY(state_.open_directory(last->path()));
-      CFS_TRY(carry_kept(from.fd(), content.fd(), image_fd_, policy_.keep, home.copy_into()));
+      CFS_TRY(carry_kept({from.fd(), last->form()}, {content.fd(), home.form()}, image_fd_,
+                         policy_.keep));
     }
     CFS_TRY(ensure_machine_id(content.fd(), image_fd_));
     return {};
@@ -165,16 +242,24 @@ Result<Etc> prepare_etc(const Directory& cfs, int image_fd, const verity::Digest
   CFS_TRY(cfs.make_directories(sysroot::kEtc, sysroot::mode_of(sysroot::kEtc, true)));
   Directory state = CFS_TRY(cfs.open_directory(sysroot::kEtc));
   const Home home = home_for(policy.etc, digest);
+  const bool is_named = CFS_TRY(named_home(state)).has_value();
   const std::optional<Home> last = CFS_TRY(last_home(state));
   Preparation preparation(state, image_fd, policy);
   // Nothing in `kept` is newer than what was used last.
   bool is_new = !CFS_TRY(is_there(state, home)) || (home.kind == HomeKind::kKept && last != home);
   CFS_TRY(is_new ? preparation.make(home, last) : preparation.use(home, last));
-  if (last != home) CFS_TRY(state.write_symlink(sysroot::kEtcLast, home.name));
-  if (home.kind == HomeKind::kMerge) return Etc{.tree = home.path(), .upper = {}, .work = {}};
-  Etc etc{.tree = {}, .upper = home.path(), .work = home.name + "/work"};
-  CFS_TRY(state.remove_tree(etc.work));  // what was being changed at a power cut
-  CFS_TRY(state.make_directories(etc.work, 0700));
+  if (!is_named) CFS_TRY(state.remove_tree(sysroot::kEtcLast));  // whatever lies there
+  if (!is_named || last != home) CFS_TRY(state.write_symlink(sysroot::kEtcLast, home.name));
+  Etc etc;
+  if (home.kind == HomeKind::kMerge) {
+    etc.tree = home.path();
+  } else {
+    etc.upper = home.path();
+    etc.work = home.name + "/work";
+    CFS_TRY(state.remove_tree(etc.work));  // what was being changed at a power cut
+    CFS_TRY(state.make_directories(etc.work, 0700));
+  }
+  CFS_TRY(note_use(state, home));
   return etc;
 }
 
@@ -190,7 +275,8 @@ Result<std::string> prepare_etc_in_memory(const Directory& cfs, int upper_fd, in
     CFS_TRY(set_attributes_of(image_fd, upper_fd));
     if (std::optional<Home> last = CFS_TRY(last_home(*state))) {
       Directory from = CFS_TRY(state->open_directory(last->path()));
-      CFS_TRY(carry_kept(from.fd(), upper_fd, image_fd, policy.keep, CopyInto::kLayer));
+      CFS_TRY(carry_kept({from.fd(), last->form()}, {upper_fd, EtcForm::kLayer}, image_fd,
+                         policy.keep));
     }
     return {};
   };
@@ -211,7 +297,7 @@ Result<> discard_etc(const Directory& cfs, int image_fd, const std::vector<std::
       Directory from = CFS_TRY(state->open_directory(last->path()));
       Directory content = CFS_TRY(made.open_directory(home.path()));
       CFS_TRY(set_attributes_of(image_fd, content.fd()));
-      CFS_TRY(carry_kept(from.fd(), content.fd(), image_fd, keep, CopyInto::kLayer));
+      CFS_TRY(carry_kept({from.fd(), last->form()}, {content.fd(), home.form()}, image_fd, keep));
       CFS_TRY(made.write_symlink(sysroot::kEtcLast, home.name));
     }
   }

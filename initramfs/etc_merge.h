@@ -11,6 +11,7 @@ namespace cfs::initramfs {
 /// Brings the changes that were made on the device to the /etc of a new release. `base`: the old
 /// release's own /etc; `local`: that with the device's changes; `target`: the new release's own,
 /// into which they are brought. All are directories, of which `base` and `local` stay as they are.
+/// `base_fd` -1: it is lost. All that is in `local` then counts as added by the device.
 ///
 /// What the device did not change is the new release's. What it changed, added or removed is the
 /// device's; where the new release changed the same, or added another of that name, its own is put

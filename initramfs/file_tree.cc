@@ -104,6 +104,13 @@ Result<> copy_content(int from_fd, int to_fd) {
   return {};
 }
 
+Result<bool> is_directory(int dir_fd, const std::string& name) {
+  Result<struct stat> status = stat_at(dir_fd, name, AT_SYMLINK_NOFOLLOW);
+  if (status) return S_ISDIR(status->st_mode);
+  if (status.error().code == ErrorCode::kNotFound) return false;
+  return Error(std::move(status).error());
+}
+
 Error nested_too_deep(const std::string& name) {
   return make_error(ErrorCode::kCorrupt, "directories are nested too deep at '" + name + "'");
 }
@@ -116,11 +123,17 @@ class Copier {
   Result<> entry(int from_fd, const std::string& from, int to_fd, const std::string& to) {
     struct stat status = CFS_TRY(stat_at(from_fd, from, AT_SYMLINK_NOFOLLOW));
     if (S_ISDIR(status.st_mode)) {
-      if (::mkdirat(to_fd, to.c_str(), 0700) != 0) return errno_error("cannot make '" + to + "'");
       UniqueFd source = CFS_TRY(open_directory(from_fd, from));
+      const bool is_merged = into_ == CopyInto::kTreeBelow && !is_opaque(source.get()) &&
+                             CFS_TRY(is_directory(to_fd, to));
+      if (into_ == CopyInto::kTreeBelow && !is_merged) CFS_TRY(remove_tree(to_fd, to));
+      if (!is_merged && ::mkdirat(to_fd, to.c_str(), 0700) != 0) {
+        return errno_error("cannot make '" + to + "'");
+      }
       UniqueFd copy = CFS_TRY(open_directory(to_fd, to));
       return directory(source.get(), copy.get(), from);
     }
+    if (into_ == CopyInto::kTreeBelow) CFS_TRY(remove_tree(to_fd, to));
     if (S_ISREG(status.st_mode)) {
       UniqueFd source = CFS_TRY(open_file(from_fd, from));
       UniqueFd copy = CFS_TRY(open_at(to_fd, to, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
@@ -134,7 +147,7 @@ class Copier {
       }
     } else {
       bool is_mark = S_ISCHR(status.st_mode) && status.st_rdev == 0;  // of something removed
-      if (is_mark && into_ == CopyInto::kTree) return {};
+      if (is_mark && into_ != CopyInto::kLayer) return {};
       if (::mknodat(to_fd, to.c_str(), status.st_mode, status.st_rdev) != 0) {
         return errno_error("cannot make '" + to + "'");
       }
@@ -234,6 +247,26 @@ Result<> copy_entry(int from_fd, const std::string& from_name, int to_fd,
 
 Result<> copy_directory(int from_fd, int to_fd, CopyInto into) {
   return Copier(into).directory(from_fd, to_fd, ".");
+}
+
+Result<> make_opaque(int dir_fd, const std::string& name) {
+  UniqueFd directory = CFS_TRY(open_directory(dir_fd, name));
+  return set_xattr(directory.get(), name, std::string(kOpaque), "y");
+}
+
+Result<bool> shows_lower(int layer_fd, const std::string& path) {
+  for (size_t end = 0; path != "." && end < path.size(); ++end) {
+    end = std::min(path.find('/', end), path.size());
+    Result<UniqueFd> opened =
+        open_beneath(layer_fd, path.substr(0, end), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (opened && is_opaque(opened->get())) return false;
+    if (opened) continue;
+    const int why = opened.error().sys_errno;
+    if (why == ENOENT) return true;
+    if (why == ENOTDIR || why == ELOOP) return false;
+    return Error(std::move(opened).error());
+  }
+  return true;
 }
 
 Result<> set_attributes_of(int from_fd, int to_fd) {

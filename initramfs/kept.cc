@@ -71,22 +71,44 @@ Result<UniqueFd> make_place(int from_fd, int to_fd, int image_fd, const std::str
   return open_beneath(to_fd, path, kDirectoryFlags);
 }
 
-Result<> carry(int from_fd, int to_fd, int image_fd, const Place& place, CopyInto into) {
-  UniqueFd to = CFS_TRY(open_if_directory(to_fd, place.directory));
-  if (to.valid()) {
-    for (const std::string& name : CFS_TRY(matching(to.get(), place.pattern))) {
-      CFS_TRY(remove_tree(to.get(), name));
+// What a directory has that matches.
+struct Matches {
+  UniqueFd directory;  // not valid: there is no such directory
+  std::vector<std::string> names;
+};
+
+Result<Matches> find_matches(int etc_fd, const Place& place) {
+  Matches found;
+  found.directory = CFS_TRY(open_if_directory(etc_fd, place.directory));
+  if (found.directory.valid())
+    found.names = CFS_TRY(matching(found.directory.get(), place.pattern));
+  return found;
+}
+
+Result<> carry(EtcDirectory from, EtcDirectory to, int image_fd, const Place& place) {
+  Matches old = CFS_TRY(find_matches(to.fd, place));
+  for (const std::string& name : old.names) CFS_TRY(remove_tree(old.directory.get(), name));
+  auto copy = [&](int etc_fd, const Matches& found, CopyInto into) -> Result<> {
+    if (found.names.empty()) return {};
+    UniqueFd target = CFS_TRY(make_place(etc_fd, to.fd, image_fd, place.directory));
+    for (const std::string& name : found.names) {
+      CFS_TRY(copy_entry(found.directory.get(), name, target.get(), name, into));
+      if (from.form == EtcForm::kTree && to.form == EtcForm::kLayer &&
+          S_ISDIR(CFS_TRY(stat_at(target.get(), name, AT_SYMLINK_NOFOLLOW)).st_mode)) {
+        CFS_TRY(make_opaque(target.get(), name));
+      }
     }
+    return {};
+  };
+  const Matches kept = CFS_TRY(find_matches(from.fd, place));
+  if (to.form == EtcForm::kLayer) return copy(from.fd, kept, CopyInto::kLayer);
+  const bool begins_as_image = from.form == EtcForm::kLayer
+                                   ? CFS_TRY(shows_lower(from.fd, place.directory))
+                                   : kept.names.empty();
+  if (begins_as_image) {
+    CFS_TRY(copy(image_fd, CFS_TRY(find_matches(image_fd, place)), CopyInto::kTree));
   }
-  UniqueFd from = CFS_TRY(open_if_directory(from_fd, place.directory));
-  if (!from.valid()) return {};
-  std::vector<std::string> names = CFS_TRY(matching(from.get(), place.pattern));
-  if (names.empty()) return {};
-  if (!to.valid()) to = CFS_TRY(make_place(from_fd, to_fd, image_fd, place.directory));
-  for (const std::string& name : names) {
-    CFS_TRY(copy_entry(from.get(), name, to.get(), name, into));
-  }
-  return {};
+  return copy(from.fd, kept, CopyInto::kTreeBelow);
 }
 
 bool is_above_kept(const KeepList& keep, const std::string& path) {
@@ -135,10 +157,9 @@ Result<std::string> new_machine_id() {
 
 }  // namespace
 
-Result<> carry_kept(int from_fd, int to_fd, int image_fd, const KeepList& keep, CopyInto into) {
+Result<> carry_kept(EtcDirectory from, EtcDirectory to, int image_fd, const KeepList& keep) {
   for (const std::string& kept : keep) {
-    CFS_TRY_WITH("while keeping '" + kept + "'",
-                 carry(from_fd, to_fd, image_fd, place_of(kept), into));
+    CFS_TRY_WITH("while keeping '" + kept + "'", carry(from, to, image_fd, place_of(kept)));
   }
   return {};
 }

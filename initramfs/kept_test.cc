@@ -13,12 +13,18 @@ using ::testing::MatchesRegex;
 
 const KeepList kKeep = {"/etc/machine-id", "/etc/ssh/ssh_host_*", "/etc/nm/connections"};
 
+constexpr const char* kOpaque = "trusted.overlay.opaque";
+
 class Kept : public EtcTest {
  protected:
   [[nodiscard]] Result<> carry() const {
-    return carry_kept(open("from").get(), open("to").get(), open("image").get(), kKeep,
-                      CopyInto::kTree);
+    UniqueFd from = open("from");
+    UniqueFd to = open("to");
+    return carry_kept({from.get(), from_}, {to.get(), to_}, open("image").get(), kKeep);
   }
+
+  EtcForm from_ = EtcForm::kTree;
+  EtcForm to_ = EtcForm::kTree;
 };
 
 TEST_F(Kept, IsCarriedOver) {
@@ -67,6 +73,81 @@ TEST_F(Kept, FollowsNoSymlink) {
   ASSERT_TRUE(carry());
   EXPECT_EQ(show("to"), (Files{{"machine-id", "-> /etc/shadow"}, {"nm", "-> ../elsewhere"}}));
   EXPECT_EQ(show("elsewhere"), (Files{{"ssh_host_a", "secret"}}));
+}
+
+// As the overlay shows it. Where the test may not make marks, without them.
+TEST_F(Kept, IsLaidOverTheImagesOwnWhenATreeFollowsALayer) {
+  from_ = EtcForm::kLayer;
+  make("image", {{"nm/connections/image", "i"},
+                 {"nm/connections/changed", "i"},
+                 {"nm/connections/gone", "i"},
+                 {"nm/connections/d/image", "i"},
+                 {"nm/connections/opaque/image", "i"},
+                 {"nm/connections/file/x", "i"},
+                 {"nm/connections/dir", "i"},
+                 {"ssh/ssh_host_image", "i"},
+                 {"ssh/ssh_host_gone", "i"},
+                 {"machine-id", "i"}});
+  make("from", {{"nm/connections/changed", "d"},
+                {"nm/connections/d/own", "d"},
+                {"nm/connections/opaque/own", "d"},
+                {"nm/connections/file", "d"},
+                {"nm/connections/dir/own", "d"},
+                {"ssh/ssh_host_own", "d"}});
+  ASSERT_EQ(::chmod(path("from/nm/connections").c_str(), 0700), 0);
+  make("to", {{"nm/connections/of an earlier time", "x"}, {"ssh/ssh_host_early", "x"}});
+  Files expected = {{"nm/connections/image", "i"},
+                    {"nm/connections/changed", "d"},
+                    {"nm/connections/gone", "i"},
+                    {"nm/connections/d/image", "i"},
+                    {"nm/connections/d/own", "d"},
+                    {"nm/connections/opaque/image", "i"},
+                    {"nm/connections/opaque/own", "d"},
+                    {"nm/connections/file", "d"},
+                    {"nm/connections/dir/own", "d"},
+                    {"ssh/ssh_host_image", "i"},
+                    {"ssh/ssh_host_gone", "i"},
+                    {"ssh/ssh_host_own", "d"},
+                    {"machine-id", "i"}};
+  const bool is_root =
+      ::mknod(path("from/nm/connections/gone").c_str(), S_IFCHR, 0) == 0 &&
+      ::mknod(path("from/ssh/ssh_host_gone").c_str(), S_IFCHR, 0) == 0 &&
+      ::setxattr(path("from/nm/connections/opaque").c_str(), kOpaque, "y", 1, 0) == 0;
+  RecordProperty("is_root", is_root ? 1 : 0);
+  if (is_root) {
+    expected.erase("nm/connections/gone");
+    expected.erase("ssh/ssh_host_gone");
+    expected.erase("nm/connections/opaque/image");
+  }
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(carry());
+    EXPECT_EQ(show("to"), expected);
+  }
+  struct stat status = {};
+  ASSERT_EQ(::stat(path("to/nm/connections").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07777, 0700U);
+  if (!is_root) return;
+  // A directory above that hides what is below it.
+  ASSERT_EQ(::setxattr(path("from/ssh").c_str(), kOpaque, "y", 1, 0), 0);
+  std::filesystem::remove_all(path("from/nm"));
+  ASSERT_EQ(::mknod(path("from/nm").c_str(), S_IFCHR, 0), 0);
+  ASSERT_TRUE(carry());
+  EXPECT_EQ(show("to"), (Files{{"nm", "dir"}, {"ssh/ssh_host_own", "d"}, {"machine-id", "i"}}));
+}
+
+// What the device has removed from its tree does not come back from below.
+TEST_F(Kept, HidesTheImagesOwnWhenALayerFollowsATree) {
+  to_ = EtcForm::kLayer;
+  make("image", {{"nm/connections/image", "i"}});
+  make("from", {{"nm/connections/own", "d"}, {"machine-id", "id"}});
+  make("to", {});
+  make("probe", {});
+  if (::setxattr(path("probe").c_str(), kOpaque, "y", 1, 0) != 0) return;  // not root
+  ASSERT_TRUE(carry());
+  EXPECT_EQ(show("to"), show("from"));
+  char value[2];
+  EXPECT_EQ(::getxattr(path("to/nm/connections").c_str(), kOpaque, value, 2), 1);
+  EXPECT_LT(::getxattr(path("to/nm").c_str(), kOpaque, value, 2), 0);
 }
 
 TEST_F(Kept, AllElseIsRemoved) {

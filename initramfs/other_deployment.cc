@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "lib/base/io.h"
 #include "lib/boot/boot_counter.h"
@@ -44,19 +45,53 @@ bool contains(const std::vector<std::string>& ids, const std::string& id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
+struct Startable {
+  std::string id;
+  std::string file;
+};
+
+/// The deployments in these roles that have an entry, each once, in this order; those that are
+/// marked bad come last.
+std::vector<Startable> startable(int cfs_fd, std::initializer_list<const char*> roles,
+                                 const std::vector<std::string>& entries) {
+  std::vector<Startable> result;
+  for (const bool is_bad : {false, true}) {
+    for (const char* role : roles) {
+      const std::string id = id_of(cfs_fd, role);
+      auto is_it = [&](const Startable& one) { return one.id == id; };
+      if (id.empty() || is_marked_bad(cfs_fd, id) != is_bad ||
+          std::any_of(result.begin(), result.end(), is_it)) {
+        continue;
+      }
+      auto found = std::find_if(entries.begin(), entries.end(), [&](const std::string& file) {
+        return deployment_of_file(file) == id;
+      });
+      if (found != entries.end()) result.push_back({id, *found});
+    }
+  }
+  return result;
+}
+
+/// The entry to start instead of that of `id` when this is all that is known. They stand in a
+/// circle, so that each gets its turn. It begins with what ran last, which mostly is what the boot
+/// loader starts by itself: so the recovery comes after the previous one.
+std::optional<std::string> entry_after(int cfs_fd, const std::string& id,
+                                       const std::vector<std::string>& entries) {
+  std::vector<Startable> circle = startable(cfs_fd, {"booted", "previous", "recovery"}, entries);
+  auto own = std::find_if(circle.begin(), circle.end(),
+                          [&](const Startable& one) { return one.id == id; });
+  if (own != circle.end()) std::rotate(circle.begin(), own + 1, circle.end());
+  if (circle.empty() || circle.front().id == id) return std::nullopt;
+  return circle.front().file;
+}
+
 }  // namespace
 
 std::optional<std::string> entry_of_other_deployment(int cfs_fd,
                                                      const std::vector<std::string>& tried,
                                                      const std::vector<std::string>& entries) {
-  for (const bool is_bad : {false, true}) {
-    for (const char* role : {"previous", "booted", "recovery"}) {
-      const std::string id = id_of(cfs_fd, role);
-      if (id.empty() || contains(tried, id) || is_marked_bad(cfs_fd, id) != is_bad) continue;
-      for (const std::string& file : entries) {
-        if (deployment_of_file(file) == id) return file;
-      }
-    }
+  for (const auto& [id, file] : startable(cfs_fd, {"previous", "booted", "recovery"}, entries)) {
+    if (!contains(tried, id)) return file;
   }
   return std::nullopt;
 }
@@ -73,8 +108,9 @@ Result<std::optional<std::string>> leave_behind(int cfs_fd, const std::string& e
   Result<> recorded = record_failure(cfs_fd, failure);
   const bool is_to_ask = !id.empty() && (fails_again || !recorded);
   if (is_to_ask && !CFS_TRY(boot::is_counted_boot(efi_variables))) {
-    other = entry_of_other_deployment(cfs_fd, failure.tried,
-                                      CFS_TRY(boot::loader_entries(efi_variables)));
+    const std::vector<std::string> entries = CFS_TRY(boot::loader_entries(efi_variables));
+    other = recorded ? entry_of_other_deployment(cfs_fd, failure.tried, entries)
+                     : entry_after(cfs_fd, id, entries);
     if (other) {
       CFS_TRY(boot::start_once(efi_variables, *other));
       failure.tried.push_back(deployment_of_file(*other));

@@ -22,7 +22,9 @@ namespace cfs::initramfs {
 /// Records a failure. If the deployment that the boot loader has started fails again, or the
 /// failure cannot be recorded, also asks it to start another one at the next boot, and only then;
 /// unless it counts the boots of what it has started. One that was asked for and fails is followed
-/// by the next. When all were tried, it begins with the first again.
+/// by the next. When all were tried, it begins with the first again. If failures cannot be
+/// recorded, the next one is the one after the one that failed, in the circle of refs/booted,
+/// refs/previous and refs/recovery.
 /// `failure.tried` is set here. `efi_variables`: where efivarfs is mounted; empty: nowhere. Returns
 /// the file name of the entry that was asked for.
 /// Errors: those of record_failure() and of lib/boot/efi_variables.h.

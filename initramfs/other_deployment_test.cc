@@ -133,5 +133,34 @@ TEST_F(OtherDeployment, IsAskedForAtOnceIfTheFailureCannotBeRecorded) {
   EXPECT_EQ(fail("cfs_2_bb.0.efi"), "cfs_1_aa.0.efi");
 }
 
+TEST_F(OtherDeployment, EachIsReachedIfNoFailureCanBeRecorded) {
+  refer("previous", "bb.1");
+  refer("booted", "bb.0");
+  refer("recovery", "aa.0");
+  std::filesystem::remove_all(top_.path() + "/state");
+  set("LoaderEntries", "cfs_2_bb.0.efi|cfs_2_bb.1.efi|cfs_1_aa.0+0.efi|cfs_3_cc.0.efi|");
+  // What was chosen has never run; each of the next is the one that was asked for.
+  EXPECT_EQ(fail("cfs_3_cc.0.efi"), "cfs_2_bb.0.efi");
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(fail("cfs_3_cc.0.efi"), "cfs_2_bb.1.efi");
+    EXPECT_EQ(fail("cfs_3_cc.0.efi"), "cfs_1_aa.0+0.efi");
+    EXPECT_EQ(fail("cfs_3_cc.0.efi"), "cfs_2_bb.0.efi");
+  }
+  EXPECT_TRUE(boot::withdraw_entry_wishes(efi_variables_));
+  // One that is marked bad is no dead end, and comes after the recovery.
+  record("bb.1", R"({"schema":1,"state":"bad"})");
+  EXPECT_EQ(fail("cfs_2_bb.0.efi"), "cfs_1_aa.0+0.efi");
+  EXPECT_EQ(fail("cfs_2_bb.0.efi"), "cfs_2_bb.1.efi");
+  EXPECT_EQ(fail("cfs_2_bb.0.efi"), "cfs_2_bb.0.efi");
+  refer("previous", "bb.0");
+  EXPECT_EQ(fail("cfs_2_bb.0.efi"), "cfs_1_aa.0+0.efi");
+  refer("recovery", "");
+  EXPECT_TRUE(boot::withdraw_entry_wishes(efi_variables_));
+  set("LoaderEntrySelected", "cfs_2_bb.0.efi|");
+  const verity::Digest digest = verity::Digest::parse(std::string(64, 'a')).value();
+  EXPECT_FALSE(leave_behind(cfs_.get(), efi_variables_, {digest, "image", "text", {}}));
+  EXPECT_EQ(boot::entry_wishes(efi_variables_)->one_shot, "");
+}
+
 }  // namespace
 }  // namespace cfs::initramfs

@@ -43,6 +43,14 @@ TEST_F(Reset, Etc) {
   EXPECT_EQ(show("disk/cfs/state/var").at("home"), "device");
 }
 
+TEST_F(Reset, EtcWithoutLastKeepsTheIdentity) {
+  std::filesystem::remove(path("disk/cfs/state/etc/last"));
+  ask(sysroot::serialise_reset_request({.etc = true}));
+  ASSERT_TRUE(reset());
+  EXPECT_EQ(show("disk/cfs/state/etc"),
+            (Files{{"last", "-> kept"}, {"kept/upper/machine-id", "id"}}));
+}
+
 TEST_F(Reset, Var) {
   const Files etc = show("disk/cfs/state/etc");
   make("disk/cfs/state", {{"var-delivered", "lib/data"}});

@@ -13,13 +13,6 @@ constexpr size_t kMaxDepth = 64;
 
 std::string etc_path(const std::string& name) { return std::string(sysroot::kEtc) + "/" + name; }
 
-/// The name of the home that was used last; "" when there is none.
-Result<std::string> last_home(const Directory& cfs) {
-  Result<std::string> name = cfs.read_link(etc_path(sysroot::kEtcLast));
-  if (!name && name.error().code == ErrorCode::kNotFound) return std::string();
-  return name;
-}
-
 /// The image whose /etc the home of that name is.
 std::optional<verity::Digest> image_of_home(std::string_view name) {
   for (std::string_view suffix : {sysroot::kEtcOverlaySuffix, sysroot::kEtcMergeSuffix}) {
@@ -31,6 +24,20 @@ std::optional<verity::Digest> image_of_home(std::string_view name) {
   return std::nullopt;
 }
 
+/// The name of the home that was used last; "" when there is none, or it is not known: the next
+/// boot mends that.
+Result<std::string> last_home(const Directory& cfs) {
+  Result<std::string> name = cfs.read_link(etc_path(sysroot::kEtcLast));
+  if (!name) {
+    const ErrorCode why = name.error().code;
+    if (why == ErrorCode::kNotFound || why == ErrorCode::kInvalidInput) return std::string();
+    return name;
+  }
+  const bool is_home = *name == sysroot::kEtcKept || image_of_home(*name);
+  if (!is_home || !CFS_TRY(cfs.exists(etc_path(*name)))) return std::string();
+  return name;
+}
+
 /// Removes homes of images. Each goes away in one step, so that a cut leaves none in part.
 template <typename IsUnneeded>
 Result<> remove_homes(Sysroot& sysroot, IsUnneeded is_unneeded) {
@@ -39,6 +46,7 @@ Result<> remove_homes(Sysroot& sysroot, IsUnneeded is_unneeded) {
   if (!names && names.error().code == ErrorCode::kNotFound) return {};
   if (!names) return Error(std::move(names).error());
   const std::string last = CFS_TRY(last_home(cfs));
+  if (last.empty()) return {};  // any of them may be the one that is mounted
   for (const std::string& name : *names) {
     std::optional<verity::Digest> image = image_of_home(name);
     if (!image || name == last || !is_unneeded(*image)) continue;
@@ -80,7 +88,7 @@ Result<std::vector<std::string>> etc_conflicts(const Sysroot& sysroot) {
   const Directory& cfs = sysroot.directory();
   std::vector<std::string> found;
   const std::string last = CFS_TRY(last_home(cfs));
-  if (!last.ends_with(sysroot::kEtcMergeSuffix) || !image_of_home(last)) return found;
+  if (!last.ends_with(sysroot::kEtcMergeSuffix)) return found;
   Directory tree = CFS_TRY(cfs.open_directory(etc_path(last) + "/" + sysroot::kEtcTree));
   CFS_TRY(find_conflicts(tree, "/etc", 0, found));
   for (std::string& path : found) {

@@ -11,6 +11,8 @@
 
 namespace cfs::deployer {
 
+// While it is not known which /etc was used last, the first two remove nothing.
+
 /// Forgets the /etc of an earlier time that a release with this image had here, unless it is the
 /// one that was used last: when the release boots, it begins with that of what ran before it.
 /// Called before it is made bootable by an update.

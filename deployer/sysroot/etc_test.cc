@@ -54,6 +54,22 @@ TEST_F(EtcTest, AnEarlierEtcIsForgotten) {
   EXPECT_THAT(homes(), ElementsAre(kA + ".merge", "kept", "last", "something-else"));
 }
 
+// Any of them may be the one that is mounted.
+TEST_F(EtcTest, NothingIsRemovedWhileTheOneThatWasUsedLastIsNotKnown) {
+  for (const std::string& image : {kA, kB}) home(image + ".merge", {"tree/x"});
+  Sysroot device = sysroot();
+  for (const char* last : {"", "nowhere", "..", "a file"}) {
+    SCOPED_TRACE(last);
+    std::filesystem::remove(path("sysroot/cfs/state/etc/last"));
+    if (*last == 'a') write("sysroot/cfs/state/etc/last", last);
+    if (*last == 'n' || *last == '.') used_last(last);
+    EXPECT_TRUE(forget_etc(device, verity::Digest::parse(kA).value()));
+    EXPECT_TRUE(remove_unneeded_etc(device, {}));
+    EXPECT_THAT(homes(), ::testing::IsSupersetOf({kA + ".merge", kB + ".merge"}));
+    EXPECT_THAT(etc_conflicts(device).value(), IsEmpty());
+  }
+}
+
 TEST_F(EtcTest, WhatNoReleaseNeedsIsRemoved) {
   const std::string c(64, 'c');
   for (const std::string& image : {kA, kB, c}) home(image + ".merge", {"tree/x"});

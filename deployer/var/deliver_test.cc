@@ -3,22 +3,18 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/ptrace.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <optional>
 #include <random>
 #include <set>
 
 #include "lib/base/io.h"
+#include "lib/base/run_until_change.h"
 #include "lib/base/subprocess.h"
 #include "lib/sysroot/layout.h"
 #include "lib/sysroot/var_policy.h"
@@ -344,44 +340,6 @@ TEST_P(DeliverModelTest, ARollbackRestoresWhatWasNotChanged) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, DeliverModelTest, ::testing::Range(0U, 60U));
-
-/// True for a call that changes a file system. One that makes changes durable is none to a process
-/// that is killed.
-bool is_change(const __ptrace_syscall_info& info) {
-  constexpr uint64_t kChanges[] = {SYS_renameat2, SYS_renameat, SYS_rename,   SYS_unlinkat,
-                                   SYS_mkdirat,   SYS_linkat,   SYS_mknodat,  SYS_symlinkat,
-                                   SYS_lsetxattr, SYS_fchmodat, SYS_fchmod,   SYS_fchownat,
-                                   SYS_write,     SYS_pwrite64, SYS_utimensat};
-  if (info.entry.nr == SYS_openat) return (info.entry.args[2] & O_CREAT) != 0;
-  return std::find(std::begin(kChanges), std::end(kChanges), info.entry.nr) != std::end(kChanges);
-}
-
-/// Runs `body` in a child that is killed before its n-th call that is_change(). Returns false if
-/// the child ended before.
-bool run_until_change(unsigned n, const std::function<void()>& body) {
-  pid_t child = ::fork();
-  if (child == 0) {
-    if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(1);
-    ::raise(SIGSTOP);
-    body();
-    ::_exit(0);
-  }
-  int status = 0;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFSTOPPED(status)) << "the test cannot trace its child";
-  EXPECT_EQ(::ptrace(PTRACE_SETOPTIONS, child, nullptr, PTRACE_O_TRACESYSGOOD), 0);
-  for (unsigned changes = 0; WIFSTOPPED(status);) {
-    __ptrace_syscall_info info = {};
-    ::ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof(info), &info);
-    if (info.op == PTRACE_SYSCALL_INFO_ENTRY && is_change(info) && changes++ == n) {
-      ::kill(child, SIGKILL);
-    } else {
-      EXPECT_EQ(::ptrace(PTRACE_SYSCALL, child, nullptr, nullptr), 0);
-    }
-    EXPECT_EQ(::waitpid(child, &status, 0), child);
-  }
-  return WIFSIGNALED(status);
-}
 
 /// Killed anywhere in the first boot of release 2, a device ends as if it had not been when that
 /// release boots again, and when release 1 boots instead, as if release 2 had brought each file or
