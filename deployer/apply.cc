@@ -41,7 +41,9 @@ bool mend_a_way_back(Sysroot& sysroot, const Environment& environment,
 
 /// The time of a new record: later than that of all others, though the clock may have gone back.
 uint64_t later_than_all(const Inventory& inventory, uint64_t time) {
-  for (const Deployment& one : inventory.deployments) time = std::max(time, one.installed + 1);
+  for (const Deployment& one : inventory.deployments) {
+    if (one.installed < kMaxTime) time = std::max(time, one.installed + 1);
+  }
   return time;
 }
 

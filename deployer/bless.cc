@@ -17,6 +17,7 @@
 #include "deployer/mounted_esp.h"
 #include "deployer/options.h"
 #include "deployer/rollback.h"
+#include "deployer/sysroot/known_time.h"
 #include "deployer/sysroot/running.h"
 #include "deployer/upkeep/gc.h"
 #include "lib/base/interrupt.h"
@@ -32,6 +33,14 @@ Result<Deployment> running_or_error(const Inventory& inventory,
                             make_error(ErrorCode::kNotFound,
                                        "the running system is not a deployment of this sysroot"))
       .with_hint("'cfs-deploy status' shows what is installed");
+}
+
+/// Whatever the clock did since.
+Result<bool> is_blessed_in_this_boot(const Sysroot& sysroot, const Deployment& deployment,
+                                     const std::string& boot_id) {
+  const History history = CFS_TRY(read_history_to_go_on(sysroot));
+  return !history.empty() && history.back().boot_id == boot_id &&
+         deployment.blessed > history.back().started;
 }
 
 struct Arguments {
@@ -92,7 +101,7 @@ Result<bool> bless(Sysroot& sysroot, boot::BootLoader& loader, const Environment
   if (!was_good) {
     booted.state = DeploymentState::kGood;
     booted.held.reset();
-    booted.blessed = time_of_record(environment);
+    booted.blessed = CFS_TRY(time_after_all_records(sysroot, inventory, environment));
     CFS_TRY(save_deployment(sysroot, booted));
     update_inventory(inventory, booted);
   }
@@ -110,9 +119,10 @@ Result<Deployment> mark_bad(Sysroot& sysroot, boot::BootLoader& loader,
                             const std::string& reason, std::optional<std::chrono::seconds> limit) {
   std::optional<Running> running = CFS_TRY(running_system(environment, CFS_TRY(loader.selected())));
   Deployment bad = CFS_TRY(running_or_error(inventory, running));
-  const uint64_t now = time_of_record(environment);
+  const uint64_t now = CFS_TRY(time_of_record(sysroot, inventory, environment));
   bool is_late = bad.state == DeploymentState::kGood && now > bad.blessed && limit &&
-                 now - bad.blessed > static_cast<uint64_t>(limit->count());
+                 now - bad.blessed > static_cast<uint64_t>(limit->count()) &&
+                 !CFS_TRY(is_blessed_in_this_boot(sysroot, bad, running->boot_id));
   if (is_late) {
     return make_error(ErrorCode::kInvalidInput, bad.version + " was proven good long ago, at " +
                                                     format_time(static_cast<UnixTime>(bad.blessed)))

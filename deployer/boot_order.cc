@@ -337,7 +337,10 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
   if (way_back && !is_good && !is_running && options.way_back == WayBack::kRequired) {
     CFS_TRY(check_falls_back_to(loader, inventory, *way_back));
   }
-
+  // What it had of tries before was given up with it.
+  const bool begins_anew = !is_running && !is_good &&
+                           (deployment.held || deployment.state == DeploymentState::kBad ||
+                            deployment.state == DeploymentState::kFetched);
   deployment.held.reset();
   if (deployment.state == DeploymentState::kBad || deployment.state == DeploymentState::kFetched) {
     deployment.state = is_running ? DeploymentState::kTrial : DeploymentState::kStaged;
@@ -377,7 +380,8 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
   // was good has none, and gets one when it is tried again after it was marked bad.
   bool was_given_up = !is_counted && way_back && way_back->state == DeploymentState::kGood;
   bool may_change = !is_running || was_given_up;
-  bool keeps_counter = has_tries && (!may_change || is_counted == tries.has_value());
+  bool is_used = begins_anew && is_counted && entry->tries->done > 0;
+  bool keeps_counter = has_tries && (!may_change || is_counted == tries.has_value()) && !is_used;
   if (!keeps_counter) {
     CFS_TRY_WITH("while counting the boots", loader.set_tries(deployment.entry, tries));
   }

@@ -7,6 +7,7 @@
 #include "deployer/config/config.h"
 #include "deployer/mounted_esp.h"
 #include "deployer/options.h"
+#include "deployer/sysroot/known_time.h"
 #include "deployer/sysroot/running.h"
 #include "lib/base/interrupt.h"
 #include "lib/sysroot/layout.h"
@@ -135,6 +136,7 @@ Result<> switch_to(Sysroot& sysroot, boot::BootLoader& loader, const Environment
                    Inventory& inventory, const Deployment& target, ReasonKind why,
                    SwitchOptions options) {
   const std::optional<Deployment> next = CFS_TRY(next_deployment(loader, inventory));
+  const uint64_t now = CFS_TRY(time_of_record(sysroot, inventory, environment));
   const References& references = inventory.references;
   for (const auto* one : {&references.booted, &references.staged, &references.previous, &next}) {
     if (!*one || (*one)->held || (*one)->id == target.id || (*one)->epoch <= target.epoch) continue;
@@ -145,11 +147,7 @@ Result<> switch_to(Sysroot& sysroot, boot::BootLoader& loader, const Environment
     }
     Deployment left = **one;
     if (left.state == DeploymentState::kStaged) left.state = DeploymentState::kFetched;
-    left.held = Reason{.kind = why,
-                       .what = {},
-                       .detail = {},
-                       .exit_status = {},
-                       .when = time_of_record(environment)};
+    left.held = Reason{.kind = why, .what = {}, .detail = {}, .exit_status = {}, .when = now};
     options.left.push_back(std::move(left));
   }
   CFS_TRY(boot_next(sysroot, loader, inventory, target, options));

@@ -13,6 +13,7 @@
 #include "deployer/login_notice.h"
 #include "deployer/mounted_esp.h"
 #include "deployer/options.h"
+#include "deployer/sysroot/known_time.h"
 #include "deployer/sysroot/running.h"
 #include "deployer/systemctl.h"
 #include "lib/base/duration.h"
@@ -45,12 +46,11 @@ Result<bool> write_when_free(
   return write(sysroot, esp.loader());
 }
 
-Reason overdue(std::chrono::seconds limit, const Environment& environment) {
+Reason overdue(std::chrono::seconds limit) {
   return {.kind = ReasonKind::kNoHealth,
           .what = {},
           .detail = "not within " + format_duration(limit) + " after it was started",
-          .exit_status = {},
-          .when = time_of_record(environment)};
+          .exit_status = {}};
 }
 
 std::chrono::seconds time_since_boot() {
@@ -84,7 +84,7 @@ Result<Answer> wait_for_the_limit(const Arguments& arguments, const Environment&
           end_trial_at_limit(environment, arguments.sysroot, arguments.esp, limit, kLockTimeout))) {
     return Answer();
   }
-  environment.print(describe(overdue(limit, environment)) + ": restarting\n");
+  environment.print(describe(overdue(limit)) + ": restarting\n");
   Result<> restarted = restart(environment);
   ::sleep(static_cast<unsigned>(kRestartTimeout.count()));  // NOLINT(concurrency-mt-unsafe)
   ::sync();
@@ -102,8 +102,8 @@ Result<bool> is_on_trial(const Environment& environment, const std::string& sysr
   return true;
 }
 
-Reason reason_of(const HealthReport& report, const Environment& environment) {
-  Reason reason{.kind = ReasonKind::kCheck, .when = time_of_record(environment)};
+Reason reason_of(const HealthReport& report) {
+  Reason reason{.kind = ReasonKind::kCheck};
   for (const CheckResult& check : report.checks) {
     if (check.kind != CheckKind::kRequired || check.outcome == Outcome::kOk) continue;
     reason.what = what_of(check.name);
@@ -115,8 +115,9 @@ Reason reason_of(const HealthReport& report, const Environment& environment) {
 }
 
 Result<bool> record_ill_health(Sysroot& sysroot, boot::BootLoader& loader,
-                               const Environment& environment, const Reason& reason) {
+                               const Environment& environment, Reason reason) {
   Inventory inventory = CFS_TRY(note_what_booted(sysroot, environment, loader));
+  reason.when = CFS_TRY(time_of_record(sysroot, inventory, environment));
   const std::optional<Deployment>& booted = inventory.references.booted;
   std::optional<Running> running = CFS_TRY(running_system(environment, CFS_TRY(loader.selected())));
   if (!booted || !running || booted->digest != running->image) {
@@ -151,7 +152,7 @@ Result<bool> end_overdue_trial(Sysroot& sysroot, boot::BootLoader& loader,
     if (blessed) return false;
     environment.print("cannot be blessed: " + blessed.error().describe() + "\n");
   }
-  return record_ill_health(sysroot, loader, environment, overdue(limit, environment));
+  return record_ill_health(sysroot, loader, environment, overdue(limit));
 }
 
 Result<bool> end_trial_at_limit(const Environment& environment, const std::string& sysroot,
@@ -198,7 +199,7 @@ RunCommand declare_health(CLI::App& command) {
     if (arguments->on_trial) {
       const bool is_to_restart = CFS_TRY(write_when_free(
           *arguments, environment, kLockTimeout, [&](Sysroot& sysroot, boot::BootLoader& loader) {
-            return record_ill_health(sysroot, loader, environment, reason_of(report, environment));
+            return record_ill_health(sysroot, loader, environment, reason_of(report));
           }));
       if (is_to_restart) CFS_TRY(restart(environment));
     }

@@ -16,16 +16,16 @@ namespace cfs::deployer {
 /// sysroot, in a boot that is not counted; kInterrupted.
 [[nodiscard]] Result<bool> is_on_trial(const Environment& environment, const std::string& sysroot);
 
-/// Why a report has not passed: its first required check that failed.
-[[nodiscard]] Reason reason_of(const HealthReport& report, const Environment& environment);
+/// Why a report has not passed: its first required check that failed. Without Reason::when.
+[[nodiscard]] Reason reason_of(const HealthReport& report);
 
-/// Writes down why the running deployment is not in good health: in the history, and for who logs
-/// in. Returns true if it is on trial and has tries: then the machine is to be restarted, so that
-/// they are used up. A good one goes on: that it worked before tells that going back may not mend
-/// it. So does one without tries, the first of a device: there is nothing to go back to.
-/// Errors: kNotFound (what runs is not of this sysroot); those of note_what_booted().
+/// Writes down, with the time, why the running deployment is not in good health: in the history,
+/// and for who logs in. Returns true if it is on trial and has tries: then the machine is to be
+/// restarted, so that they are used up. A good one goes on: that it worked before tells that going
+/// back may not mend it. So does one without tries, the first of a device: there is nothing to go
+/// back to. Errors: kNotFound (what runs is not of this sysroot); those of note_what_booted().
 [[nodiscard]] Result<bool> record_ill_health(Sysroot& sysroot, boot::BootLoader& loader,
-                                             const Environment& environment, const Reason& reason);
+                                             const Environment& environment, Reason reason);
 
 /// Ends the trial of the running deployment, which has lasted for `limit`: writes that down, and
 /// returns true if the machine is to be restarted. False: the trial has ended well, or does so

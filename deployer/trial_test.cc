@@ -108,6 +108,104 @@ TEST_F(TrialTest, WhatTheBootLoaderCannotCountIsCounted) {
   EXPECT_THAT(status(), StartsWith("test 1 is running and boots next. 2 failed: the check 'web'"));
 }
 
+// A boot is counted once, though its entry in the history is lost or cannot be written.
+TEST_F(TrialTest, ALostHistoryUsesUpNoTries) {
+  ASSERT_DONE(command({"note-boot"}));
+  firmware_renames_ = false;
+  ASSERT_EQ(reboot(), "2");
+  auto tries_left = [&] {
+    const std::vector<boot::BootEntry> entries = loader().list().value();
+    for (const boot::BootEntry& entry : entries) {
+      if (entry.id.starts_with("cfs_2_")) return entry.tries.value().left;
+    }
+    return 99U;
+  };
+  ASSERT_EQ(tries_left(), 2U);
+  const std::string history = path("sysroot/cfs/history.json");
+  std::filesystem::remove(history);
+  ASSERT_TRUE(make_directories(AT_FDCWD, history + "/full"));
+  for (int command_number = 0; command_number < 3; ++command_number) {
+    EXPECT_FALSE(command({"note-boot"}));
+    EXPECT_EQ(tries_left(), 2U);
+  }
+  std::filesystem::remove_all(history);
+  for (int command_number = 0; command_number < 3; ++command_number) {
+    write("sysroot/cfs/history.json", std::string(100, '\0'));
+    ASSERT_DONE(command({"note-boot"}));
+    EXPECT_EQ(tries_left(), 1U);
+  }
+  EXPECT_EQ(reboot(), "2");
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_EQ(tries_left(), 0U);
+}
+
+TEST_F(TrialTest, WhatFailedIsHeldThoughItsRecordIsLost) {
+  add_check("echo no page; exit 3");
+  for (const char* next : {"2", "2", "1"}) {
+    ASSERT_TRUE(health());
+    ASSERT_EQ(reboot(), next);
+  }
+  ASSERT_DONE(command({"note-boot"}));
+  const std::string prefix = offered_.image.digest.hex().substr(0, 12);
+  const std::string record = "sysroot/cfs/deployments/" + prefix + ".0/deployment.json";
+  const std::string history = "sysroot/cfs/history.json";
+  auto expect_held = [&](const std::string& why) {
+    Result<int> held = update();
+    ASSERT_TRUE(held) << held.error().describe();
+    EXPECT_EQ(*held, 10);
+    EXPECT_THAT(output_, HasSubstr("held: test 2 (epoch 2), " + why));
+    EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+  };
+  write(record, std::string(300, '\0'));
+  expect_held("the check 'web' failed with status 3: no page");
+  const std::string known = read(history);
+  write(history, std::string(100, '\0'));
+  expect_held("it was not proven healthy: its record is damaged");
+  write(history, known);
+  // Nothing at all is left of it but what the history says.
+  std::filesystem::remove_all(path("sysroot/cfs/deployments/" + prefix + ".0"));
+  std::filesystem::remove_all(path("sysroot/cfs/releases/" + offered_.image.digest.hex()));
+  expect_held("the check 'web' failed with status 3: no page");
+  ASSERT_DONE(command({"check", "--retry"}));
+  ASSERT_DONE(update({"--retry"}));
+  EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+  // As long as there is a record, it is what counts.
+  expect_up_to_date("2");
+}
+
+TEST_F(TrialTest, AHigherEpochEndsWhatALostRecordHolds) {
+  ASSERT_DONE(command({"mark-bad"}));
+  ASSERT_EQ(reboot(), "1");
+  ASSERT_DONE(command({"note-boot"}));
+  const std::string prefix = offered_.image.digest.hex().substr(0, 12);
+  write("sysroot/cfs/deployments/" + prefix + ".0/deployment.json", std::string(300, '\0'));
+  Result<int> held = update();
+  ASSERT_TRUE(held) << held.error().describe();
+  ASSERT_EQ(*held, 10);
+  EXPECT_THAT(output_, HasSubstr("held: test 2 (epoch 2), it was marked bad"));
+  FakeRelease again = second_release();
+  again.epoch = 7;
+  offer(again);
+  ASSERT_DONE(update());
+  EXPECT_EQ(reboot(), "2");
+}
+
+TEST_F(TrialTest, WhatIsTakenAgainHasAllItsTries) {
+  ASSERT_DONE(command({"note-boot"}));
+  ASSERT_DONE(rollback());
+  ASSERT_EQ(reboot(), "1");
+  ASSERT_DONE(update({"--retry"}));
+  EXPECT_THAT(names_in("esp/EFI/Linux"),
+              testing::Contains(AllOf(StartsWith("cfs_2_"), testing::EndsWith("+3.efi"))));
+  ASSERT_EQ(reboot(), "2");
+  // The same by its id.
+  ASSERT_DONE(rollback());
+  ASSERT_EQ(reboot(), "1");
+  ASSERT_DONE(command({"boot", offered_.image.digest.hex().substr(0, 12)}));
+  EXPECT_THAT(names_in("esp/EFI/Linux"),
+              testing::Contains(AllOf(StartsWith("cfs_2_"), testing::EndsWith("+3.efi"))));
+}
+
 TEST_F(TrialTest, AGoodReleaseIsNotRestarted) {
   add_check("exit 0");
   ASSERT_DONE(health());

@@ -11,6 +11,8 @@
 #include "deployer/options.h"
 #include "deployer/sysroot/board.h"
 #include "deployer/sysroot/etc.h"
+#include "deployer/sysroot/known_time.h"
+#include "deployer/sysroot/lost_record.h"
 #include "deployer/sysroot/running.h"
 #include "deployer/trial.h"
 #include "deployer/upkeep/gc.h"
@@ -29,26 +31,6 @@ constexpr size_t kEntriesKept = 2;
 
 std::string named(std::string_view version, uint64_t epoch) {
   return std::string(version) + " (epoch " + std::to_string(epoch) + ")";
-}
-
-/// The clock, unless it is earlier than an installed release was made: then that time, for a device
-/// without a battery must not take expired metadata for fresh.
-Result<UnixTime> believable_time(const Sysroot& sysroot, const Inventory& inventory,
-                                 const Environment& environment) {
-  const UnixTime clock = environment.now();
-  UnixTime latest = clock;
-  for (const Deployment& deployment : inventory.deployments) {
-    Result<release::ReleaseDescription> description = sysroot.read_release(deployment.digest);
-    CFS_TRY(check_interrupted());
-    // One that cannot be read is of no use for this.
-    if (description) latest = std::max(latest, static_cast<UnixTime>(description->created));
-  }
-  if (latest != clock) {
-    environment.print("the clock says " + format_time(std::max<UnixTime>(clock, 0)) +
-                      ", but an installed release was made later: it is taken to be " +
-                      format_time(latest) + "\n");
-  }
-  return latest;
 }
 
 /// trust::refresh(), with a hint when the repository is not signed by the keys of the trusted root.
@@ -116,6 +98,19 @@ std::optional<Deployment> find_release(const Inventory& inventory, const verity:
   return std::nullopt;
 }
 
+/// A time later than all that its signers vouch for would be taken for the time by a device without
+/// a clock.
+Result<> check_not_made_later(const release::ReleaseDescription& description,
+                              const trust::Verified<trust::Targets>& targets) {
+  const auto created = static_cast<UnixTime>(description.created);
+  if (created <= targets->expires) return {};
+  return make_error(ErrorCode::kCorrupt, "release '" + description.version + "' says that it was " +
+                                             "made at " + format_time(created) +
+                                             ", later than the metadata that offers it expires, " +
+                                             format_time(targets->expires))
+      .with_hint("build it with a right source_date_epoch, and publish it with a higher epoch");
+}
+
 Result<> check_room_on_device(const Sysroot& sysroot, boot::BootLoader& loader,
                               const Inventory& inventory, const Deployment& deployment,
                               const Plan& plan, uint64_t uki_bytes) {
@@ -161,18 +156,23 @@ struct Offer {
   trust::Verified<release::ReleaseDescription> description;
 };
 
-Result<Offer> read_offer(Repository& repository, const net::Url& url, const Sysroot& sysroot,
-                         const Inventory& installed, const std::string& channel, UnixTime now) {
+Result<Offer> read_offer(Repository& repository, const net::Url& url, Sysroot& sysroot,
+                         const Environment& environment, const Inventory& installed,
+                         const UpdateOptions& options) {
   const Origin& origin = sysroot.origin();
+  const std::string& channel = options.channel.empty() ? origin.channel : options.channel;
+  const UnixTime now = CFS_TRY(believable_time(sysroot, installed, environment));
   trust::Fetch fetch = repository.metadata();
   trust::MetadataDirectory trusted = CFS_TRY(sysroot.trust_store());
   trust::Verified<trust::Targets> targets = CFS_TRY(refresh(trusted, fetch, now, url));
-  trust::ReleaseTarget newest = CFS_TRY(trust::find_newest_release(
-      trusted, fetch, targets, origin.name, channel.empty() ? origin.channel : channel));
+  if (options.purpose == Purpose::kDevice) CFS_TRY(note_verified(sysroot, environment));
+  trust::ReleaseTarget newest =
+      CFS_TRY(trust::find_newest_release(trusted, fetch, targets, origin.name, channel));
   CFS_TRY(refuse_older(installed, targets, newest));
   trust::Verified<release::ReleaseDescription> description =
       CFS_TRY(trust::fetch_release(targets, newest.target, fetch));
   CFS_TRY(check_compatible(*description, CFS_TRY(read_board(sysroot.directory()))));
+  CFS_TRY(check_not_made_later(*description, targets));
   if (description->file_with_role("uki") == nullptr) {
     return make_error(ErrorCode::kCorrupt, "release '" + newest.version + "' has no UKI");
   }
@@ -206,14 +206,19 @@ Result<UpdateResult> compare_with_installed(Sysroot& sysroot, const boot::BootLo
       .deployment = find_release(installed, offer.description->image.digest, newest.epoch),
       .plan = {}};
   const std::optional<Deployment>& known = result.deployment;
-  if (!known) return result;
-  if (known->held && !options.retry) {
-    environment.print("held: " + name + ", " + describe(*known->held) +
+  std::optional<Reason> held;
+  if (known) {
+    held = known->held;
+  } else {
+    held = CFS_TRY(held_by_lost_record(sysroot, installed, *offer.description));
+  }
+  if (held && !options.retry) {
+    environment.print("held: " + name + ", " + describe(*held) +
                       "; 'cfs-deploy update --retry' takes it again\n");
     result.outcome = UpdateOutcome::kHeld;
     return result;
   }
-  if (known->held) return result;  // it is taken again, whatever is there of it
+  if (!known || held) return result;  // it is taken again, whatever is there of it
   const bool is_current = result.from && result.from->id == known->id;
   if (is_current && CFS_TRY(is_in_last_try(loader, *known))) {
     environment.print("up to date: " + name + ", in the last try of its trial\n");
@@ -270,10 +275,9 @@ Result<> fetch_all(Repository& repository, Sysroot& sysroot, const verity::Diges
 Result<UpdateResult> update_from(const net::Url& url, Sysroot& sysroot, boot::BootLoader& loader,
                                  const Environment& environment, const UpdateOptions& options) {
   Inventory installed = CFS_TRY(note_what_booted(sysroot, environment, loader));
-  const UnixTime now = CFS_TRY(believable_time(sysroot, installed, environment));
   Repository repository = CFS_TRY(Repository::open(url, environment.network));
   const Offer offer =
-      CFS_TRY(read_offer(repository, url, sysroot, installed, options.channel, now));
+      CFS_TRY(read_offer(repository, url, sysroot, environment, installed, options));
   const release::ReleaseDescription& description = *offer.description;
   const release::ReleaseFile& uki = *description.file_with_role("uki");
   UpdateResult result =
@@ -288,10 +292,10 @@ Result<UpdateResult> update_from(const net::Url& url, Sysroot& sysroot, boot::Bo
   environment.print(describe_plan(result, offer.newest.channel, manifest->objects.size()));
   if (options.until == Until::kChecked) return result;
 
-  uint64_t time_of_record = options.purpose == Purpose::kDevice
-                                ? static_cast<uint64_t>(std::max<UnixTime>(now, 0))
-                                : description.created;
-  Deployment deployment = CFS_TRY(deployment_for(sysroot, installed, description, time_of_record));
+  const uint64_t time = options.purpose == Purpose::kDevice
+                            ? CFS_TRY(time_of_record(sysroot, installed, environment))
+                            : description.created;
+  Deployment deployment = CFS_TRY(deployment_for(sysroot, installed, description, time));
   deployment.targets_keys = offer.targets->targets_keys;
   CFS_TRY(sysroot.require_verity());
   CFS_TRY(options.check_room ? options.check_room(result.plan, uki.size_bytes)

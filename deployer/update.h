@@ -66,8 +66,7 @@ struct UpdateResult {
 ///
 /// A repository that cannot be reached is left for the next one.
 ///
-/// A clock that is earlier than an installed release was made is wrong; the newest of these times
-/// counts instead.
+/// The metadata is judged by believable_time().
 ///
 /// Stopped anywhere it can simply be called again: objects that have arrived stay.
 /// Errors: kSignature, kRollback (also when the newest release is older than one that is

@@ -433,14 +433,19 @@ TEST_F(UpdateTest, AMissingCopyOfTheUkiIsFetchedAgain) {
 
 TEST_F(UpdateTest, AClockBeforeTheInstalledReleaseIsNotBelieved) {
   FakeRelease release = first_release();
-  release.created = trust::FakeRepository::kNow + 2 * 86400;  // the metadata expires before
+  release.created = trust::FakeRepository::kNow + 50'000;
   offer(release);
   ASSERT_DONE(init());
   ASSERT_DONE(update());
+  {
+    std::lock_guard lock(mutex_);
+    repository_.roles["timestamp"].expires = trust::FakeRepository::kNow + 40'000;
+    repository_.publish_next();
+  }
   Result<int> result = update();  // the clock has not moved
   expect_exit(result, 6, "");
   EXPECT_EQ(result.error().code, ErrorCode::kExpired) << result.error().describe();
-  EXPECT_THAT(output_, HasSubstr("it is taken to be 2027-01-17T"));
+  EXPECT_THAT(output_, HasSubstr("it is taken to be 2027-01-15T21:53:20Z"));
 }
 
 TEST_F(UpdateTest, ANameThatNoReleaseHasIsToldWhatThereIs) {

@@ -116,7 +116,6 @@ Result<Reason> evidence_of_failure(const Sysroot& sysroot, const Environment& en
               .detail = ran_cfs_deploy ? "it reached user space, and ended before it was proven"
                                        : "it never came as far as cfs-deploy"};
   }
-  reason.when = static_cast<uint64_t>(std::max<UnixTime>(environment.now(), 0));
   return reason;
 }
 

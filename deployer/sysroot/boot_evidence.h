@@ -13,6 +13,7 @@ namespace cfs::deployer {
 /// Why the last boot of `image` may have ended before it was proven healthy, by what it left
 /// behind: the failure that cfs-mount-root wrote down, the hardware watchdog's word, the kernel's
 /// last words in pstore. `ran_cfs_deploy`: what is said when there is nothing of these.
+/// Reason::when is left to the caller.
 /// Errors: kInterrupted. What cannot be read is no evidence.
 [[nodiscard]] Result<Reason> evidence_of_failure(const Sysroot& sysroot,
                                                  const Environment& environment,

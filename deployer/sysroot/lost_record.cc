@@ -2,9 +2,10 @@
 #include "deployer/sysroot/lost_record.h"
 
 #include <algorithm>
+#include <map>
 
 #include "deployer/sysroot/history.h"
-#include "deployer/sysroot/references.h"
+#include "lib/base/interrupt.h"
 #include "lib/boot/boot_loader.h"
 #include "lib/sysroot/layout.h"
 
@@ -35,6 +36,21 @@ bool turns_away(const Boot& boot, DeploymentState state) {
   return state == DeploymentState::kFetched;
 }
 
+/// What the history says of a deployment: state, blessed, held.
+void add_history(const History& history, Deployment& deployment) {
+  for (const Boot& boot : history) {
+    if (boot.deployment != deployment.id) continue;
+    if (boot.outcome == BootOutcome::kHealthy) {
+      deployment.state = DeploymentState::kGood;
+      deployment.blessed = std::max<uint64_t>(boot.started, 1);
+      deployment.held.reset();
+    } else if (boot.reason && turns_away(boot, deployment.state)) {
+      deployment.state = DeploymentState::kBad;
+      deployment.held = boot.reason;
+    }
+  }
+}
+
 }  // namespace
 
 Result<Deployment> lost_record(const Sysroot& sysroot, const std::string& id,
@@ -55,25 +71,50 @@ Result<Deployment> lost_record(const Sysroot& sysroot, const std::string& id,
   }
   const History history = CFS_TRY(read_history_to_go_on(sysroot));
   for (const Boot& boot : history) {
-    if (boot.deployment != id) continue;
     // Several may have one image. The description is of the last of them.
-    if (boot.version != description.version) {
+    if (boot.deployment == id && boot.version != description.version) {
       return make_error(ErrorCode::kNotFound, "the stored release is " + description.version +
                                                   ", that of '" + id + "' was " + boot.version);
     }
-    if (boot.outcome == BootOutcome::kHealthy) {
-      deployment.state = DeploymentState::kGood;
-      deployment.blessed = std::max<uint64_t>(boot.started, 1);
-      deployment.held.reset();
-    } else if (boot.reason && turns_away(boot, deployment.state)) {
-      deployment.state = DeploymentState::kBad;
-      deployment.held = boot.reason;
-    }
   }
+  add_history(history, deployment);
   if (deployment.state == DeploymentState::kGood && deployment.blessed == 0) {
     deployment.blessed = std::max<uint64_t>(deployment.installed, 1);
   }
   return deployment;
+}
+
+Result<std::optional<Reason>> held_by_lost_record(const Sysroot& sysroot,
+                                                  const Inventory& inventory,
+                                                  const release::ReleaseDescription& release) {
+  std::optional<Reason> held;
+  // The last release of that image that was here.
+  Result<release::ReleaseDescription> stored = sysroot.read_release(release.image.digest);
+  CFS_TRY(check_interrupted());
+  if (stored && stored->epoch < release.epoch) return held;
+
+  const std::string prefix = release.image.digest.hex().substr(0, 12) + ".";
+  const std::string deployments = sysroot::deployment_directory("");
+  const History history = CFS_TRY(read_history_to_go_on(sysroot));
+  std::map<std::string, bool> lost;  // id → its record is damaged
+  for (const Boot& boot : history) {
+    if (boot.version == release.version) lost.emplace(boot.deployment, false);
+  }
+  for (const Damage& damage : inventory.damaged) {
+    if (damage.path.starts_with(deployments)) lost[damage.path.substr(deployments.size())] = true;
+  }
+  for (const Deployment& one : inventory.deployments) lost.erase(one.id);
+  for (const auto& [id, is_damaged] : lost) {
+    if (!id.starts_with(prefix)) continue;
+    Deployment deployment{.id = id, .state = DeploymentState::kFetched};
+    add_history(history, deployment);
+    if (deployment.state == DeploymentState::kGood) continue;
+    if (deployment.held) held = deployment.held;
+    if (!held && is_damaged) {
+      held = Reason{.kind = ReasonKind::kNoHealth, .detail = "its record is damaged"};
+    }
+  }
+  return held;
 }
 
 }  // namespace cfs::deployer

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "deployer/environment.h"
-#include "deployer/sysroot/deployment.h"
+#include "deployer/sysroot/references.h"
 #include "deployer/sysroot/sysroot.h"
 
 namespace cfs::deployer {
@@ -15,5 +15,12 @@ namespace cfs::deployer {
 /// Errors: kNotFound (no release that is stored has such a deployment); those of reading.
 [[nodiscard]] Result<Deployment> lost_record(const Sysroot& sysroot, const std::string& id,
                                              DeploymentState unproven);
+
+/// Why a release must be taken for held though no record that can be read says so: the history says
+/// that a deployment of it whose record is lost has failed, or such a record is damaged, and
+/// nothing says that it was good. Nothing: no reason; also if the stored description of that image,
+/// as far as there is one, has an earlier epoch. Errors: those of reading.
+[[nodiscard]] Result<std::optional<Reason>> held_by_lost_record(
+    const Sysroot& sysroot, const Inventory& inventory, const release::ReleaseDescription& release);
 
 }  // namespace cfs::deployer

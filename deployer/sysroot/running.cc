@@ -8,8 +8,10 @@
 
 #include "deployer/boot_order.h"
 #include "deployer/sysroot/boot_evidence.h"
+#include "deployer/sysroot/known_time.h"
 #include "deployer/sysroot/lost_record.h"
 #include "deployer/systemctl.h"
+#include "lib/base/interrupt.h"
 #include "lib/base/io.h"
 #include "lib/boot/efi_variables.h"
 #include "lib/boot/uki.h"
@@ -145,6 +147,7 @@ struct Note {
   const Environment& environment;
   boot::BootLoader& loader;
   Inventory inventory;
+  uint64_t time = 0;  ///< of what is recorded
 
   /// Saves the record of a deployment, wherever the inventory has a copy of it.
   Result<> save(const Deployment& changed) {
@@ -168,6 +171,7 @@ Result<> note_how_it_ended(Note& note, History& history, const std::string& boot
   }
   last.outcome = BootOutcome::kFailed;
   last.reason = CFS_TRY(evidence_of_failure(note.sysroot, note.environment, found->digest, true));
+  last.reason->when = note.time;
   return {};
 }
 
@@ -181,6 +185,7 @@ Result<> note_failure(Note& note, History& history, Deployment failed) {
   }
   if (!reason) {
     reason = CFS_TRY(evidence_of_failure(note.sysroot, note.environment, failed.digest, false));
+    reason->when = note.time;
     history.push_back({.boot_id = "",
                        .deployment = failed.id,
                        .version = failed.version,
@@ -307,6 +312,17 @@ Result<> count_boot(Note& note, const Running& running) {
   return is_gone ? Result<>() : counted;
 }
 
+/// count_boot(), once a boot, whatever becomes of the history.
+Result<> count_boot_once(Note& note, const Running& running) {
+  const std::string directory = note.environment.run + "/cfs";
+  const std::string path = directory + "/counted-boot";
+  if (read_line(path).value_or("") == running.boot_id) return {};
+  CFS_TRY(check_interrupted());
+  CFS_TRY(count_boot(note, running));
+  CFS_TRY(make_directories(AT_FDCWD, directory));
+  return write_file_atomically(AT_FDCWD, path, as_bytes(running.boot_id + "\n"));
+}
+
 /// The good deployment that runs has no counter: a power cut came between the record and the entry.
 /// One that nothing else would boot in the place of keeps it: a renamed file may be lost.
 Result<> end_trial_of_good(Note& note) {
@@ -338,11 +354,11 @@ Result<> restore_record(Note& note, const Running& running) {
   return {};
 }
 
-Boot boot_of(const Running& running, const Deployment& booted, const Environment& environment) {
+Boot boot_of(const Running& running, const Deployment& booted, uint64_t time) {
   return {.boot_id = running.boot_id,
           .deployment = booted.id,
           .version = booted.version,
-          .started = time_of_record(environment),
+          .started = time,
           .outcome = BootOutcome::kRunning,
           .reason = {}};
 }
@@ -360,18 +376,20 @@ Result<Inventory> note_what_booted(Sysroot& sysroot, const Environment& environm
   if (!running_deployment(note.inventory, *running)) CFS_TRY(restore_record(note, *running));
   if (!running_deployment(note.inventory, *running)) return std::move(note.inventory);
 
-  const History known = CFS_TRY(read_history_to_go_on(sysroot));
-  History history = known;
+  History history = CFS_TRY(read_history_to_go_on(sysroot));
   bool is_new_boot = history.empty() || history.back().boot_id != running->boot_id;
-  if (is_new_boot) CFS_TRY(note_how_it_ended(note, history, running->boot_id));
+  if (is_new_boot) {
+    note.time = CFS_TRY(time_of_record(sysroot, note.inventory, environment));
+    CFS_TRY(note_how_it_ended(note, history, running->boot_id));
+  }
   CFS_TRY(note_references(note, references_now(note.inventory, running)));
   if (is_new_boot) {
     CFS_TRY(note_failures(note, history));
-    CFS_TRY(count_boot(note, *running));
-    history.push_back(boot_of(*running, *note.inventory.references.booted, environment));
+    history.push_back(boot_of(*running, *note.inventory.references.booted, note.time));
     CFS_TRY(save_history(sysroot, history));
     CFS_TRY(forget_boot_failure(sysroot));
   }
+  CFS_TRY(count_boot_once(note, *running));
   CFS_TRY(turn_away_from_bad(note));
   CFS_TRY(end_trial_of_good(note));
   if (is_new_boot) CFS_TRY(tidy_up_entries(note.sysroot, note.loader, note.inventory));
@@ -386,15 +404,13 @@ Result<> record_outcome(Sysroot& sysroot, const Environment& environment, const 
   }
   History history = CFS_TRY(read_history_to_go_on(sysroot));
   if (history.empty() || history.back().boot_id != running->boot_id) {
-    history.push_back(boot_of(*running, booted, environment));
+    const Inventory inventory = CFS_TRY(read_inventory(sysroot));
+    const uint64_t time = CFS_TRY(time_of_record(sysroot, inventory, environment));
+    history.push_back(boot_of(*running, booted, time));
   }
   history.back().outcome = outcome;
   history.back().reason = std::move(reason);
   return save_history(sysroot, history);
-}
-
-uint64_t time_of_record(const Environment& environment) {
-  return static_cast<uint64_t>(std::max<UnixTime>(environment.now(), 0));
 }
 
 }  // namespace cfs::deployer

@@ -66,7 +66,4 @@ struct Running {
                                       const Deployment& booted, BootOutcome outcome,
                                       std::optional<Reason> reason);
 
-/// The clock, as records have it.
-[[nodiscard]] uint64_t time_of_record(const Environment& environment);
-
 }  // namespace cfs::deployer

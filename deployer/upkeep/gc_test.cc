@@ -338,6 +338,11 @@ TEST_F(GarbageTest, ADamagedOneIsNotPinned) {
   std::filesystem::remove(path(file));
   expect_exit(run_command({"pin", one.id, "--sysroot", path("sysroot")}), 1, "not in the store");
   EXPECT_THAT(names_in("sysroot/cfs/refs/pinned"), IsEmpty());
+  ASSERT_DONE(command({"fsck", "--repair"}));
+  const std::string uki = "sysroot/cfs/" + sysroot::uki_path(one.digest, one.uki.value());
+  write(uki, "damaged");
+  expect_exit(run_command({"pin", one.id, "--sysroot", path("sysroot")}), 7, "is damaged");
+  EXPECT_THAT(names_in("sysroot/cfs/refs/pinned"), IsEmpty());
 }
 
 TEST_F(GarbageTest, APinThatLeadsToNoDeploymentCanBeTakenAway) {

@@ -41,6 +41,8 @@ Answer answer(const Deployment& deployment) {
 
 Result<> pin(Sysroot& sysroot, const Deployment& deployment) {
   CFS_TRY(check_image_is_complete(sysroot, deployment.digest));
+  // An earlier version of cfs-deploy made no copy.
+  if (deployment.uki) CFS_TRY(open_uki(sysroot, deployment));
   const Directory& cfs = sysroot.directory();
   CFS_TRY(cfs.make_directories(sysroot::kPinned, sysroot::mode_of(sysroot::kPinned, true)));
   CFS_TRY(cfs.write_symlink(sysroot::pinned_path(deployment.id),

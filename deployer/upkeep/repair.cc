@@ -8,6 +8,7 @@
 
 #include "deployer/boot_order.h"
 #include "deployer/config/config.h"
+#include "deployer/sysroot/known_time.h"
 #include "deployer/upkeep/needed_objects.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/io.h"
@@ -123,8 +124,10 @@ Result<> repair_description(Sysroot& sysroot, const Environment& environment,
   return try_each(environment, urls, [&](Repository& repository) -> Result<> {
     trust::Fetch fetch = repository.metadata();
     trust::MetadataDirectory trusted = CFS_TRY(sysroot.trust_store());
-    trust::Verified<trust::Targets> targets =
-        CFS_TRY(trust::refresh(trusted, fetch, environment.now()));
+    const UnixTime now =
+        CFS_TRY(believable_time(sysroot, CFS_TRY(read_inventory(sysroot)), environment));
+    trust::Verified<trust::Targets> targets = CFS_TRY(trust::refresh(trusted, fetch, now));
+    CFS_TRY(note_verified(sysroot, environment));
     trust::Verified<release::ReleaseDescription> description = CFS_TRY(trust::fetch_release(
         targets, release::release_target_name(deployment.name, deployment.version), fetch));
     if (description->image.digest != deployment.digest) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lib/base/time.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 
@@ -55,7 +56,7 @@ Result<UnixTime> parse_time(std::string_view text) {
 }
 
 std::string format_time(UnixTime time) {
-  std::chrono::sys_seconds point{std::chrono::seconds(time)};
+  std::chrono::sys_seconds point{std::chrono::seconds(std::clamp<UnixTime>(time, 0, kMaxTime))};
   auto day = std::chrono::floor<std::chrono::days>(point);
   std::chrono::year_month_day date(day);
   std::chrono::hh_mm_ss clock(point - day);

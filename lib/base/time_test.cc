@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace cfs {
 namespace {
 
@@ -14,6 +16,14 @@ TEST(TimeTest, KnownTimes) {
   for (UnixTime time : {0L, 951827696L, 1924991999L, 253402300799L}) {
     EXPECT_EQ(*parse_time(format_time(time)), time);
   }
+}
+
+TEST(TimeTest, WhatIsBeyondTheRangeIsShownAsItsEnd) {
+  EXPECT_EQ(format_time(kMaxTime), "9999-12-31T23:59:59Z");
+  EXPECT_EQ(format_time(kMaxTime + 1), "9999-12-31T23:59:59Z");
+  EXPECT_EQ(format_time(std::numeric_limits<UnixTime>::max()), "9999-12-31T23:59:59Z");
+  EXPECT_EQ(format_time(-1), "1970-01-01T00:00:00Z");
+  EXPECT_EQ(format_time(std::numeric_limits<UnixTime>::min()), "1970-01-01T00:00:00Z");
 }
 
 TEST(TimeTest, RefusesEveryOtherForm) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "lib/base/time.h"
 #include "lib/json/canonical.h"
 #include "lib/json/reader.h"
 #include "lib/kernel_cmdline/command_line.h"
@@ -131,7 +132,7 @@ Result<ReleaseDescription> parse_description(std::string_view text) {
        CFS_TRY(CFS_TRY(reader.member("compatible")).elements(kMaxBoards))) {
     description.compatible.push_back(CFS_TRY(read_name(board, kBoardRule)));
   }
-  description.created = CFS_TRY(CFS_TRY(reader.member("created")).integer());
+  description.created = CFS_TRY(CFS_TRY(reader.member("created")).integer(0, kMaxTime));
 
   json::Reader image = CFS_TRY(reader.member("image"));
   description.image.digest = CFS_TRY(CFS_TRY(image.member("digest")).sha256());

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "lib/base/time.h"
 #include "lib/json/canonical.h"
 #include "lib/json/reader.h"
 
@@ -142,6 +143,7 @@ TEST(DescriptionTest, EveryFieldIsChecked) {
       {"compatible", json::Value::Array{"a b"}},
       {"compatible", json::Value::Array(65, "a")},
       {"created", -5},
+      {"created", kMaxTime + 1},
       {"image.digest", std::string(63, 'a')},
       {"image.digest", std::string(64, 'A')},
       {"image.size", 0},

@@ -25,6 +25,7 @@ constexpr const char* kLock = "lock";
 constexpr const char* kHistory = "history.json";
 constexpr const char* kTrust = "trust";
 constexpr const char* kTrustedRoot = "trust/root.json";
+constexpr const char* kVerifiedAt = "trust/verified-at";
 /// Of files that a device cannot do without, a second copy each: copy_path(). Whoever needs the
 /// directory makes it.
 constexpr const char* kCopies = "copies";

@@ -269,6 +269,18 @@ Result<Verified<Targets>> load_trusted(MetadataStore& store) {
   return verify_targets(store, *content);
 }
 
+Result<std::optional<UnixTime>> expiry_of_saved_timestamp(MetadataStore& store) {
+  std::optional<UnixTime> expires;
+  const RootMetadata root = CFS_TRY(load_root(store)).root;
+  std::optional<SignedText> saved =
+      CFS_TRY(internal::load_saved(store, internal::top_level_role(Role::kTimestamp, root)));
+  if (!saved) return expires;
+  if (Result<TimestampMetadata> timestamp = parse_timestamp(saved->document)) {
+    expires = timestamp->expires;
+  }
+  return expires;
+}
+
 Result<const TargetEntry*> find_target(const Verified<Targets>& targets, std::string_view name) {
   auto found = targets->entries.find(name);
   if (found != targets->entries.end()) return &found->second;

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -72,6 +73,10 @@ struct Targets {
 /// The targets that refresh() saved last, without a network: signed by the trusted root's keys.
 /// Expiry is not checked. Errors: kNotFound (never refreshed), kSignature, kCorrupt.
 [[nodiscard]] Result<Verified<Targets>> load_trusted(MetadataStore& store);
+
+/// When the timestamp that refresh() saved last expires; nothing when there is none that the
+/// trusted root's keys have signed. Errors: those of the store.
+[[nodiscard]] Result<std::optional<UnixTime>> expiry_of_saved_timestamp(MetadataStore& store);
 
 /// The targets in `text`, a targets file of any version, signed by the trusted root's keys. Expiry
 /// is not checked. Errors: as load_trusted().

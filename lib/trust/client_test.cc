@@ -47,6 +47,18 @@ class ClientTest : public ::testing::Test {
   const FakeKey attacker_{99};
 };
 
+TEST_F(ClientTest, TheSavedTimestampTellsWhenItExpires) {
+  EXPECT_EQ(expiry_of_saved_timestamp(store_).value(), std::nullopt);
+  expect_good();
+  EXPECT_EQ(expiry_of_saved_timestamp(store_).value(), FakeRepository::kNow + 86400);
+  store_.files["timestamp.json"] = "damaged";
+  EXPECT_EQ(expiry_of_saved_timestamp(store_).value(), std::nullopt);
+  repository_.roles["timestamp"].keys = {attacker_};
+  repository_.publish();
+  store_.files["timestamp.json"] = repository_.files["metadata/timestamp.json"];
+  EXPECT_EQ(expiry_of_saved_timestamp(store_).value(), std::nullopt);
+}
+
 TEST_F(ClientTest, GoodRepository) {
   repository_.add_target("file_1.efi", "content");
   repository_.publish();
