@@ -298,12 +298,13 @@ Result<> remove_unneeded_entries(const Sysroot& sysroot, boot::BootLoader& loade
   return {};
 }
 
-Result<> remove_orphaned_entries(const Sysroot& sysroot, boot::BootLoader& loader,
-                                 const Inventory& inventory) {
-  for (const boot::BootEntry& entry : CFS_TRY(unneeded_entries(loader, inventory, {}))) {
-    if (is_orphan(sysroot, inventory, entry)) CFS_TRY(loader.remove(entry.id));
-  }
-  return {};
+Result<std::vector<boot::BootEntry>> orphaned_entries(const Sysroot& sysroot,
+                                                      const boot::BootLoader& loader,
+                                                      const Inventory& inventory) {
+  std::vector<boot::BootEntry> entries = CFS_TRY(unneeded_entries(loader, inventory, {}));
+  std::erase_if(
+      entries, [&](const boot::BootEntry& entry) { return !is_orphan(sysroot, inventory, entry); });
+  return entries;
 }
 
 Result<> tidy_up_entries(const Sysroot& sysroot, boot::BootLoader& loader,

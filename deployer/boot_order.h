@@ -77,10 +77,11 @@ struct SwitchOptions {
                                                const Inventory& inventory,
                                                const std::vector<std::string>& needed);
 
-/// Removes from the boot loader the entries of deployments that this sysroot has neither a record
-/// nor the image of.
-[[nodiscard]] Result<> remove_orphaned_entries(const Sysroot& sysroot, boot::BootLoader& loader,
-                                               const Inventory& inventory);
+/// The entries of deployments that this sysroot has neither a record nor the image of, but for what
+/// is chosen: they cannot boot.
+[[nodiscard]] Result<std::vector<boot::BootEntry>> orphaned_entries(const Sysroot& sysroot,
+                                                                    const boot::BootLoader& loader,
+                                                                    const Inventory& inventory);
 
 /// Finishes a switch that was cut off. What neither the choice nor the running deployment nor a way
 /// back needs goes, as by remove_unneeded_entries(): a bad one's entry, and one with tries, which

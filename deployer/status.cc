@@ -95,21 +95,21 @@ Result<> read_next(Status& status, const Inventory& inventory, const Result<Moun
 }
 
 /// What the releases take, and what garbage collection would free.
-Result<> read_space(Status& status, const Sysroot& sysroot, const Environment& environment,
+Result<> read_space(Status& status, Sysroot& sysroot, const Environment& environment,
                     const Inventory& inventory, const Result<MountedEsp>& esp) {
   const Config config = read_config(environment).value_or(Config{});  // `health` says what is wrong
-  std::optional<Roots> roots;
   if (esp) {
-    Result<Roots> found = find_roots(inventory, esp->loader(), environment, config.keep);
+    Result<Garbage> found = find_garbage(sysroot, esp->loader(), environment, inventory,
+                                         {.keep = config.keep, .also = {}});
     CFS_TRY(check_interrupted());
     if (!found) status.collection_problem = printable_text(found.error().describe());
-    if (found) roots = *std::move(found);
+    if (found) status.garbage = *std::move(found);
   } else {
     status.collection_problem = status.next_problem;
   }
-  status.space = CFS_TRY(measure_space(sysroot, inventory.deployments, roots, status.damaged));
+  status.space = CFS_TRY(measure_space(sysroot, inventory.deployments, status.damaged));
   if (!esp || !inventory.references.booted) return {};
-  Result<> room = check_room_for_another(sysroot, esp->loader(), inventory, status.space);
+  Result<> room = check_room_for_another(sysroot, esp->loader(), inventory, status.garbage);
   CFS_TRY(check_interrupted());
   // What is damaged is told elsewhere, and says nothing of room.
   if (!room && !is_damage(room.error())) {
@@ -185,7 +185,7 @@ std::string sentence(const Status& status) {
   return text + "." + failure;
 }
 
-Result<Status> read_status(const Sysroot& sysroot, const Environment& environment,
+Result<Status> read_status(Sysroot& sysroot, const Environment& environment,
                            const Result<MountedEsp>& esp) {
   Inventory inventory = CFS_TRY(read_inventory(sysroot));
   std::optional<std::string> selected = CFS_TRY(boot::selected_entry(environment.efi_variables));
@@ -264,9 +264,8 @@ std::string to_text(const Status& status) {
   const Space& space = status.space;
   text += "space     " + std::to_string(space.objects) + " objects, " + format_bytes(space.bytes) +
           ", of which " + format_bytes(space.shared_bytes) + " for several releases";
-  text += space.reclaimable_bytes
-              ? "; 'cfs-deploy gc' frees " + format_bytes(*space.reclaimable_bytes) + "\n"
-              : "; 'cfs-deploy gc' would refuse: " + status.collection_problem + "\n";
+  text += status.garbage ? "; 'cfs-deploy gc' frees " + describe_bytes(*status.garbage) + "\n"
+                         : "; 'cfs-deploy gc' would refuse: " + status.collection_problem + "\n";
   if (!status.room_problem.empty()) {
     text += "room      another release of this size would not fit: " + status.room_problem + "\n";
   }
@@ -303,7 +302,9 @@ json::Value space_to_json(const Status& status) {
       {"disk_bytes", space.bytes},
       {"shared_disk_bytes", space.shared_bytes},
       {"reclaimable_disk_bytes",
-       space.reclaimable_bytes ? json::Value(*space.reclaimable_bytes) : json::Value()},
+       status.garbage ? json::Value(status.garbage->disk_bytes) : json::Value()},
+      {"reclaimable_esp_bytes",
+       status.garbage ? json::Value(status.garbage->esp_bytes) : json::Value()},
       {"room_problem",
        status.room_problem.empty() ? json::Value() : json::Value(status.room_problem)},
       {"releases", std::move(releases)}};

@@ -33,12 +33,13 @@ struct Status {
   /// only, else 0. After the first one it is read-only.
   uint64_t file_system_errors = 0;
   Space space;
+  std::optional<Garbage> garbage;  ///< what garbage collection would remove, unless it would refuse
   std::string room_problem;  ///< why another release as large as the running one would not fit
   std::string collection_problem;  ///< why garbage collection would refuse; "": it would not
 };
 
 /// `esp`: the boot loader's, or why it cannot be asked.
-[[nodiscard]] Result<Status> read_status(const Sysroot& sysroot, const Environment& environment,
+[[nodiscard]] Result<Status> read_status(Sysroot& sysroot, const Environment& environment,
                                          const Result<MountedEsp>& esp);
 
 /// What is running, what boots next, and why: one sentence or two.

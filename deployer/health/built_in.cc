@@ -96,11 +96,10 @@ Result<std::string> check_space(const Environment& environment, const HealthOpti
   MountedEsp esp = CFS_TRY(MountedEsp::open(options.esp, environment, Access::kRead));
   const Inventory inventory =
       CFS_TRY(inventory_now(sysroot, environment, CFS_TRY(esp.loader().selected())));
-  const Roots roots = CFS_TRY(
-      find_roots(inventory, esp.loader(), environment, CFS_TRY(read_config(environment)).keep));
-  std::vector<Damage> damaged;
-  const Space space = CFS_TRY(measure_space(sysroot, inventory.deployments, roots, damaged));
-  CFS_TRY(check_room_for_another(sysroot, esp.loader(), inventory, space));
+  const uint64_t keep = CFS_TRY(read_config(environment)).keep;
+  const Garbage garbage = CFS_TRY(
+      find_garbage(sysroot, esp.loader(), environment, inventory, {.keep = keep, .also = {}}));
+  CFS_TRY(check_room_for_another(sysroot, esp.loader(), inventory, garbage));
   return "";
 }
 

@@ -38,25 +38,29 @@ Result<std::string> last_home(const Directory& cfs) {
   return name;
 }
 
-/// Removes homes of images. Each goes away in one step, so that a cut leaves none in part.
+/// Removes homes of images, or only counts. Each goes away in one step, so that a cut leaves none
+/// in part. Returns the bytes that this frees.
 template <typename IsUnneeded>
-Result<> remove_homes(Sysroot& sysroot, IsUnneeded is_unneeded) {
+Result<uint64_t> remove_homes(Sysroot& sysroot, IsUnneeded is_unneeded, store::Removal removal) {
+  uint64_t bytes = 0;
   const Directory& cfs = sysroot.directory();
   Result<std::vector<std::string>> names = cfs.list(sysroot::kEtc);
-  if (!names && names.error().code == ErrorCode::kNotFound) return {};
+  if (!names && names.error().code == ErrorCode::kNotFound) return bytes;
   if (!names) return Error(std::move(names).error());
   const std::string last = CFS_TRY(last_home(cfs));
-  if (last.empty()) return {};  // any of them may be the one that is mounted
+  if (last.empty()) return bytes;  // any of them may be the one that is mounted
   for (const std::string& name : *names) {
     std::optional<verity::Digest> image = image_of_home(name);
     if (!image || name == last || !is_unneeded(*image)) continue;
+    bytes += CFS_TRY(cfs.disk_bytes(etc_path(name)));
+    if (removal == store::Removal::kOnlyCount) continue;
     const std::string aside = std::string(sysroot::kTemporary) + "/etc";
     CFS_TRY(cfs.remove_tree(aside));
     CFS_TRY(cfs.rename(etc_path(name), aside));
     CFS_TRY(cfs.sync(sysroot::kEtc));
     CFS_TRY(cfs.remove_tree(aside));
   }
-  return {};
+  return bytes;
 }
 
 // NOLINTNEXTLINE(misc-no-recursion): kMaxDepth
@@ -77,11 +81,15 @@ Result<> find_conflicts(const Directory& directory, const std::string& path, siz
 }  // namespace
 
 Result<> forget_etc(Sysroot& sysroot, const verity::Digest& image) {
-  return remove_homes(sysroot, [&](const verity::Digest& of) { return of == image; });
+  CFS_TRY(remove_homes(
+      sysroot, [&](const verity::Digest& of) { return of == image; }, store::Removal::kRemove));
+  return {};
 }
 
-Result<> remove_unneeded_etc(Sysroot& sysroot, const std::set<verity::Digest>& installed) {
-  return remove_homes(sysroot, [&](const verity::Digest& of) { return !installed.contains(of); });
+Result<uint64_t> remove_unneeded_etc(Sysroot& sysroot, const std::set<verity::Digest>& installed,
+                                     store::Removal removal) {
+  return remove_homes(
+      sysroot, [&](const verity::Digest& of) { return !installed.contains(of); }, removal);
 }
 
 Result<std::vector<std::string>> etc_conflicts(const Sysroot& sysroot) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "deployer/sysroot/sysroot.h"
+#include "lib/store/sweep.h"
 
 namespace cfs::deployer {
 
@@ -19,9 +20,10 @@ namespace cfs::deployer {
 [[nodiscard]] Result<> forget_etc(Sysroot& sysroot, const verity::Digest& image);
 
 /// Removes the /etc of releases whose image is none of `installed`, except the one that was used
-/// last.
-[[nodiscard]] Result<> remove_unneeded_etc(Sysroot& sysroot,
-                                           const std::set<verity::Digest>& installed);
+/// last, or only counts. Returns the bytes that this frees on the disk.
+[[nodiscard]] Result<uint64_t> remove_unneeded_etc(Sysroot& sysroot,
+                                                   const std::set<verity::Digest>& installed,
+                                                   store::Removal removal);
 
 /// Of the /etc that was used last: the paths below /etc at which the release has something else
 /// than the device, which keeps its own (mode merge). Sorted; for people: what is not printable

@@ -34,7 +34,7 @@ class EtcTest : public DeviceTest {
 TEST_F(EtcTest, ANewDeviceHasNone) {
   Sysroot device = sysroot();
   EXPECT_TRUE(forget_etc(device, verity::Digest::parse(kA).value()));
-  EXPECT_TRUE(remove_unneeded_etc(device, {}));
+  EXPECT_TRUE(remove_unneeded_etc(device, {}, store::Removal::kRemove));
   EXPECT_THAT(etc_conflicts(device).value(), IsEmpty());
 }
 
@@ -64,7 +64,7 @@ TEST_F(EtcTest, NothingIsRemovedWhileTheOneThatWasUsedLastIsNotKnown) {
     if (*last == 'a') write("sysroot/cfs/state/etc/last", last);
     if (*last == 'n' || *last == '.') used_last(last);
     EXPECT_TRUE(forget_etc(device, verity::Digest::parse(kA).value()));
-    EXPECT_TRUE(remove_unneeded_etc(device, {}));
+    EXPECT_TRUE(remove_unneeded_etc(device, {}, store::Removal::kRemove));
     EXPECT_THAT(homes(), ::testing::IsSupersetOf({kA + ".merge", kB + ".merge"}));
     EXPECT_THAT(etc_conflicts(device).value(), IsEmpty());
   }
@@ -75,7 +75,8 @@ TEST_F(EtcTest, WhatNoReleaseNeedsIsRemoved) {
   for (const std::string& image : {kA, kB, c}) home(image + ".merge", {"tree/x"});
   used_last(kB + ".merge");
   Sysroot device = sysroot();
-  ASSERT_TRUE(remove_unneeded_etc(device, {verity::Digest::parse(c).value()}));
+  ASSERT_TRUE(
+      remove_unneeded_etc(device, {verity::Digest::parse(c).value()}, store::Removal::kRemove));
   EXPECT_THAT(homes(), ElementsAre(kB + ".merge", c + ".merge", "last"));
 }
 

@@ -91,72 +91,107 @@ bool is_still_of_use(const Deployment& deployment, const Roots& roots) {
   });
 }
 
-Result<> remove_entries(boot::BootLoader& loader, const Roots& roots) {
+/// Those of what goes, and those of which nothing else is left.
+Result<std::vector<boot::BootEntry>> entries_to_remove(const Sysroot& sysroot,
+                                                       const boot::BootLoader& loader,
+                                                       const Inventory& inventory,
+                                                       const Roots& roots) {
+  std::vector<boot::BootEntry> entries = CFS_TRY(orphaned_entries(sysroot, loader, inventory));
   for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
-    for (const Deployment& one : roots.collected) {
-      if (boot::same_entry(one.entry, entry.id)) CFS_TRY(loader.remove(entry.id));
-    }
+    const bool goes =
+        std::any_of(roots.collected.begin(), roots.collected.end(),
+                    [&](const Deployment& one) { return boot::same_entry(one.entry, entry.id); });
+    if (goes) entries.push_back(entry);
   }
-  return {};
+  return entries;
+}
+
+Result<uint64_t> remove_entries(const Sysroot& sysroot, boot::BootLoader& loader,
+                                const Inventory& inventory, const Roots& roots) {
+  uint64_t bytes = 0;
+  for (const boot::BootEntry& entry :
+       CFS_TRY(entries_to_remove(sysroot, loader, inventory, roots))) {
+    CFS_TRY(loader.remove(entry.id));
+    bytes += entry.size_bytes;
+  }
+  return bytes;
 }
 
 /// Moves the directory aside in one step, which is durable, and removes it there.
-Result<> remove_whole(const Directory& cfs, const std::string& parent, const std::string& name) {
+Result<uint64_t> remove_whole(const Directory& cfs, const std::string& parent,
+                              const std::string& name, store::Removal removal) {
+  const uint64_t bytes = CFS_TRY(cfs.disk_bytes(parent + "/" + name));
+  if (removal == store::Removal::kOnlyCount) return bytes;
   const std::string aside = std::string(sysroot::kTemporary) + "/" + name;
   CFS_TRY(cfs.remove_tree(aside));
   CFS_TRY(cfs.rename(parent + "/" + name, aside));
   CFS_TRY(cfs.sync(parent));
-  return cfs.remove_tree(aside);
+  CFS_TRY(cfs.remove_tree(aside));
+  return bytes;
 }
 
-Result<> remove_records(Sysroot& sysroot, Inventory& inventory, const Roots& roots) {
+Result<uint64_t> remove_records(Sysroot& sysroot, Inventory& inventory, const Roots& roots,
+                                store::Removal removal) {
+  uint64_t bytes = 0;
   for (const Deployment& one : roots.collected) {
     CFS_TRY(check_interrupted());
     if (is_still_of_use(one, roots)) {
-      if (one.collected) continue;
+      if (one.collected || removal == store::Removal::kOnlyCount) continue;
       Deployment left = one;
       left.collected = true;
       CFS_TRY(save_deployment(sysroot, left));
       update_inventory(inventory, left);
       continue;
     }
-    CFS_TRY(remove_whole(sysroot.directory(), sysroot::kDeployments, one.id));
+    bytes += CFS_TRY(remove_whole(sysroot.directory(), sysroot::kDeployments, one.id, removal));
   }
+  if (removal == store::Removal::kOnlyCount) return bytes;
   std::erase_if(inventory.deployments, [&](const Deployment& one) {
     bool goes = std::any_of(roots.collected.begin(), roots.collected.end(),
                             [&](const Deployment& other) { return other.id == one.id; });
     return goes && !one.collected;
   });
-  return {};
+  return bytes;
 }
 
-Result<> remove_images(const Directory& cfs, const std::set<verity::Digest>& images) {
+Result<uint64_t> remove_images(const Directory& cfs, const std::set<verity::Digest>& images,
+                               store::Removal removal) {
+  uint64_t bytes = 0;
   for (const std::string& name : CFS_TRY(cfs.list(sysroot::kImages))) {
     std::optional<verity::Digest> digest = verity::Digest::parse(name);
     if (!digest || images.contains(*digest)) continue;
-    CFS_TRY(cfs.remove_file(sysroot::image_path(*digest)));
+    bytes += CFS_TRY(cfs.disk_bytes(sysroot::image_path(*digest)));
+    if (removal == store::Removal::kRemove) {
+      CFS_TRY(cfs.remove_file(sysroot::image_path(*digest)));
+    }
   }
-  return cfs.sync(sysroot::kImages);
+  if (removal == store::Removal::kRemove) CFS_TRY(cfs.sync(sysroot::kImages));
+  return bytes;
 }
 
 /// UKIs that no deployment of the image boots with.
-Result<> remove_ukis(const Directory& cfs, const verity::Digest& image, const Roots& roots) {
+Result<uint64_t> remove_ukis(const Directory& cfs, const verity::Digest& image, const Roots& roots,
+                             store::Removal removal) {
+  uint64_t bytes = 0;
   const std::string directory = sysroot::release_directory(image);
   std::set<std::string> needed;
   for (const Deployment& one : roots.kept) {
     if (one.digest != image) continue;
-    if (!one.uki) return {};  // an earlier version's, which does not say
+    if (!one.uki) return bytes;  // an earlier version's, which does not say
     needed.insert(sysroot::uki_path(image, *one.uki));
   }
   for (const std::string& name : CFS_TRY(cfs.list(directory))) {
     const std::string path = directory + "/" + name;
-    if (name.ends_with(".efi") && !needed.contains(path)) CFS_TRY(cfs.remove_file(path));
+    if (!name.ends_with(".efi") || needed.contains(path)) continue;
+    bytes += CFS_TRY(cfs.disk_bytes(path));
+    if (removal == store::Removal::kRemove) CFS_TRY(cfs.remove_file(path));
   }
-  return {};
+  return bytes;
 }
 
-Result<> remove_releases(const Directory& cfs, const Roots& roots,
-                         const std::vector<verity::Digest>& also) {
+Result<uint64_t> remove_releases(const Directory& cfs, const Roots& roots,
+                                 const std::vector<verity::Digest>& also, store::Removal removal) {
+  uint64_t bytes = 0;
   for (const std::string& name : CFS_TRY(cfs.list(sysroot::kReleases))) {
     CFS_TRY(check_interrupted());
     std::optional<verity::Digest> digest = verity::Digest::parse(name);
@@ -164,16 +199,27 @@ Result<> remove_releases(const Directory& cfs, const Roots& roots,
     bool has_record = std::any_of(roots.kept.begin(), roots.kept.end(),
                                   [&](const Deployment& one) { return one.digest == *digest; });
     if (has_record) {
-      CFS_TRY(remove_ukis(cfs, *digest, roots));
+      bytes += CFS_TRY(remove_ukis(cfs, *digest, roots, removal));
     } else if (!roots.images.contains(*digest)) {
-      CFS_TRY(remove_whole(cfs, sysroot::kReleases, name));
+      bytes += CFS_TRY(remove_whole(cfs, sysroot::kReleases, name, removal));
     }
   }
-  return {};
+  return bytes;
 }
 
-Garbage garbage_of(const Roots& roots, store::Removed objects) {
-  Garbage garbage{.deployments = {}, .objects = objects};
+/// All but the boot entries, in order. `keep`: of objects_of().
+Result<Garbage> remove_from_sysroot(Sysroot& sysroot, Inventory& inventory, const Roots& roots,
+                                    const GarbageOptions& options,
+                                    const std::vector<verity::Digest>& keep,
+                                    store::Removal removal) {
+  const Directory& cfs = sysroot.directory();
+  Garbage garbage;
+  garbage.disk_bytes += CFS_TRY(remove_records(sysroot, inventory, roots, removal));
+  garbage.disk_bytes += CFS_TRY(remove_images(cfs, roots.images, removal));
+  garbage.disk_bytes += CFS_TRY(remove_releases(cfs, roots, options.also, removal));
+  garbage.disk_bytes += CFS_TRY(remove_unneeded_etc(sysroot, roots.images, removal));
+  garbage.objects = CFS_TRY(sysroot.objects().remove_all_but(keep, removal));
+  garbage.disk_bytes += garbage.objects.disk_bytes;
   for (const Deployment& one : roots.collected) {
     if (!one.collected) garbage.deployments.push_back(one);
   }
@@ -187,7 +233,9 @@ json::Value to_json(const Garbage& garbage) {
       {"schema", 1},
       {"deployments", std::move(deployments)},
       {"objects", json::Value::Object{{"count", garbage.objects.objects},
-                                      {"disk_bytes", garbage.objects.disk_bytes}}}};
+                                      {"disk_bytes", garbage.objects.disk_bytes}}},
+      {"disk_bytes", garbage.disk_bytes},
+      {"esp_bytes", garbage.esp_bytes}};
 }
 
 }  // namespace
@@ -198,8 +246,14 @@ Result<Garbage> find_garbage(Sysroot& sysroot, const boot::BootLoader& loader,
   const Roots roots = CFS_TRY(find_roots(inventory, loader, environment, options.keep));
   const std::vector<verity::Digest> keep =
       CFS_TRY(objects_of(sysroot, inventory, roots, options.also));
-  return garbage_of(roots,
-                    CFS_TRY(sysroot.objects().remove_all_but(keep, store::Removal::kOnlyCount)));
+  Inventory unchanged = inventory;
+  Garbage garbage = CFS_TRY(
+      remove_from_sysroot(sysroot, unchanged, roots, options, keep, store::Removal::kOnlyCount));
+  for (const boot::BootEntry& entry :
+       CFS_TRY(entries_to_remove(sysroot, loader, inventory, roots))) {
+    garbage.esp_bytes += entry.size_bytes;
+  }
+  return garbage;
 }
 
 Result<Garbage> collect_garbage(Sysroot& sysroot, boot::BootLoader& loader,
@@ -208,14 +262,11 @@ Result<Garbage> collect_garbage(Sysroot& sysroot, boot::BootLoader& loader,
   const Roots roots = CFS_TRY(find_roots(inventory, loader, environment, options.keep));
   const std::vector<verity::Digest> keep =
       CFS_TRY(objects_of(sysroot, inventory, roots, options.also));
-  CFS_TRY(remove_entries(loader, roots));
-  CFS_TRY(remove_orphaned_entries(sysroot, loader, inventory));
-  CFS_TRY(remove_records(sysroot, inventory, roots));
-  CFS_TRY(remove_images(sysroot.directory(), roots.images));
-  CFS_TRY(remove_releases(sysroot.directory(), roots, options.also));
-  CFS_TRY(remove_unneeded_etc(sysroot, roots.images));
-  return garbage_of(roots,
-                    CFS_TRY(sysroot.objects().remove_all_but(keep, store::Removal::kRemove)));
+  const uint64_t esp_bytes = CFS_TRY(remove_entries(sysroot, loader, inventory, roots));
+  Garbage garbage = CFS_TRY(
+      remove_from_sysroot(sysroot, inventory, roots, options, keep, store::Removal::kRemove));
+  garbage.esp_bytes = esp_bytes;
+  return garbage;
 }
 
 std::string describe(const Garbage& garbage, bool is_dry_run) {
@@ -223,12 +274,16 @@ std::string describe(const Garbage& garbage, bool is_dry_run) {
   for (const Deployment& one : garbage.deployments) {
     text += one.version + " (epoch " + std::to_string(one.epoch) + "), ";
   }
-  return text + std::to_string(garbage.objects.objects) + " objects, " +
-         format_bytes(garbage.objects.disk_bytes);
+  return text + std::to_string(garbage.objects.objects) + " objects, " + describe_bytes(garbage);
+}
+
+std::string describe_bytes(const Garbage& garbage) {
+  return format_bytes(garbage.disk_bytes) +
+         (garbage.esp_bytes > 0 ? ", and " + format_bytes(garbage.esp_bytes) + " on the ESP" : "");
 }
 
 void tell(const Result<Garbage>& garbage, const Environment& environment) {
-  if (garbage && garbage->deployments.empty() && garbage->objects.objects == 0) return;
+  if (garbage && garbage->empty()) return;
   const std::string text =
       garbage ? describe(*garbage, false) : "not collected: " + garbage.error().describe();
   environment.print("garbage: " + text + "\n");

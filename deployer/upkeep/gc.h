@@ -20,6 +20,12 @@ struct GarbageOptions {
 struct Garbage {
   std::vector<Deployment> deployments;  ///< as they were
   store::Removed objects;
+  uint64_t disk_bytes = 0;  ///< in the sysroot: objects, UKIs, descriptions, records, old /etc
+  uint64_t esp_bytes = 0;   ///< boot entries
+
+  [[nodiscard]] bool empty() const {
+    return deployments.empty() && objects.objects == 0 && disk_bytes == 0 && esp_bytes == 0;
+  }
 };
 
 /// What there is to collect. Nothing is changed. Errors: as collect_garbage().
@@ -40,8 +46,11 @@ struct Garbage {
                                               const Environment& environment, Inventory& inventory,
                                               const GarbageOptions& options);
 
-/// "removed 3 (epoch 3); 120 objects, 34.5 MB"
+/// "removed 3 (epoch 3), 120 objects, 34.5 MB, and 20.1 MB on the ESP"
 [[nodiscard]] std::string describe(const Garbage& garbage, bool is_dry_run);
+
+/// "34.5 MB, and 20.1 MB on the ESP"
+[[nodiscard]] std::string describe_bytes(const Garbage& garbage);
 
 /// Tells what became of garbage that was collected on the way of something else, if there was any.
 void tell(const Result<Garbage>& garbage, const Environment& environment);

@@ -384,6 +384,59 @@ TEST_F(GarbageTest, WhatHasArrivedOfAReleaseOnItsWayStays) {
   EXPECT_FALSE(open_uki(sysroot, record));
 }
 
+TEST_F(GarbageTest, WhatIsToldIsWhatIsFreed) {
+  offer_number(1);
+  ASSERT_DONE(init());
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("local")));
+  write("local/deploy.yaml", "keep: 9\n");
+  live_through({1, 2});
+  const Deployment one = inventory().references.previous.value();
+  live_through({3});
+  // Of the first release also the entry, which an update has removed, and an /etc.
+  const std::string uki = sysroot::uki_path(one.digest, one.uki.value());
+  write(file_of(one.entry + "+0"), read("sysroot/cfs/" + uki));
+  const std::string home = "sysroot/cfs/state/etc/" + one.digest.hex() + ".overlay/upper";
+  ASSERT_TRUE(make_directories(AT_FDCWD, path(home)));
+  write(home + "/hosts", std::string(30'000, 'h'));
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("sysroot/cfs/state/etc/kept")));
+  std::filesystem::create_symlink("kept", path("sysroot/cfs/state/etc/last"));
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("sysroot/cfs/objects/aa")));
+  write("sysroot/cfs/objects/aa/" + std::string(62, 'b'), std::string(9000, 'x'));
+  write("local/deploy.yaml", "keep: 2\n");
+
+  auto allocated = [&](const std::string& directory) {
+    return Directory::open(AT_FDCWD, path(directory)).value().disk_bytes(".").value();
+  };
+  auto esp_bytes = [&] {
+    uint64_t bytes = 0;
+    for (const std::string& name : entry_files()) {
+      bytes += std::filesystem::file_size(path("esp/EFI/Linux/" + name));
+    }
+    return bytes;
+  };
+  auto answer = [&](std::vector<std::string> words, const std::string& part) {
+    words.emplace_back("--json");
+    EXPECT_TRUE(command(words)) << output_;
+    const json::Value json = json::parse(output_, {}, "answer").value();
+    const auto& object = *json.as<json::Value::Object>();
+    return part.empty() ? object : *object.at(part).as<json::Value::Object>();
+  };
+  const json::Value::Object told = answer({"gc", "--dry-run"}, "");
+  const json::Value::Object space = answer({"status"}, "space");
+  EXPECT_EQ(space.at("reclaimable_disk_bytes"), told.at("disk_bytes"));
+  EXPECT_EQ(space.at("reclaimable_esp_bytes"), told.at("esp_bytes"));
+  EXPECT_THAT(status(), HasSubstr(" on the ESP\n"));
+  const uint64_t disk_before = allocated("sysroot/cfs");
+  const uint64_t esp_before = esp_bytes();
+  const json::Value::Object freed = answer({"gc"}, "");
+  EXPECT_EQ(freed, told);
+  EXPECT_EQ(freed.at("disk_bytes"), json::Value(disk_before - allocated("sysroot/cfs")));
+  EXPECT_EQ(freed.at("esp_bytes"), json::Value(esp_before - esp_bytes()));
+  EXPECT_GT(esp_before, esp_bytes());
+  EXPECT_FALSE(std::filesystem::exists(path(home)));
+  EXPECT_FALSE(std::filesystem::exists(path("sysroot/cfs/" + uki)));
+}
+
 TEST_F(GarbageTest, ADryRunNeedsNoLock) {
   offer_number(1);
   ASSERT_DONE(init());

@@ -10,7 +10,6 @@
 #include "lib/base/free_space.h"
 #include "lib/base/interrupt.h"
 #include "lib/base/utf8.h"
-#include "lib/store/sweep.h"
 #include "lib/sysroot/layout.h"
 #include "lib/verity/merkle.h"
 
@@ -23,7 +22,6 @@ struct Use {
   uint64_t bytes = 0;
   const Deployment* first = nullptr;  ///< needs it
   bool is_shared = false;             ///< others do too
-  bool is_kept = false;               ///< one of them stays
 };
 
 bool is_before(const Use& use, const verity::Digest& digest) { return use.digest < digest; }
@@ -43,19 +41,17 @@ Result<std::vector<tree::ObjectReference>> read_objects(const Sysroot& sysroot,
 
 /// Adds what a deployment needs to `uses`, which are sorted. `objects` are so too.
 void add_uses(std::vector<Use>& uses, const std::vector<tree::ObjectReference>& objects,
-              const Deployment& deployment, bool is_kept) {
+              const Deployment& deployment) {
   std::vector<Use> fresh;
   auto known = uses.begin();
   for (const tree::ObjectReference& object : objects) {
     known = std::lower_bound(known, uses.end(), object.digest, is_before);
     if (known != uses.end() && known->digest == object.digest) {
       known->is_shared = true;
-      known->is_kept = known->is_kept || is_kept;
     } else {
       fresh.push_back({.digest = object.digest,
                        .bytes = disk_usage_bytes(object.size_bytes),
-                       .first = &deployment,
-                       .is_kept = is_kept});
+                       .first = &deployment});
     }
   }
   const auto middle = static_cast<std::ptrdiff_t>(uses.size());
@@ -75,10 +71,9 @@ uint64_t uki_bytes(const Sysroot& sysroot, const Deployment& deployment) {
 }  // namespace
 
 Result<Space> measure_space(const Sysroot& sysroot, const std::vector<Deployment>& deployments,
-                            const std::optional<Roots>& roots, std::vector<Damage>& damaged) {
+                            std::vector<Damage>& damaged) {
   Space space;
   std::vector<Use> uses;
-  bool is_collectable = roots.has_value();
   for (const Deployment& one : deployments) {
     if (one.collected) continue;
     Result<std::vector<tree::ObjectReference>> objects = read_objects(sysroot, one.digest);
@@ -86,10 +81,9 @@ Result<Space> measure_space(const Sysroot& sysroot, const std::vector<Deployment
     if (!objects) {
       damaged.push_back(
           {sysroot::object_path(one.digest), printable_text(objects.error().describe())});
-      if (roots && roots->images.contains(one.digest)) is_collectable = false;
       continue;
     }
-    add_uses(uses, *objects, one, roots && roots->images.contains(one.digest));
+    add_uses(uses, *objects, one);
     Space::Release& release = space.releases[one.id];
     for (const tree::ObjectReference& object : *objects) {
       release.bytes += disk_usage_bytes(object.size_bytes);
@@ -97,29 +91,20 @@ Result<Space> measure_space(const Sysroot& sysroot, const std::vector<Deployment
     release.unique_bytes = uki_bytes(sysroot, one);
     release.bytes += release.unique_bytes;
   }
-  uint64_t reclaimable = 0;
-  std::vector<verity::Digest> needed;
-  needed.reserve(uses.size());
   for (const Use& use : uses) {
-    needed.push_back(use.digest);
     space.bytes += use.bytes;
     if (use.is_shared) {
       space.shared_bytes += use.bytes;
     } else {
       space.releases[use.first->id].unique_bytes += use.bytes;
     }
-    if (!use.is_kept) reclaimable += use.bytes;
   }
-  space.objects = needed.size();
-  if (!is_collectable) return space;
-  store::Removed others =
-      CFS_TRY(store::sweep(sysroot.objects().directory_fd(), needed, store::Removal::kOnlyCount));
-  space.reclaimable_bytes = reclaimable + others.disk_bytes;
+  space.objects = uses.size();
   return space;
 }
 
 Result<> check_room_for_another(const Sysroot& sysroot, const boot::BootLoader& loader,
-                                const Inventory& inventory, const Space& space) {
+                                const Inventory& inventory, const std::optional<Garbage>& garbage) {
   const std::optional<Deployment>& booted = inventory.references.booted;
   if (!booted) {
     return as_far_as_readable(inventory,
@@ -129,13 +114,14 @@ Result<> check_room_for_another(const Sysroot& sysroot, const boot::BootLoader& 
   const release::ReleaseFile* uki = release.file_with_role("uki");
   const uint64_t uki_bytes = uki == nullptr ? 0 : uki->size_bytes;
   FileSystemSpace disk = CFS_TRY(file_system_space(sysroot.directory().fd()));
-  disk.free_bytes += space.reclaimable_bytes.value_or(0);
+  if (garbage) disk.free_bytes += garbage->disk_bytes;
   CFS_TRY(require_space(disk, "the sysroot",
                         release.objects.size_bytes + release.image.size_bytes + uki_bytes,
                         release.objects.count));
   FileSystemSpace esp;
-  esp.free_bytes =
-      CFS_TRY(loader.free_bytes()) + CFS_TRY(removable_entry_bytes(sysroot, loader, inventory));
+  esp.free_bytes = CFS_TRY(loader.free_bytes()) +
+                   std::max(CFS_TRY(removable_entry_bytes(sysroot, loader, inventory)),
+                            garbage ? garbage->esp_bytes : 0);
   return require_space(esp, "the EFI system partition", uki_bytes);
 }
 

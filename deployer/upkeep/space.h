@@ -7,7 +7,7 @@
 #include <string>
 
 #include "deployer/sysroot/references.h"
-#include "deployer/upkeep/roots.h"
+#include "deployer/upkeep/gc.h"
 
 namespace cfs::deployer {
 
@@ -22,25 +22,22 @@ struct Space {
   uint64_t objects = 0;                     ///< that they need, images included, each once
   uint64_t bytes = 0;                       ///< of these objects
   uint64_t shared_bytes = 0;                ///< of these, what several deployments need
-  /// What garbage collection frees: objects of deployments that it takes, and objects that no
-  /// deployment needs. Nothing: it would refuse.
-  std::optional<uint64_t> reclaimable_bytes;
 };
 
-/// `roots`: of find_roots(), or nothing where that refuses. An image that cannot be read is added
-/// to `damaged`. The sizes of objects are taken from the images that need them: nothing is asked
-/// about an object but its name, unless no deployment needs it.
+/// An image that cannot be read is added to `damaged`. The sizes of objects are taken from the
+/// images that need them.
 [[nodiscard]] Result<Space> measure_space(const Sysroot& sysroot,
                                           const std::vector<Deployment>& deployments,
-                                          const std::optional<Roots>& roots,
                                           std::vector<Damage>& damaged);
 
 /// Succeeds if another release as large as the running one would fit, were it all new: into the
 /// sysroot and onto the ESP, after what nobody needs there has gone, as it would before an update.
+/// `garbage`: of find_garbage(); nothing where that refuses.
 /// Errors: kNoSpace, with what is needed and what would be free; kNotFound (it is not known what
 /// runs); those of Sysroot::read_release() and of the boot loader.
 [[nodiscard]] Result<> check_room_for_another(const Sysroot& sysroot,
                                               const boot::BootLoader& loader,
-                                              const Inventory& inventory, const Space& space);
+                                              const Inventory& inventory,
+                                              const std::optional<Garbage>& garbage);
 
 }  // namespace cfs::deployer

@@ -23,11 +23,10 @@ class SpaceTest : public DeviceTest {
     ASSERT_DONE(update());
     ASSERT_EQ(reboot_well(), release.version);
   }
-  Space measure(uint64_t keep) {
+  Space measure() {
     Sysroot sysroot = Sysroot::open(environment_, path("sysroot"), Access::kRead).value();
     inventory_ = read_inventory(sysroot).value();
-    std::optional<Roots> roots = find_roots(inventory_, loader(), environment_, keep).value();
-    return measure_space(sysroot, inventory_.deployments, roots, damaged_).value();
+    return measure_space(sysroot, inventory_.deployments, damaged_).value();
   }
   /// What a file takes whose size stands in the sysroot.
   uint64_t on_disk(const std::string& file) {
@@ -42,7 +41,7 @@ TEST_F(SpaceTest, WhatIsSharedAndWhatIsNot) {
   ASSERT_DONE(init());
   install(1);
   install(2);
-  const Space space = measure(2);
+  const Space space = measure();
   ASSERT_EQ(space.releases.size(), 2U);
   uint64_t unique = 0;
   for (const Deployment& one : inventory_.deployments) {
@@ -60,29 +59,7 @@ TEST_F(SpaceTest, WhatIsSharedAndWhatIsNot) {
   EXPECT_EQ(space.objects, 5U);
   EXPECT_EQ(space.shared_bytes, disk_usage_bytes(40'000));
   EXPECT_EQ(space.bytes, unique + space.shared_bytes);
-  EXPECT_EQ(space.reclaimable_bytes, 0U);
   EXPECT_THAT(damaged_, IsEmpty());
-}
-
-TEST_F(SpaceTest, WhatCollectionTakesIsReclaimable) {
-  ASSERT_DONE(init());
-  ASSERT_TRUE(make_directories(AT_FDCWD, path("local")));
-  write("local/deploy.yaml", "keep: 9\n");
-  for (uint64_t number = 1; number <= 3; ++number) install(number);
-  const Space space = measure(2);
-  const Deployment one = inventory_.deployments.back();
-  ASSERT_EQ(one.version, "1");
-  const uint64_t expected = on_disk(sysroot::object_path(one.digest)) + disk_usage_bytes(10'000);
-  EXPECT_EQ(space.reclaimable_bytes, expected);
-  EXPECT_EQ(measure(9).reclaimable_bytes, 0U);
-
-  // What no deployment needs counts with the blocks that it has.
-  const std::string folder = path("sysroot/cfs/objects/aa");
-  ASSERT_TRUE(make_directories(AT_FDCWD, folder));
-  const std::string object = folder + "/" + std::string(62, 'b');
-  ASSERT_TRUE(write_file_atomically(AT_FDCWD, object, as_bytes(std::string(9000, 'x'))));
-  struct stat file = stat_at(AT_FDCWD, object, 0).value();
-  EXPECT_EQ(measure(2).reclaimable_bytes, expected + static_cast<uint64_t>(file.st_blocks) * 512);
 }
 
 TEST_F(SpaceTest, AnImageThatCannotBeReadIsDamaged) {
@@ -92,7 +69,7 @@ TEST_F(SpaceTest, AnImageThatCannotBeReadIsDamaged) {
   Sysroot sysroot = Sysroot::open(environment_, path("sysroot"), Access::kRead).value();
   const Deployment one = read_inventory(sysroot).value().references.previous.value();
   std::filesystem::remove(path("sysroot/cfs/" + sysroot::object_path(one.digest)));
-  const Space space = measure(2);
+  const Space space = measure();
   EXPECT_EQ(space.releases.size(), 1U);
   ASSERT_EQ(damaged_.size(), 1U);
   EXPECT_EQ(damaged_[0].path, sysroot::object_path(one.digest));

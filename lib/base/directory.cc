@@ -110,6 +110,19 @@ Result<std::string> Directory::read_link(const std::string& path) const {
   return std::string(target, static_cast<size_t>(size));
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): as deep as the tree
+Result<uint64_t> Directory::disk_bytes(const std::string& path) const {
+  constexpr uint64_t kBlockBytes = 512;  // Spec: stat(3type), st_blocks
+  const struct stat status = CFS_TRY(stat(path));
+  uint64_t bytes = static_cast<uint64_t>(status.st_blocks) * kBlockBytes;
+  if (!S_ISDIR(status.st_mode)) return bytes;
+  const Directory directory = CFS_TRY(open_directory(path));
+  for (const std::string& name : CFS_TRY(directory.list())) {
+    bytes += CFS_TRY(directory.disk_bytes(name));
+  }
+  return bytes;
+}
+
 Result<std::vector<std::string>> Directory::list(const std::string& path) const {
   Directory directory = CFS_TRY(open_directory(path));
   return CFS_TRY_WITH("while listing '" + path + "'", list_directory(directory.fd(), "."));

@@ -47,6 +47,8 @@ class Directory {
   [[nodiscard]] Result<bool> exists(const std::string& path) const;
   /// The target of a symlink. Errors: kInvalidInput (not a symlink).
   [[nodiscard]] Result<std::string> read_link(const std::string& path) const;
+  /// The blocks that are allocated to whatever it is, with all it holds.
+  [[nodiscard]] Result<uint64_t> disk_bytes(const std::string& path) const;
   /// Names in a directory ("." too), sorted by bytes.
   [[nodiscard]] Result<std::vector<std::string>> list(const std::string& path = ".") const;
 
