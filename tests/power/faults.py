@@ -33,7 +33,7 @@ FAULTS = {"openat": (FULL, BROKEN, READ_ONLY, TOO_MANY), "openat2": (FULL, BROKE
           "rename": (FULL, BROKEN, READ_ONLY), "renameat": (FULL, BROKEN, READ_ONLY), "renameat2": (FULL, BROKEN, READ_ONLY),
           "linkat": (FULL, BROKEN, READ_ONLY), "symlinkat": (FULL, BROKEN, READ_ONLY), "mkdirat": (FULL, BROKEN, READ_ONLY),
           "unlinkat": (BROKEN, READ_ONLY), "ftruncate": (FULL, BROKEN), "fallocate": (FULL, BROKEN), "fchmod": (BROKEN, READ_ONLY),
-          "fchmodat": (BROKEN, READ_ONLY), "ioctl": (FULL, BROKEN), "read": (BROKEN,), "pread64": (BROKEN,), "getdents64": (BROKEN,),
+          "fchmodat": (BROKEN, READ_ONLY), "fchownat": (BROKEN, READ_ONLY), "utimensat": (BROKEN, READ_ONLY), "ioctl": (FULL, BROKEN), "read": (BROKEN,), "pread64": (BROKEN,), "getdents64": (BROKEN,),
           "readlinkat": (BROKEN,), "newfstatat": (BROKEN,), "statx": (BROKEN,), "fstatfs": (BROKEN,), "statfs": (BROKEN,),
           "copy_file_range": (FULL, BROKEN), "flock": (BROKEN,), "dup": (TOO_MANY,), "epoll_create1": (TOO_MANY,), "pipe2": (TOO_MANY,),
           "socketpair": (TOO_MANY,), "eventfd2": (TOO_MANY,), "memfd_create": (TOO_MANY,)}
@@ -71,8 +71,10 @@ VERBS = [
     Verb("first bless", ONE[:-1], "bless", (1,), 1, then=("bless", "update 2")),
     Verb("update", ONE, "update 2", (1,), 2, good=(1,)),
     Verb("update, nothing to do", GOOD_TWO, "update 2", (2,), 2, good=(2,)),
+    Verb("update --unattended", ONE, "update 2 --unattended", (1,), 2, good=(1,)),
     Verb("note-boot", TWO, "note-boot", (2,), 2, good=(1,), then=("health", "bless", "update 3")),
     Verb("health", TWO, "health", (2,), 2, good=(1,), then=("health", "bless", "update 3")),
+    Verb("health --on-trial", TWO, "health --on-trial", (2,), 2, good=(1,), then=("health", "bless", "update 3")),
     Verb("bless", GOOD_TWO[:-1], "bless", (2,), 2, good=(1, 2), then=("bless", "update 3")),
     Verb("mark-bad", GOOD_TWO, "mark-bad --reason smell", (2,), 1, good=(1, 2), then=("update 3",)),
     Verb("rollback", GOOD_TWO, "rollback", (2,), 1, good=(1, 2), then=("update 3",)),
@@ -85,6 +87,8 @@ VERBS = [
     Verb("boot", GOOD_TWO, "boot @1", (2,), 1, good=(1, 2), then=("update 3",)),
     Verb("boot of a bad one", (*GOOD_TWO, "mark-bad", "reboot"), "boot @2", (1,), 2, good=(1,), then=("update 3",)),
     Verb("gc", (*GOOD_TWO, "update 3", "reboot", "mark-bad", "reboot"), "gc", (2,), 2, good=(1, 2), then=("gc", "update 3 --retry")),
+    Verb("gc --dry-run", (*GOOD_TWO, "update 3", "reboot", "mark-bad", "reboot"), "gc --dry-run", (2,), 2, good=(1, 2),
+         then=("gc", "update 3 --retry")),
     Verb("pin", GOOD_TWO, "pin @1", (2,), 2, good=(1, 2), then=("gc", "update 3")),
     Verb("unpin", (*GOOD_TWO, "pin @1"), "unpin @1", (2,), 2, good=(1, 2), then=("gc", "update 3")),
     Verb("recovery", GOOD_TWO, "recovery set @1", (2,), 2, good=(1, 2), then=("gc", "update 3")),
@@ -93,6 +97,7 @@ VERBS = [
     Verb("reset --etc", (*GOOD_TWO, "reset --var"), "reset --etc", (2,), 2, good=(1, 2), then=("reset --etc", "update 3")),
     Verb("reset --all", GOOD_TWO, "reset --all", (2,), 2, good=(1, 2), then=("reset --all", "update 3")),
     Verb("fsck --repair", (*GOOD_TWO, "damage"), "fsck 2 --repair", (2,), 2, good=(1, 2), then=("fsck 2 --repair", "update 3")),
+    Verb("fsck", GOOD_TWO, "fsck 2", (2,), 2, good=(1, 2), then=("update 3",)),
     Verb("apply-var", (*ONE, "apply-var", "update 2", "reboot"), "apply-var", (2,), 2, good=(1,), then=("apply-var", "update 3")),
     Verb("status", GOOD_TWO, "status", (2,), 2, good=(1, 2)),
     Verb("history", GOOD_TWO, "history", (2,), 2, good=(1, 2)),
@@ -100,6 +105,15 @@ VERBS = [
     Verb("install", (), "install 2", (None,), None, is_slow=True),
 ]
 RELEASES = 3
+WITHOUT_ROW = {"watch"}  # it does not end; what it does is fsck --repair's
+
+
+def check_complete(program):
+    """Every command of cfs-deploy has a row."""
+    help = subprocess.run([program, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    commands = set(re.findall(r"^  ([a-z-]+) ", help.partition("Subcommands:")[2], re.M))
+    tried = {verb.command.split()[0] for verb in VERBS}
+    check(commands - tried == WITHOUT_ROW, f"not tried: {sorted(commands - tried - WITHOUT_ROW)}")
 
 
 def words_of(step):
@@ -260,6 +274,7 @@ def main():
     chance = random.Random(options.seed)
     started = time.monotonic()
     programs = {name: options.build.resolve() / folder / name for name, folder in PROGRAMS.items()}
+    check_complete(programs["deploy_without_verity"])
     with directory_device.work_directory() as directory, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         work = pathlib.Path(directory)
         world = World.make(programs, work, RELEASES)

@@ -133,14 +133,39 @@ def recovery(device):
     for path in listing:
         if "/cfs_1_" not in path:
             vm.run("mdel", "-i", device.esp, path)
-    said = device.done(1, "cfs-deploy status", "cfs-deploy fsck --repair", f"cfs-deploy boot {device.world.releases[5].digest[:12]}", offer=5)
+    five = device.world.releases[5].digest[:12]
+    said = device.done(1, "cfs-deploy status", "cfs-deploy fsck --repair", "cfs-deploy reset --etc", "cfs-deploy rollback",
+                       f"cfs-deploy boot {five}", offer=5)
     vm.check("recovery  tiny 1 " in said[0], said[0])
-    device.done(5, "cfs-deploy health", "cfs-deploy bless", offer=5)
+    *_, status = device.done(5, *life.PROVE, "cfs-deploy status", offer=5)
+    vm.check("reset     " not in status, status)
+    # It brings the newest release where nothing else is left, too.
+    for path in vm.run("mdir", "-b", "-i", device.esp, "::/EFI/Linux").split():
+        if "/cfs_1_" not in path:
+            vm.run("mdel", "-i", device.esp, path)
+    device.done(1, "cfs-deploy update", offer=6)
+    device.done(6, *life.PROVE, offer=6)
 
 
-RELEASES = {1: {}, 2: {}, 3: {"without": "usr/sbin/init"}, 4: {"boards": "another"}, 5: {}}
+def stale_default(device):
+    """LoaderEntryDefault asks for the release before: status says so, update withdraws it."""
+    name = "LoaderEntryDefault-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+    entry = f"cfs_1_{device.world.releases[1].digest[:12]}.0"
+    value = b"\x07\0\0\0" + f"{entry}*\0".encode("utf-16-le")
+    text = "".join(f"\\{byte:03o}" for byte in value)
+    device.done(1, "cfs-deploy update")
+    device.done(2, *life.PROVE)
+    said = device.done(2, f"printf '{text}' >/run/wish; dd if=/run/wish of=/sys/firmware/efi/efivars/{name} bs=64k 2>/dev/null",
+                       "cfs-deploy status")
+    vm.check("1 boots next, because the firmware variable LoaderEntryDefault asks for it" in said[1], said[1])
+    device.done(1, "cfs-deploy update", offer=5)
+    device.done(5, *life.PROVE, offer=5)
+
+
+RELEASES = {1: {}, 2: {}, 3: {"without": "usr/sbin/init"}, 4: {"boards": "another"}, 5: {}, 6: {}}
 SCENARIOS = {scenario.__name__: scenario for scenario in
-             (panic, init_missing_then_held, image_missing, good_one_rots, kexec, late_mark_bad, full_esp, wrong_hardware, gc, recovery)}
+             (panic, init_missing_then_held, image_missing, good_one_rots, kexec, late_mark_bad, full_esp, wrong_hardware, gc, recovery,
+              stale_default)}
 
 
 def main():
