@@ -158,6 +158,8 @@ class Device:
 
     def deploy(self, *words, offer=1, under=()):
         """Runs a command, `under` another program. Returns its status (negative: killed) and what it said."""
+        if words[0] == "health":
+            self.deploy("apply-var")  # as cfs-var.service has done by then
         done = subprocess.run([*map(str, under), *map(str, self.command(words, offer))], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, errors="replace", timeout=120, env=ENVIRONMENT)
         return Run(done.returncode, done.stdout)
