@@ -122,6 +122,7 @@ def main():
         answers.run("check", "--retry", offer=2)
         answers.run("update", "--retry", offer=2)
         device.reboot()
+        answers.run("apply-var")
         answers.run("health")
         answers.run("bless")
         answers.run("rollback")
