@@ -110,7 +110,7 @@ WITHOUT_ROW = {"watch"}  # it does not end; what it does is fsck --repair's
 
 def check_complete(program):
     """Every command of cfs-deploy has a row."""
-    help = subprocess.run([program, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    help = subprocess.run([program, ".", "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
     commands = set(re.findall(r"^  ([a-z-]+) ", help.partition("Subcommands:")[2], re.M))
     tried = {verb.command.split()[0] for verb in VERBS}
     check(commands - tried == WITHOUT_ROW, f"not tried: {sorted(commands - tried - WITHOUT_ROW)}")
@@ -176,7 +176,7 @@ def check_after(device, verb, run, fault):
     """The device after a command that was stopped or disturbed."""
     finished = run.status in (0, 10)
     check(run.status >= 0 or fault is None, f"it crashed: {run}")
-    if verb.command == "health" and run.status == 1 and "failed      required" in run.text:
+    if verb.command.startswith("health") and run.status == 1 and re.search("^(failed|cannot-run) +required", run.text, re.M):
         finished = True  # the report says it
     if verb.command.startswith("fsck") and run.status in (7, 8) and " wrong, " in run.text:
         finished = True

@@ -37,6 +37,7 @@ for module in {' '.join(MODULES)}; do [ -d /sys/module/$module ] || insmod /usr/
 mount -t ext4 -o ro /dev/vdb /repository
 mkdir -p /dev/disk/by-partuuid
 ln -s ../../vda1 "/dev/disk/by-partuuid/$(tail -c +5 /sys/firmware/efi/efivars/{ESP_VARIABLE} | tr -d '\\000' | tr A-F a-f)"
+cfs-deploy apply-var >/run/var 2>&1
 mark() {{ printf '%s' "$*" | /usr/bin/dd of=/dev/vda bs=512 seek={MARK_SECTOR} conv=sync,notrunc oflag=direct status=none; }}
 echo
 echo "guest: booted $(sed 's/.*composefs.digest=//; s/ .*//' /proc/cmdline) release $(cut -d' ' -f1 /usr/share/tiny/release)"
