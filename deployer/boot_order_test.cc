@@ -90,6 +90,61 @@ TEST_F(BootOrderTest, AWishThatANewRecoveryWouldMeetIsWithdrawn) {
   EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
 }
 
+// The disk is made anew, the firmware's variables are those of before.
+TEST_F(BootOrderTest, AfterTheDiskWasMadeAnewStaleVariablesDoNoHarm) {
+  uint64_t epoch = 1;
+  auto next_release = [&] {
+    FakeRelease release = second_release();
+    release.epoch = ++epoch;
+    release.version = std::to_string(epoch);
+    release.files["/usr/bin/new"] = random_text(300, epoch);
+    offer(release);
+    return release.version;
+  };
+  for (const bool keeps_esp : {false, true}) {
+    for (const std::string stale :
+         {"LoaderEntryDefault", "LoaderEntryOneShot", "LoaderEntrySelected", ""}) {
+      SCOPED_TRACE((keeps_esp ? "the ESP stays, " : "") + stale);
+      const std::string before = boots_next();
+      std::filesystem::remove_all(path("sysroot"));
+      if (!keeps_esp) std::filesystem::remove_all(path("esp"));
+      ASSERT_TRUE(make_directories(AT_FDCWD, path("sysroot")));
+      ASSERT_TRUE(make_directories(AT_FDCWD, path("esp")));
+      set_booted("");  // from another medium
+      for (const char* variable :
+           {"LoaderEntryDefault", "LoaderEntryOneShot", "LoaderEntrySelected"}) {
+        set_variable(variable, variable == stale ? before + ".efi" : "");
+      }
+      ASSERT_DONE(init());
+      const std::string first = next_release();
+      ASSERT_DONE(update());
+      EXPECT_EQ(reboot_well(), first);
+      EXPECT_THAT(status(), StartsWith("test " + first + " is running and boots next.\n"));
+      // The next one never comes up.
+      next_release();
+      ASSERT_DONE(update());
+      for (int tries = 0; tries < 3; ++tries) EXPECT_EQ(reboot(), std::to_string(epoch));
+      EXPECT_EQ(reboot(), first);
+      ASSERT_DONE(command({"note-boot"}));
+      EXPECT_THAT(status(), StartsWith("test " + first + " is running and boots next. "));
+      EXPECT_EQ(names_in("esp/EFI/Linux").size(), 1U);
+    }
+  }
+}
+
+// What the boot loader says of the entry that it has started may be missing, or of another time.
+TEST_F(BootOrderTest, WithoutTheBootLoadersWordTheImageTellsWhatRuns) {
+  offer(second_release());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "2");
+  write("run/cfs/health.json", R"({"passed":true})");
+  set_selected_entry(good_);
+  expect_exit(command({"bless"}), 1, "which proves nothing");
+  set_variable("LoaderEntrySelected", "");
+  ASSERT_DONE(command({"bless"}));
+  EXPECT_THAT(status(), StartsWith("test 2 is running and boots next.\n"));
+}
+
 // The recovery waits behind all others, until it is what is left: cfs-mount-root has stopped both.
 TEST_F(BootOrderTest, TheRecoveryThatRunsDoesNotWaitBehindOtherSystems) {
   auto id = [](const std::string& entry) { return entry.substr(entry.rfind('_') + 1); };
