@@ -682,8 +682,8 @@ TEST(Tar, OfADirectoryEqualsTheDirectory) {
   must(run_command({.arguments = {"setfacl", "-m", "u:1234:rx,d:u:77:r", root + "/a"}}));
   ASSERT_EQ(::chmod((root + "/a/b").c_str(), 03750), 0);
 
-  must(run_command({.arguments = {"tar", "--format=pax", "--xattrs", "--acls", "--zstd", "-cf",
-                                  from_tar.path("t.tar.zst"), "-C", root, "."}}));
+  must(run_command({.arguments = {"tar", "--sort=name", "--format=pax", "--xattrs", "--acls",
+                                  "--zstd", "-cf", from_tar.path("t.tar.zst"), "-C", root, "."}}));
   UniqueFd fd = must(open_at(AT_FDCWD, from_tar.path("t.tar.zst"), O_RDONLY));
   Progress progress("test", 0);
   must(import_tar_stream(fd.get(), "t.tar.zst", {}, from_tar.rootfs, progress));
