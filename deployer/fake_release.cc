@@ -121,7 +121,8 @@ Result<release::ReleaseDescription> publish(trust::FakeRepository& repository,
   repository.files[release::transport_path(description.image.digest)] = text;
 
   const std::string image_digest = description.image.digest.hex();
-  description.kernel = {.version = "6.12.0-test", .cmdline = "composefs.digest=" + image_digest};
+  description.kernel = {.version = release.kernel_version,
+                        .cmdline = "composefs.digest=" + image_digest};
   std::string uki = CFS_TRY(make_uki(
       release, "quiet composefs.digest=" + (release.pin.empty() ? image_digest : release.pin)));
   release::ReleaseFile file{.name = release.name + "_" + release.version + ".efi",

@@ -18,6 +18,7 @@ struct FakeRelease {
   uint64_t epoch = 0;
   std::vector<std::string> compatible;
   uint64_t state_version = 0;
+  std::string kernel_version = "6.12.0-test";
   int64_t created = 1'700'000'000;
   /// Absolute path → content; longer than 64 bytes becomes an object. Directories are made.
   std::map<std::string, std::string> files;

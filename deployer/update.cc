@@ -255,6 +255,34 @@ std::string describe_plan(const UpdateResult& result, const std::string& channel
          " on disk\n";
 }
 
+/// Nothing: what it takes the place of cannot be read any more.
+Result<std::optional<Changes>> find_changes(const Sysroot& sysroot,
+                                            const std::optional<Deployment>& from,
+                                            const release::ReleaseDescription& to) {
+  std::optional<Changes> changes;
+  if (!from) return changes;
+  Result<release::ReleaseDescription> before = sysroot.read_release(from->digest);
+  CFS_TRY(check_interrupted());
+  if (!before) return changes;
+  changes = Changes{.kernel_before = before->kernel.version,
+                    .kernel = to.kernel.version,
+                    .state_version_before = before->state_version,
+                    .state_version = to.state_version};
+  return changes;
+}
+
+std::string describe(const Changes& changes) {
+  std::string text = "changes: ";
+  text += changes.kernel == changes.kernel_before
+              ? "the kernel stays " + changes.kernel
+              : "kernel " + changes.kernel_before + " -> " + changes.kernel;
+  if (changes.state_version != changes.state_version_before) {
+    text += "; state version " + std::to_string(changes.state_version_before) + " -> " +
+            std::to_string(changes.state_version) + ": a rollback across it needs --force";
+  }
+  return text + "\n";
+}
+
 /// Brings what the plan says, the UKI too, into the sysroot.
 Result<> fetch_all(Repository& repository, Sysroot& sysroot, const verity::Digest& digest,
                    const Plan& plan) {
@@ -289,7 +317,9 @@ Result<UpdateResult> update_from(const net::Url& url, Sysroot& sysroot, boot::Bo
   result.plan = CFS_TRY(make_plan(manifest, sysroot.objects()));
   const std::string uki_path = sysroot::uki_path(description.image.digest, uki.sha256);
   if (!CFS_TRY(file_is_there(uki, sysroot.directory(), uki_path))) result.plan.add_uki(uki);
+  result.changes = CFS_TRY(find_changes(sysroot, result.from, description));
   environment.print(describe_plan(result, offer.newest.channel, manifest->objects.size()));
+  if (result.changes) environment.print(describe(*result.changes));
   if (options.until == Until::kChecked) return result;
 
   const uint64_t time = options.purpose == Purpose::kDevice
@@ -413,21 +443,33 @@ constexpr std::pair<UpdateOutcome, const char*> kOutcomes[] = {
 
 }  // namespace
 
+namespace {
+
+json::Value to_json(const std::optional<Changes>& changes) {
+  if (!changes) return {};
+  return json::Value::Object{
+      {"kernel", json::Value::Object{{"from", changes->kernel_before}, {"to", changes->kernel}}},
+      {"state_version", json::Value::Object{{"from", changes->state_version_before},
+                                            {"to", changes->state_version}}}};
+}
+
+}  // namespace
+
 json::Value to_json(const UpdateResult& result) {
   auto record = [](const std::optional<Deployment>& deployment) {
     return deployment ? to_json(*deployment) : json::Value();
   };
-  json::Value::Object object{
-      {"schema", 1},
-      {"release", json::Value::Object{{"name", result.newest.name},
-                                      {"version", result.newest.version},
-                                      {"channel", result.newest.channel},
-                                      {"epoch", result.newest.epoch}}},
-      {"from", record(result.from)},
-      {"deployment", record(result.deployment)},
-      {"fetch", json::Value::Object{{"bytes", result.plan.fetch_bytes},
-                                    {"files", uint64_t{result.plan.files()}},
-                                    {"disk_bytes", result.plan.disk_bytes}}}};
+  json::Value::Object object{{"schema", 1},
+                             {"release", json::Value::Object{{"name", result.newest.name},
+                                                             {"version", result.newest.version},
+                                                             {"channel", result.newest.channel},
+                                                             {"epoch", result.newest.epoch}}},
+                             {"from", record(result.from)},
+                             {"deployment", record(result.deployment)},
+                             {"fetch", json::Value::Object{{"bytes", result.plan.fetch_bytes},
+                                                           {"files", uint64_t{result.plan.files()}},
+                                                           {"disk_bytes", result.plan.disk_bytes}}},
+                             {"changes", to_json(result.changes)}};
   for (const auto& [outcome, name] : kOutcomes) {
     if (outcome == result.outcome) object["outcome"] = name;
   }

@@ -47,12 +47,21 @@ enum class UpdateOutcome {
   kStaged,
 };
 
+/// What is different in a release besides its files.
+struct Changes {
+  std::string kernel_before;
+  std::string kernel;
+  uint64_t state_version_before = 0;
+  uint64_t state_version = 0;
+};
+
 struct UpdateResult {
   UpdateOutcome outcome = UpdateOutcome::kUpToDate;
   trust::ReleaseTarget newest;           ///< on offer
   std::optional<Deployment> from;        ///< what it takes the place of
   std::optional<Deployment> deployment;  ///< its record, if it has one
   Plan plan;                             ///< what was to be fetched
+  std::optional<Changes> changes;        ///< of `from`, where that can still be read
 
   [[nodiscard]] bool is_nothing_to_do() const {
     return outcome == UpdateOutcome::kUpToDate || outcome == UpdateOutcome::kHeld;

@@ -68,6 +68,7 @@ TEST_F(UpdateTest, TheLifeOfADevice) {
   ASSERT_DONE(command({"check"}));
   EXPECT_THAT(output_, HasSubstr("1 (epoch 1) -> 2 (epoch 2)"));
   EXPECT_THAT(output_, HasSubstr("in 4 files"));
+  EXPECT_THAT(output_, HasSubstr("changes: the kernel stays 6.12.0-test\n"));
   EXPECT_EQ(server_.count("/obj/"), 0u);
   EXPECT_EQ(boots_next(), entry1);
   ASSERT_DONE(update());
@@ -85,6 +86,26 @@ TEST_F(UpdateTest, TheLifeOfADevice) {
   ASSERT_DONE(rollback());  // again after the reboot: back
   EXPECT_EQ(reboot_well(), "2");
   expect_up_to_date("2");
+}
+
+TEST_F(UpdateTest, WhatChangesIsSaid) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(command({"check"}));
+  EXPECT_THAT(output_, Not(HasSubstr("changes")));
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  FakeRelease second = second_release();
+  second.kernel_version = "6.13.0-test";
+  second.state_version = 4;
+  offer(second);
+  ASSERT_DONE(command({"check"}));
+  EXPECT_THAT(output_,
+              HasSubstr("changes: kernel 6.12.0-test -> 6.13.0-test; state version 0 -> 4: "
+                        "a rollback across it needs --force\n"));
+  ASSERT_DONE(command({"check", "--json"}));
+  EXPECT_THAT(output_, HasSubstr(R"("changes":{"kernel":{"from":"6.12.0-test","to":"6.13.0-test"},)"
+                                 R"("state_version":{"from":0,"to":4}})"));
 }
 
 TEST_F(UpdateTest, AWrongObjectEndsTheUpdate) {

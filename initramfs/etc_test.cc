@@ -282,11 +282,10 @@ TEST_F(EtcState, CutOffAnywhereItLosesNothing) {
       const verity::Digest cut = is_back ? kOld : kNew;
       bool is_cut = true;
       for (unsigned n = 0; is_cut; ++n) {
-        for (const verity::Digest& next : {kOld, kNew}) {
-          copy("start", "cfs");
-          is_cut = run_until_change(n, [&] { (void)boot(cut, modes[cut]); });
-          ASSERT_EQ(show(boot(next, modes[next])), expected[next]) << "before change " << n;
-        }
+        const verity::Digest next = n % 2 == 0 ? kOld : kNew;
+        copy("start", "cfs");
+        is_cut = run_until_change(n, [&] { (void)boot(cut, modes[cut]); });
+        ASSERT_EQ(show(boot(next, modes[next])), expected[next]) << "before change " << n;
       }
     }
   }
