@@ -393,6 +393,15 @@ TEST_F(TrialTest, AnUpdateInTheLastTryGivesNoNewOnes) {
   EXPECT_THAT(status(), StartsWith("test 1 is running and boots next. 2 failed: "));
 }
 
+TEST_F(TrialTest, WhoAsksForItInTheLastTryGetsNewOnes) {
+  reboot();
+  ASSERT_EQ(reboot(), "2");
+  ASSERT_TRUE(update());
+  EXPECT_THAT(boots_next(), StartsWith("cfs_1_"));
+  ASSERT_DONE(update({"--retry"}));
+  EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
+}
+
 TEST_F(TrialTest, WhereTheSysrootCannotBeReadTheBootLoadersWordCounts) {
   EXPECT_TRUE(is_on_trial(environment_, path("sysroot")).value());
   const std::string records = path("sysroot/cfs/deployments");

@@ -220,7 +220,7 @@ Result<UpdateResult> compare_with_installed(Sysroot& sysroot, const boot::BootLo
   }
   if (!known || held) return result;  // it is taken again, whatever is there of it
   const bool is_current = result.from && result.from->id == known->id;
-  if (is_current && CFS_TRY(is_in_last_try(loader, *known))) {
+  if (is_current && !options.retry && CFS_TRY(is_in_last_try(loader, *known))) {
     environment.print("up to date: " + name + ", in the last try of its trial\n");
     result.outcome = UpdateOutcome::kUpToDate;
     return result;

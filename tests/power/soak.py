@@ -53,6 +53,8 @@ class Life:
         run = self.device.done("update", offer=self.offer, allowed=(0, 10))
         if "held: " in run.text:
             return f"update: {self.offer} is held"
+        if "in the last try of its trial" in run.text:
+            return f"update: {self.offer} runs for the last time"
         check(self.next == self.offer, f"after an update to {self.offer} release {self.next} boots")
         check(not self.device.leftovers(), f"left behind: {self.device.leftovers()}")
         return f"update to {self.offer}"
