@@ -55,7 +55,8 @@ class CutLoader : public boot::BootLoader {
     return change([&] { return loader_.set_next(id); });
   }
   Result<> set_tries(const std::string& id, std::optional<unsigned> tries) override {
-    bool is_cut_here = left_ == 1;
+    // One that waited is copied (BootLoader::set_tries()).
+    bool is_cut_here = left_ == 1 && (tries || !is_parked(id));
     Result<> result = change([&] { return loader_.set_tries(id, tries); });
     if (is_cut_here && loses_entry_) loader_.lose(id);
     return result;
@@ -75,6 +76,13 @@ class CutLoader : public boot::BootLoader {
     is_off_ = true;
     if (is_done_) CFS_TRY(make());
     return off();
+  }
+  [[nodiscard]] bool is_parked(const std::string& id) const {
+    for (const boot::BootEntry& entry : loader_.list().value()) {
+      if (boot::same_entry(entry.id, id))
+        return entry.tries == boot::Tries{.left = boot::kParked, .done = 0};
+    }
+    return false;
   }
   static Error off() { return make_error(ErrorCode::kIo, "the power is off"); }
 

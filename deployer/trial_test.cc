@@ -402,6 +402,20 @@ TEST_F(TrialTest, WhoAsksForItInTheLastTryGetsNewOnes) {
   EXPECT_THAT(boots_next(), StartsWith("cfs_2_"));
 }
 
+// What was left for it is bad, and would come first.
+TEST_F(TrialTest, TheLastTryStaysTheLastWhateverIsBad) {
+  reboot();
+  ASSERT_EQ(reboot(), "2");
+  const std::string record =
+      "sysroot/cfs/deployments/" + one_.image.digest.hex().substr(0, 12) + ".0/deployment.json";
+  std::string text = read(record);
+  text.replace(text.find(R"("state":"good")"), 14,
+               R"("held":{"kind":"marked-bad","when":1},"state":"bad")");
+  write(record, text);
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_THAT(names_in("esp/EFI/Linux"), testing::Contains(testing::EndsWith("+0-3.efi")));
+}
+
 TEST_F(TrialTest, WhereTheSysrootCannotBeReadTheBootLoadersWordCounts) {
   EXPECT_TRUE(is_on_trial(environment_, path("sysroot")).value());
   const std::string records = path("sysroot/cfs/deployments");

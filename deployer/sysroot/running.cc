@@ -239,7 +239,9 @@ Result<> choose_instead_of(Note& note, const Deployment& bad) {
   auto choose = [&]() -> Result<> {
     if (booted && booted->state != DeploymentState::kBad) {
       CFS_TRY(note.loader.set_next(booted->entry));
-      return stop_waiting(note.loader, booted->entry);
+      // A trial has the tries that it has.
+      return booted->state == DeploymentState::kGood ? stop_waiting(note.loader, booted->entry)
+                                                     : Result<>();
     }
     const Deployment other =
         CFS_TRY(whole_way_back(note.sysroot, note.loader, note.inventory, bad));
