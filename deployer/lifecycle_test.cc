@@ -78,7 +78,8 @@ class CutLoader : public boot::BootLoader {
     return off();
   }
   [[nodiscard]] bool is_parked(const std::string& id) const {
-    for (const boot::BootEntry& entry : loader_.list().value()) {
+    const std::vector<boot::BootEntry> entries = loader_.list().value();
+    for (const boot::BootEntry& entry : entries) {
       if (boot::same_entry(entry.id, id))
         return entry.tries == boot::Tries{.left = boot::kParked, .done = 0};
     }
