@@ -155,8 +155,8 @@ Result<> put_aside(const Sysroot& sysroot, boot::BootLoader& loader, const Inven
   return loader.set_tries(entry.id, boot::kParked);
 }
 
-/// Another system's entry must not come before the way back once the tries are used up. `next` has
-/// tries.
+/// Another system's entry must not come before the way back once the tries of what is to boot are
+/// used up. Errors: kNoWayBack (one would).
 Result<> check_falls_back_to(const boot::BootLoader& loader, const Inventory& inventory,
                              const Deployment& way_back) {
   const std::vector<boot::BootEntry> entries = CFS_TRY(loader.list());

@@ -52,7 +52,7 @@ Result<std::string> check_esp(const Environment& environment, const HealthOption
   if (!sysroot && sysroot.error().code == ErrorCode::kBusy) {
     return "another cfs-deploy is changing it";
   }
-  CFS_TRY(std::move(sysroot));
+  const Sysroot held = CFS_TRY(std::move(sysroot));  // with its lock, as MountedEsp::open() wants
   CFS_TRY(MountedEsp::open(options.esp, environment, Access::kWrite));
   return "";
 }

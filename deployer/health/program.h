@@ -23,8 +23,8 @@ struct CheckFile {
 [[nodiscard]] Result<std::vector<CheckFile>> find_check_files(const Environment& environment,
                                                               CheckKind kind);
 
-/// The paths of executables and folders that lie in a `health.d` itself: nobody runs
-/// them. Errors: those of list_directory().
+/// The paths of executables and folders that lie in a `health.d` itself: nobody runs them. Errors:
+/// those of list_directory().
 [[nodiscard]] Result<std::vector<std::string>> find_misplaced(const Environment& environment);
 
 /// Runs one in a process group of its own, which is killed as a whole when the time is over, and

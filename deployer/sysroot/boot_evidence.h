@@ -17,8 +17,7 @@ namespace cfs::deployer {
 /// Errors: kInterrupted. What cannot be read is no evidence.
 [[nodiscard]] Result<Reason> evidence_of_failure(const Sysroot& sysroot,
                                                  const Environment& environment,
-                                                 const verity::Digest& image,
-                                                 bool ran_cfs_deploy);
+                                                 const verity::Digest& image, bool ran_cfs_deploy);
 
 /// Ids of the deployments that cfs-mount-root has given up for `running`, which it asked the boot
 /// loader for: since the last boot that got further, each had been stopped, or not come up.
