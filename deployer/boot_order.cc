@@ -86,6 +86,12 @@ Result<> prepare_way_back(Sysroot& sysroot, boot::BootLoader& loader, const Depl
   return {};
 }
 
+bool is_ours(const Inventory& inventory, const boot::BootEntry& entry) {
+  return entry.digest.has_value() ||
+         std::any_of(inventory.deployments.begin(), inventory.deployments.end(),
+                     [&](const Deployment& one) { return boot::same_entry(one.entry, entry.id); });
+}
+
 /// Entries of ours that neither `needed` nor the choice nor the running deployment need.
 Result<std::vector<boot::BootEntry>> unneeded_entries(const boot::BootLoader& loader,
                                                       const Inventory& inventory,
@@ -94,10 +100,7 @@ Result<std::vector<boot::BootEntry>> unneeded_entries(const boot::BootLoader& lo
   std::vector<boot::BootEntry> entries = CFS_TRY(loader.list());
   std::erase_if(entries, [&](const boot::BootEntry& entry) {
     auto is_it = [&](const std::string& id) { return boot::same_entry(id, entry.id); };
-    bool is_ours = entry.digest.has_value() ||
-                   std::any_of(inventory.deployments.begin(), inventory.deployments.end(),
-                               [&](const Deployment& one) { return is_it(one.entry); });
-    return !is_ours || std::any_of(needed.begin(), needed.end(), is_it) ||
+    return !is_ours(inventory, entry) || std::any_of(needed.begin(), needed.end(), is_it) ||
            (chosen && is_it(*chosen)) ||
            (inventory.references.booted && is_it(inventory.references.booted->entry));
   });
@@ -151,8 +154,7 @@ bool can_be_removed(const Sysroot& sysroot, const Inventory& inventory,
 Result<> put_aside(const Sysroot& sysroot, boot::BootLoader& loader, const Inventory& inventory,
                    const boot::BootEntry& entry) {
   if (can_be_removed(sysroot, inventory, entry)) return loader.remove(entry.id);
-  if (entry.tries && entry.tries->left == boot::kParked) return {};
-  return loader.set_tries(entry.id, boot::kParked);
+  return entry.waits() ? Result<>() : loader.set_tries(entry.id, boot::kParked);
 }
 
 /// Another system's entry must not come before the way back once the tries of what is to boot are
@@ -161,16 +163,16 @@ Result<> check_falls_back_to(const boot::BootLoader& loader, const Inventory& in
                              const Deployment& way_back) {
   const std::vector<boot::BootEntry> entries = CFS_TRY(loader.list());
   if (!find_entry(entries, way_back)) return {};
-  std::vector<std::string> ours;
-  for (const Deployment& one : inventory.deployments) {
-    if (one.id != way_back.id) ours.push_back(one.entry);
-  }
+  boot::AssumedTries tries;
   for (const boot::BootEntry& entry : entries) {
-    if (entry.digest && !boot::same_entry(entry.id, way_back.entry)) ours.push_back(entry.id);
+    const bool is_way_back = boot::same_entry(entry.id, way_back.entry);
+    if (!is_way_back && is_ours(inventory, entry)) tries[entry.id] = boot::Tries{.done = 1};
+    // As prepare_way_back() leaves it.
+    if (is_way_back && way_back.state == DeploymentState::kGood) tries[entry.id] = std::nullopt;
   }
-  const std::optional<std::string> then = CFS_TRY(loader.first_without(ours));
-  if (!then || boot::same_entry(*then, way_back.entry)) return {};
-  return make_error(ErrorCode::kNoWayBack, "after a failure the boot loader would start '" + *then +
+  const std::string then = CFS_TRY(foreign_fallback(loader, inventory, tries));
+  if (then.empty()) return {};
+  return make_error(ErrorCode::kNoWayBack, "after a failure the boot loader would start '" + then +
                                                "', which is not of cfs, and not " +
                                                way_back.version)
       .with_hint(
@@ -272,9 +274,20 @@ Result<std::optional<Deployment>> startable_way_back(const boot::BootLoader& loa
   for (Deployment& way : ways_back(inventory, next)) {
     const std::optional<boot::BootEntry> entry = find_entry(entries, way);
     if (!entry || entry->digest != way.digest) continue;
-    if (!entry->tries || entry->tries->left != boot::kParked) return std::move(way);
+    if (!entry->waits()) return std::move(way);
   }
   return std::optional<Deployment>();
+}
+
+Result<std::string> foreign_fallback(const boot::BootLoader& loader, const Inventory& inventory,
+                                     const boot::AssumedTries& tries) {
+  const std::optional<std::string> then = CFS_TRY(loader.first_with(tries));
+  const std::vector<boot::BootEntry> entries = CFS_TRY(loader.list());
+  const bool is_foreign =
+      then && std::none_of(entries.begin(), entries.end(), [&](const boot::BootEntry& entry) {
+        return boot::same_entry(entry.id, *then) && is_ours(inventory, entry);
+      });
+  return is_foreign ? *then : std::string();
 }
 
 Result<uint64_t> removable_entry_bytes(const Sysroot& sysroot, const boot::BootLoader& loader,
@@ -320,7 +333,7 @@ Result<> tidy_up_entries(const Sysroot& sysroot, boot::BootLoader& loader,
             inventory.deployments.begin(), inventory.deployments.end(), [&](const Deployment& one) {
               return one.state == DeploymentState::kBad && boot::same_entry(one.entry, entry.id);
             });
-    const bool goes_before = way_back && entry.tries && entry.tries->left != boot::kParked;
+    const bool goes_before = way_back && entry.tries && !entry.waits();
     if (is_bad || goes_before) CFS_TRY(put_aside(sysroot, loader, inventory, entry));
   }
   return {};
@@ -375,7 +388,7 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
                  loader.install(deployment.entry, uki.get(), tries));
   }
   std::optional<boot::BootEntry> entry = find_entry(CFS_TRY(loader.list()), deployment);
-  bool has_tries = entry && (!entry->tries || entry->tries->left > 0);
+  bool has_tries = entry && !entry->waits();
   bool is_counted = entry && entry->tries.has_value();
   // The running one keeps the counter that it has, while that lets it start: see above. One that
   // was good has none, and gets one when it is tried again after it was marked bad.
@@ -395,8 +408,7 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
     references.staged.reset();
   } else if (references.booted && !(way_back && is_same(references.booted, *way_back))) {
     std::optional<boot::BootEntry> running = find_entry(CFS_TRY(loader.list()), *references.booted);
-    bool is_parked = running && running->tries && running->tries->left == boot::kParked;
-    if (running && !is_parked) CFS_TRY(loader.set_tries(running->id, boot::kParked));
+    if (running && !running->waits()) CFS_TRY(loader.set_tries(running->id, boot::kParked));
   }
   return deployment;
 }

@@ -48,6 +48,12 @@ struct SwitchOptions {
                                                                    const Inventory& inventory,
                                                                    const Deployment& next);
 
+/// The entry that is neither of a deployment nor of cfs and starts when nothing is chosen or asked
+/// for and entries have these counters. Empty: there is none. Errors: those of the boot loader.
+[[nodiscard]] Result<std::string> foreign_fallback(const boot::BootLoader& loader,
+                                                   const Inventory& inventory,
+                                                   const boot::AssumedTries& tries);
+
 /// Makes a deployment boot next, with its tries if it was not proven good yet, and another one boot
 /// when it has used them up. Before anything changes both are verified: image and objects measured,
 /// UKI hashed. Their boot entries are put in place, or back, from the copies of their UKIs; all

@@ -61,6 +61,26 @@ TEST_F(BootOrderTest, AnotherSystemDoesNotTakeThePlaceOfTheWayBack) {
   EXPECT_THAT(status(), HasSubstr("if that fails, 1 boots."));
 }
 
+// It is the recovery; a mark-bad was cut off after it had written the record.
+TEST_F(BootOrderTest, AWayBackThatWaitsDoesSoNoMoreWhenItIsNeeded) {
+  ASSERT_DONE(command({"recovery", "set", good_.substr(good_.rfind('_') + 1)}));
+  offer(second_release());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "2");
+  std::filesystem::rename(path(file_of(good_)), path(file_of(good_ + "+0")));
+  {
+    Sysroot sysroot = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
+    Deployment bad = read_inventory(sysroot).value().references.booted.value();
+    bad.state = DeploymentState::kBad;
+    bad.held = Reason{.kind = ReasonKind::kMarkedBad, .what = {}, .detail = {}, .exit_status = {}};
+    ASSERT_TRUE(save_deployment(sysroot, bad));
+  }
+  write_entry("other-os", "root=/dev/sdb1", "zzz");
+  offer(third_release());
+  ASSERT_DONE(update());
+  EXPECT_THAT(status(), HasSubstr("if that fails, 1 boots."));
+}
+
 TEST_F(BootOrderTest, AnotherSystemBehindTheWayBackIsNoHindrance) {
   write_entry("other-os", "root=/dev/sdb1", "zzz");
   EXPECT_THAT(next_update().value(), StartsWith("cfs_2_"));

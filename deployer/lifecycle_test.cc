@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A device lives through random operations: updates, boots that go well or badly, rollbacks, marks,
-// pins, garbage collection, foreign wishes in the firmware's variables, and a power cut at any call
-// of the boot loader. After each it is checked that a deployment that has proven good boots in the
-// end, however often every other one fails (design invariant 4), that whatever has a record or an
-// entry is whole, and that records say what happened.
+// pins, garbage collection, foreign wishes in the firmware's variables, a disk that is made anew
+// under stale ones, and a power cut at any call of the boot loader. After each it is checked that a
+// deployment that has proven good boots in the end, however often every other one fails (design
+// invariant 4), that whatever has a record or an entry is whole, and that records say what
+// happened.
 #include <cstdlib>
 #include <random>
 
@@ -42,9 +43,8 @@ class CutLoader : public boot::BootLoader {
   }
   Result<std::optional<std::string>> chosen() const override { return loader_.chosen(); }
   Result<std::optional<boot::NextBoot>> next() const override { return loader_.next(); }
-  Result<std::optional<std::string>> first_without(
-      const std::vector<std::string>& used_up) const override {
-    return loader_.first_without(used_up);
+  Result<std::optional<std::string>> first_with(const boot::AssumedTries& tries) const override {
+    return loader_.first_with(tries);
   }
   Result<std::string> unseen_wish() const override { return loader_.unseen_wish(); }
   Result<std::optional<std::string>> selected() const override { return loader_.selected(); }
@@ -55,8 +55,8 @@ class CutLoader : public boot::BootLoader {
     return change([&] { return loader_.set_next(id); });
   }
   Result<> set_tries(const std::string& id, std::optional<unsigned> tries) override {
-    // One that waited is copied (BootLoader::set_tries()).
-    bool is_cut_here = left_ == 1 && (tries || !is_parked(id));
+    // It stays whole when its trial ends (BootLoader::set_tries()).
+    bool is_cut_here = left_ == 1 && tries;
     Result<> result = change([&] { return loader_.set_tries(id, tries); });
     if (is_cut_here && loses_entry_) loader_.lose(id);
     return result;
@@ -76,14 +76,6 @@ class CutLoader : public boot::BootLoader {
     is_off_ = true;
     if (is_done_) CFS_TRY(make());
     return off();
-  }
-  [[nodiscard]] bool is_parked(const std::string& id) const {
-    const std::vector<boot::BootEntry> entries = loader_.list().value();
-    for (const boot::BootEntry& entry : entries) {
-      if (boot::same_entry(entry.id, id))
-        return entry.tries == boot::Tries{.left = boot::kParked, .done = 0};
-    }
-    return false;
   }
   static Error off() { return make_error(ErrorCode::kIo, "the power is off"); }
 
@@ -118,6 +110,18 @@ class LifecycleTest : public DeviceTest, public ::testing::WithParamInterface<un
       return one;
     }
     return std::nullopt;
+  }
+  /// The disk is made anew, from another medium, and the newest release installed. The firmware's
+  /// variables stay, and the ESP if it `keeps` that.
+  Result<Sysroot> flash(bool keeps_esp, boot::BootLoader& loader, const Environment& environment) {
+    std::filesystem::remove_all(path("sysroot"));
+    if (!keeps_esp) fake_.make_anew();
+    set_booted("");
+    CFS_TRY(make_directories(AT_FDCWD, path("sysroot")));
+    EXPECT_EQ(CFS_TRY(init()), 0) << output_;
+    Sysroot sysroot = CFS_TRY(Sysroot::open(environment, path("sysroot"), Access::kWrite));
+    CFS_TRY(deployer::update(sysroot, loader, environment, {}));
+    return sysroot;
   }
   /// Starts the machine until a good deployment runs; every other one fails before user space.
   /// Right after a switch (`is_settled`) that is no other than the one that was switched to. Works
@@ -181,11 +185,9 @@ void LifecycleTest::live(unsigned seed, unsigned steps) {
   CutLoader loader(fake_);
   uint64_t newest = 1;
   offer(release(newest));
-  ASSERT_DONE(init());
   Environment quiet = environment_;
   quiet.print = [](std::string_view) {};
-  Sysroot sysroot = Sysroot::open(quiet, path("sysroot"), Access::kWrite).value();
-  ASSERT_TRUE(deployer::update(sysroot, loader, quiet, {}));
+  Sysroot sysroot = flash(false, loader, quiet).value();
   bool wishes_are_open = false;
   std::string log;
 
@@ -200,6 +202,14 @@ void LifecycleTest::live(unsigned seed, unsigned steps) {
     auto noted = [&]() -> Result<Inventory> { return note_what_booted(sysroot, quiet, loader); };
     std::string what;
     Result<> result;
+    if (below(60) == 0) {
+      loader.cut_at(0, false, false);
+      Result<Sysroot> made = flash(below(2) == 0, loader, quiet);
+      ASSERT_TRUE(made) << made.error().describe();
+      sysroot = std::move(*made);
+      log += "\n" + std::to_string(step) + " made anew";
+      continue;
+    }
     auto attempt = [&](const std::string& name, const std::function<Result<>()>& operation) {
       what = name;
       result = operation();

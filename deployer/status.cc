@@ -55,21 +55,6 @@ Result<> read_state(Status& status, const Sysroot& sysroot) {
   return check_interrupted();
 }
 
-/// The entry that is neither of a deployment nor of cfs and boots when `next` has used up its
-/// tries.
-Result<std::string> foreign_fallback(const boot::BootLoader& loader, const Inventory& inventory,
-                                     const std::string& next) {
-  const std::optional<std::string> then = CFS_TRY(loader.first_without({next}));
-  if (!then || boot::same_entry(*then, next)) return std::string();
-  for (const Deployment& one : inventory.deployments) {
-    if (boot::same_entry(one.entry, *then)) return std::string();
-  }
-  for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
-    if (entry.digest && boot::same_entry(entry.id, *then)) return std::string();
-  }
-  return *then;
-}
-
 /// What boots next, and what if that fails.
 Result<> read_next(Status& status, const Inventory& inventory, const Result<MountedEsp>& esp) {
   if (!esp) {
@@ -85,7 +70,8 @@ Result<> read_next(Status& status, const Inventory& inventory, const Result<Moun
   }
   if (!status.next_deployment) return {};
   if (status.next_tries) {
-    status.foreign_fallback = CFS_TRY(foreign_fallback(esp->loader(), inventory, status.next->id));
+    status.foreign_fallback = CFS_TRY(
+        foreign_fallback(esp->loader(), inventory, {{status.next->id, boot::Tries{.done = 1}}}));
   }
   status.way_back = CFS_TRY(startable_way_back(esp->loader(), inventory, *status.next_deployment));
   if (status.way_back) return {};

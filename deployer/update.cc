@@ -184,8 +184,7 @@ Result<Offer> read_offer(Repository& repository, const net::Url& url, Sysroot& s
 Result<bool> is_in_last_try(const boot::BootLoader& loader, const Deployment& deployment) {
   if (deployment.state != DeploymentState::kTrial) return false;
   for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
-    if (!boot::same_entry(entry.id, deployment.entry) || !entry.tries) continue;
-    return entry.tries->left == 0 && entry.tries->done > 0;
+    if (boot::same_entry(entry.id, deployment.entry)) return entry.is_used_up();
   }
   return false;
 }

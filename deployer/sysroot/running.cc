@@ -213,8 +213,7 @@ Result<> note_failures(Note& note, History& history) {
     if (!is_tried && one.state != DeploymentState::kGood) continue;
     const bool is_given_up =
         std::any_of(entries.begin(), entries.end(), [&](const boot::BootEntry& entry) {
-          bool is_used_up = entry.tries && entry.tries->left == 0 && entry.tries->done > 0;
-          return is_tried && is_used_up && boot::same_entry(entry.id, one.entry);
+          return is_tried && entry.is_used_up() && boot::same_entry(entry.id, one.entry);
         });
     const bool is_left = std::find(early.begin(), early.end(), one.id) != early.end();
     if (is_given_up || is_left) CFS_TRY(note_failure(note, history, one));
@@ -225,8 +224,9 @@ Result<> note_failures(Note& note, History& history) {
 /// What was chosen does not wait behind the entries of other systems.
 Result<> stop_waiting(boot::BootLoader& loader, const std::string& id) {
   for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
-    const bool is_parked = entry.tries && entry.tries->left == boot::kParked;
-    if (is_parked && boot::same_entry(entry.id, id)) CFS_TRY(loader.set_tries(id, std::nullopt));
+    if (entry.waits() && boot::same_entry(entry.id, id)) {
+      CFS_TRY(loader.set_tries(id, std::nullopt));
+    }
   }
   return {};
 }
@@ -326,11 +326,9 @@ Result<> count_boot_once(Note& note, const Running& running) {
 }
 
 /// The good deployment that runs has no counter: a power cut came between the record and the entry.
-/// One that nothing else would boot in the place of keeps it: a renamed file may be lost.
 Result<> end_trial_of_good(Note& note) {
   const std::optional<Deployment>& booted = note.inventory.references.booted;
   if (!booted || booted->state != DeploymentState::kGood) return {};
-  if (!CFS_TRY(startable_way_back(note.loader, note.inventory, *booted))) return {};
   const std::optional<std::string> chosen = CFS_TRY(note.loader.chosen());
   for (const boot::BootEntry& entry : CFS_TRY(note.loader.list())) {
     bool is_counted =

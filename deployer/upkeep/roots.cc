@@ -50,13 +50,12 @@ Result<Roots> find_roots(const Inventory& inventory, const boot::BootLoader& loa
   const std::optional<std::string> chosen = CFS_TRY(loader.chosen());
   std::set<verity::Digest> images_in_use;
   for (const boot::BootEntry& entry : entries) {
-    bool is_parked = entry.tries && entry.tries->left == boot::kParked;
     bool is_chosen = chosen && boot::same_entry(*chosen, entry.id);
     bool is_known = false;
     for (const Deployment& one : inventory.deployments) {
       if (!boot::same_entry(one.entry, entry.id)) continue;
       is_known = true;
-      if ((!is_parked || is_chosen) && !one.collected) kept.insert(one.id);
+      if ((!entry.waits() || is_chosen) && !one.collected) kept.insert(one.id);
     }
     if (!is_known && entry.digest) images_in_use.insert(*entry.digest);
   }

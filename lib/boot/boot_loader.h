@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -27,7 +28,7 @@ struct Tries {
   return {.left = tries.left == 0 ? 0 : tries.left - 1, .done = tries.done + 1};
 }
 
-/// The tries of an entry that waits behind all others.
+/// The tries of an entry that is parked: it waits behind all others.
 constexpr unsigned kParked = 0;
 
 /// One system that can be started.
@@ -38,8 +39,16 @@ struct BootEntry {
   std::string problem;      ///< why there is no digest
   uint64_t size_bytes = 0;  ///< of its file
   std::optional<Tries> tries;
+
+  /// It starts only when it is asked for or nothing else is left: it is parked or used up.
+  [[nodiscard]] bool waits() const { return tries && tries->left == 0; }
+  /// It was on trial, and was started as often as it may be.
+  [[nodiscard]] bool is_used_up() const { return waits() && tries->done > 0; }
   bool operator==(const BootEntry&) const = default;
 };
+
+/// The counters that entries are taken to have instead of their own, by id.
+using AssumedTries = std::map<std::string, std::optional<Tries>>;
 
 /// What the boot loader starts next, and by whose word.
 struct NextBoot {
@@ -102,10 +111,10 @@ class BootLoader {
   /// at. None: there is no entry.
   [[nodiscard]] virtual Result<std::optional<NextBoot>> next() const = 0;
 
-  /// The entry that starts when these have no tries left and no other one is chosen or asked for:
-  /// what the device falls back to. It may be one of them. None: there is no entry.
-  [[nodiscard]] virtual Result<std::optional<std::string>> first_without(
-      const std::vector<std::string>& used_up) const = 0;
+  /// The entry that starts when none is chosen or asked for, and these have these counters: what
+  /// the device falls back to when they are used up. None: there is no entry.
+  [[nodiscard]] virtual Result<std::optional<std::string>> first_with(
+      const AssumedTries& tries) const = 0;
 
   /// What somebody asks for in the firmware's variables that is no entry of list(). The boot loader
   /// may have one of that name, of a kind that is not seen here, and starts it then before what
@@ -125,9 +134,9 @@ class BootLoader {
   [[nodiscard]] virtual Result<std::optional<std::string>> selected() const = 0;
 
   /// Puts an entry on trial with so many tries and none done; nothing: ends the trial, it is good.
-  /// kParked: it starts only when it is asked for or nothing else is left. After a power cut the
-  /// entry may be gone: never for the one that must boot if all else fails. A parked one may be
-  /// just that: it stays whole while its trial ends, where there is room for two. Errors:
+  /// kParked: it starts only when it is asked for or nothing else is left. When a trial ends the
+  /// entry stays whole after a power cut at any instant, where there is room for two of it.
+  /// Otherwise it may be gone then: never for the one that must boot if all else fails. Errors:
   /// kNotFound.
   [[nodiscard]] virtual Result<> set_tries(const std::string& id,
                                            std::optional<unsigned> tries_left) = 0;

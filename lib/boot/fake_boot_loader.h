@@ -62,9 +62,8 @@ class FakeBootLoader : public BootLoader {
                                          .firmware_default = firmware_default_,
                                          .configured = configured_pattern()});
   }
-  Result<std::optional<std::string>> first_without(
-      const std::vector<std::string>& used_up) const override {
-    return boot::first_without(listed_files(), used_up);
+  Result<std::optional<std::string>> first_with(const AssumedTries& tries) const override {
+    return boot::first_with(listed_files(), tries);
   }
   Result<std::string> unseen_wish() const override {
     return first_unseen(listed_files(),
@@ -112,6 +111,11 @@ class FakeBootLoader : public BootLoader {
   void damage(const std::string& id) { stored_.at(key_of(id)).content.resize(1000); }
   /// Takes an entry away, as a power cut while it was renamed may do.
   void lose(const std::string& id) { stored_.erase(key_of(id)); }
+  /// Removes all entries and the choice, as a new ESP has none; the firmware's variables stay.
+  void make_anew() {
+    stored_.clear();
+    chosen_.reset();
+  }
   void set_free_bytes(uint64_t bytes) { free_bytes_ = bytes; }
 
  private:

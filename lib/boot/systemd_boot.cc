@@ -316,9 +316,8 @@ Result<std::optional<NextBoot>> SystemdBoot::next() const {
                        .configured = CFS_TRY(configured_pattern())});
 }
 
-Result<std::optional<std::string>> SystemdBoot::first_without(
-    const std::vector<std::string>& used_up) const {
-  return boot::first_without(CFS_TRY(listed_files()), used_up);
+Result<std::optional<std::string>> SystemdBoot::first_with(const AssumedTries& tries) const {
+  return boot::first_with(CFS_TRY(listed_files()), tries);
 }
 
 Result<std::string> SystemdBoot::unseen_wish() const {
@@ -361,11 +360,8 @@ Result<> SystemdBoot::set_tries(const std::string& id, std::optional<unsigned> t
   const std::string path = file_path(id, tries);
   const std::string doing = "while counting the boots of '" + id + "'";
   if (!same_entry(best.path, path)) {
-    if (!tries && best.tries && best.tries->left == kParked) {
-      CFS_TRY_WITH(doing, copy_or_rename(best, path));
-    } else {
-      CFS_TRY_WITH(doing, fat_rename(root_.get(), best.path, path));
-    }
+    CFS_TRY_WITH(doing,
+                 tries ? fat_rename(root_.get(), best.path, path) : copy_or_rename(best, path));
   }
   return remove_others(std::move(files), path);
 }

@@ -41,8 +41,8 @@ class SystemdBoot : public BootLoader {
   [[nodiscard]] Result<bool> holds(const std::string& id, int uki_fd) const override;
   [[nodiscard]] Result<std::optional<std::string>> chosen() const override;
   [[nodiscard]] Result<std::optional<NextBoot>> next() const override;
-  [[nodiscard]] Result<std::optional<std::string>> first_without(
-      const std::vector<std::string>& used_up) const override;
+  [[nodiscard]] Result<std::optional<std::string>> first_with(
+      const AssumedTries& tries) const override;
   [[nodiscard]] Result<std::string> unseen_wish() const override;
   [[nodiscard]] Result<> set_next(const std::string& id) override;
   [[nodiscard]] Result<std::optional<std::string>> selected() const override;

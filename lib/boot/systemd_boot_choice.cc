@@ -114,13 +114,11 @@ std::optional<NextBoot> choose_entry(const std::vector<ListedFile>& files,
   return NextBoot{.id = files[chosen->index].id, .reason = chosen->reason};
 }
 
-std::optional<std::string> first_without(std::vector<ListedFile> files,
-                                         const std::vector<std::string>& used_up) {
+std::optional<std::string> first_with(std::vector<ListedFile> files, const AssumedTries& tries) {
   for (ListedFile& file : files) {
-    const bool is_used_up = std::any_of(used_up.begin(), used_up.end(), [&](const std::string& id) {
-      return same_entry(id, file.id);
-    });
-    if (is_used_up) file.seen.tries = Tries{.left = 0, .done = 1};
+    for (const auto& [id, assumed] : tries) {
+      if (same_entry(id, file.id)) file.seen.tries = assumed;
+    }
   }
   const std::optional<NextBoot> first = choose_entry(files, {});
   return first ? std::optional(first->id) : std::nullopt;

@@ -52,9 +52,9 @@ struct ListedFile {
 [[nodiscard]] std::optional<NextBoot> choose_entry(const std::vector<ListedFile>& files,
                                                    const LoaderChoice& choice);
 
-/// The entry that comes first when these have used up their tries, and nothing is asked for.
-[[nodiscard]] std::optional<std::string> first_without(std::vector<ListedFile> files,
-                                                       const std::vector<std::string>& used_up);
+/// The entry that comes first when nothing is asked for and these have these counters.
+[[nodiscard]] std::optional<std::string> first_with(std::vector<ListedFile> files,
+                                                    const AssumedTries& tries);
 
 /// The first of the wishes that no file matches; empty: there is none.
 [[nodiscard]] std::string first_unseen(const std::vector<ListedFile>& files,

@@ -259,15 +259,19 @@ TEST_F(SystemdBootTest, ALoaderConfThatCannotBeReadChoosesNothing) {
   EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
-TEST_F(SystemdBootTest, AParkedEntryIsNotRenamedToBeGood) {
+TEST_F(SystemdBootTest, AnEntryIsNotRenamedToBeGood) {
   SystemdBoot loader = open();
-  ASSERT_TRUE(loader.install("a", uki('a').get(), kParked));
-  UniqueFd parked = open_at(AT_FDCWD, uki_path("a+0.efi"), O_RDONLY).value();
-  ASSERT_TRUE(loader.set_tries("a", std::nullopt));
-  EXPECT_THAT(names(), ElementsAre("a.efi"));
-  EXPECT_EQ(loader.list().value()[0].digest->hex(), std::string(64, 'a'));
-  EXPECT_NE(fstat_fd(parked.get()).value().st_ino,
-            stat_at(AT_FDCWD, uki_path("a.efi"), 0).value().st_ino);
+  for (const char* name : {"a+0.efi", "a+3.efi", "a+2-1.efi", "a+0-3.efi"}) {
+    ASSERT_TRUE(loader.install("a", uki('a').get(), {}));
+    std::filesystem::rename(uki_path("a.efi"), uki_path(name));
+    UniqueFd before = open_at(AT_FDCWD, uki_path(name), O_RDONLY).value();
+    ASSERT_TRUE(loader.set_tries("a", std::nullopt));
+    EXPECT_THAT(names(), ElementsAre("a.efi"));
+    EXPECT_EQ(loader.list().value()[0].digest->hex(), std::string(64, 'a'));
+    EXPECT_NE(fstat_fd(before.get()).value().st_ino,
+              stat_at(AT_FDCWD, uki_path("a.efi"), 0).value().st_ino)
+        << name;
+  }
 }
 
 TEST_F(SystemdBootTest, RefusesWhatIsNotThereOrNotAUki) {
