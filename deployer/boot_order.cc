@@ -290,6 +290,16 @@ Result<std::string> foreign_fallback(const boot::BootLoader& loader, const Inven
   return is_foreign ? *then : std::string();
 }
 
+Result<uint64_t> missing_way_back_bytes(const Sysroot& sysroot, const boot::BootLoader& loader,
+                                        const Inventory& inventory, const Deployment& next) {
+  const std::vector<Deployment> ways = ways_back(inventory, next);
+  if (ways.empty() || CFS_TRY(has_whole_entry(loader, ways.front()))) return 0;
+  const Deployment& way = ways.front();
+  if (!way.uki) return 0;
+  Result<struct stat> copy = sysroot.directory().stat(sysroot::uki_path(way.digest, *way.uki));
+  return copy ? static_cast<uint64_t>(copy->st_size) : 0;  // without a copy nothing is written
+}
+
 Result<uint64_t> removable_entry_bytes(const Sysroot& sysroot, const boot::BootLoader& loader,
                                        const Inventory& inventory) {
   std::vector<std::string> needed;

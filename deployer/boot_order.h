@@ -71,6 +71,13 @@ struct SwitchOptions {
                                            Inventory& inventory, Deployment deployment,
                                            const SwitchOptions& options);
 
+/// What a switch to `next` writes to the ESP besides the entry of `next`: that of the best of
+/// ways_back(), if it is not in place.
+[[nodiscard]] Result<uint64_t> missing_way_back_bytes(const Sysroot& sysroot,
+                                                      const boot::BootLoader& loader,
+                                                      const Inventory& inventory,
+                                                      const Deployment& next);
+
 /// What remove_unneeded_entries() would remove from the boot loader before another release comes.
 [[nodiscard]] Result<uint64_t> removable_entry_bytes(const Sysroot& sysroot,
                                                      const boot::BootLoader& loader,

@@ -301,6 +301,28 @@ TEST_F(UpdateTest, NoSpaceIsFoundBeforeAnythingIsFetched) {
   EXPECT_EQ(server_.count("/obj/"), 0u);
 }
 
+// The entry of the running release is lost, so the ESP has to take two.
+TEST_F(UpdateTest, RoomOnTheEspIsNeededForTheWayBackToo) {
+  offer(first_release());
+  ASSERT_DONE(init());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot_well(), "1");
+  const uint64_t uki = std::filesystem::file_size(path(file_of(boots_next())));
+  offer(second_release());
+  server_.forget();
+  auto update_with_room_for = [&](uint64_t half_ukis) {
+    const std::string options = "size=" + std::to_string((256 << 10) + (half_ukis * uki / 2));
+    return in_own_mounts([&] {
+      if (::mount("none", path("esp").c_str(), "tmpfs", 0, options.c_str()) != 0) return 101;
+      Result<int> result = update();
+      return result ? *result : exit_status(result.error().code);
+    });
+  };
+  EXPECT_EQ(update_with_room_for(3), 9);
+  EXPECT_EQ(server_.count("/obj/"), 0u);
+  EXPECT_EQ(update_with_room_for(6), 0);
+}
+
 TEST_F(UpdateTest, GarbageGoesWhenThereIsNoRoom) {
   offer(first_release());
   ASSERT_DONE(init());

@@ -122,7 +122,8 @@ Result<> check_room_for_another(const Sysroot& sysroot, const boot::BootLoader& 
   esp.free_bytes = CFS_TRY(loader.free_bytes()) +
                    std::max(CFS_TRY(removable_entry_bytes(sysroot, loader, inventory)),
                             garbage ? garbage->esp_bytes : 0);
-  return require_space(esp, "the EFI system partition", uki_bytes);
+  return require_space(esp, "the EFI system partition",
+                       uki_bytes + CFS_TRY(missing_way_back_bytes(sysroot, loader, inventory, {})));
 }
 
 }  // namespace cfs::deployer
