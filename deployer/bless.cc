@@ -2,7 +2,9 @@
 //
 // The order of writes in bless(): the record first, then the entry. A power cut between them leaves
 // a good deployment with a boot counter, which note_what_booted() takes away; the other way round
-// it would leave one that nobody counts and of which nobody knows that it is good.
+// it would leave one that nobody counts and of which nobody knows that it is good. But the good one
+// does not start any more once its tries are used up. Where no earlier good one would start in its
+// place the entry comes first.
 //
 // In mark_bad() too the record comes first: a bad deployment that is still chosen is turned away
 // from by the next note_what_booted(); a good one that is no longer chosen would be taken again by
@@ -11,6 +13,7 @@
 
 #include <memory>
 
+#include "deployer/boot_order.h"
 #include "deployer/config/config.h"
 #include "deployer/health/health.h"
 #include "deployer/login_notice.h"
@@ -41,6 +44,22 @@ Result<bool> is_blessed_in_this_boot(const Sysroot& sysroot, const Deployment& d
   const History history = CFS_TRY(read_history_to_go_on(sysroot));
   return !history.empty() && history.back().boot_id == boot_id &&
          deployment.blessed > history.back().started;
+}
+
+Result<> end_trial(boot::BootLoader& loader, const Deployment& deployment) {
+  for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
+    if (!boot::same_entry(entry.id, deployment.entry) || !entry.tries) continue;
+    CFS_TRY_WITH("while ending the trial of " + deployment.version,
+                 loader.set_tries(deployment.entry, std::nullopt));
+  }
+  return {};
+}
+
+/// Nothing good starts in the place of the deployment when its tries are used up.
+Result<bool> is_only_hope(const boot::BootLoader& loader, const Inventory& inventory,
+                          const Deployment& deployment) {
+  const std::optional<Deployment> way = CFS_TRY(startable_way_back(loader, inventory, deployment));
+  return !way || way->state != DeploymentState::kGood;
 }
 
 struct Arguments {
@@ -99,6 +118,7 @@ Result<bool> bless(Sysroot& sysroot, boot::BootLoader& loader, const Environment
                           "firmware and boot loader");
   }
   if (!was_good) {
+    if (CFS_TRY(is_only_hope(loader, inventory, booted))) CFS_TRY(end_trial(loader, booted));
     booted.state = DeploymentState::kGood;
     booted.held.reset();
     booted.blessed = CFS_TRY(time_after_all_records(sysroot, inventory, environment));
@@ -106,11 +126,7 @@ Result<bool> bless(Sysroot& sysroot, boot::BootLoader& loader, const Environment
     update_inventory(inventory, booted);
   }
   CFS_TRY(record_outcome(sysroot, environment, booted, BootOutcome::kHealthy, std::nullopt));
-  for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
-    if (!boot::same_entry(entry.id, booted.entry) || !entry.tries) continue;
-    CFS_TRY_WITH("while ending the trial of " + booted.version,
-                 loader.set_tries(booted.entry, std::nullopt));
-  }
+  CFS_TRY(end_trial(loader, booted));
   return !was_good;
 }
 

@@ -22,8 +22,9 @@
 //     9  the running one      is parked, if it is neither of the two
 //
 // On FAT a renamed file may be lost by a power cut. So the entry that must boot if all else fails
-// is never renamed: in step 4 only when another one is chosen at that time, and never when it is
-// the running one of which nobody knows yet whether it is good.
+// is never renamed. In step 4 it loses its counter by a copy, and a file without room for a copy is
+// renamed only while another entry is chosen. The running one of which nobody knows yet whether it
+// is good keeps the counter that it has.
 //
 // A cut between 3 and 7 leaves refs/staged pointing to something that does not boot next. That is
 // why nobody believes refs/staged alone: `update` asks the boot loader too and does the rest of the
@@ -293,11 +294,14 @@ Result<std::string> foreign_fallback(const boot::BootLoader& loader, const Inven
 Result<uint64_t> missing_way_back_bytes(const Sysroot& sysroot, const boot::BootLoader& loader,
                                         const Inventory& inventory, const Deployment& next) {
   const std::vector<Deployment> ways = ways_back(inventory, next);
-  if (ways.empty() || CFS_TRY(has_whole_entry(loader, ways.front()))) return 0;
+  if (ways.empty() || !ways.front().uki) return 0;
   const Deployment& way = ways.front();
-  if (!way.uki) return 0;
+  const std::optional<boot::BootEntry> entry = find_entry(CFS_TRY(loader.list()), way);
+  if (entry && entry->digest == way.digest) return 0;
   Result<struct stat> copy = sysroot.directory().stat(sysroot::uki_path(way.digest, *way.uki));
-  return copy ? static_cast<uint64_t>(copy->st_size) : 0;  // without a copy nothing is written
+  const uint64_t bytes = copy ? static_cast<uint64_t>(copy->st_size) : 0;
+  // A damaged one makes room for it.
+  return bytes - std::min(bytes, entry ? entry->size_bytes : 0);
 }
 
 Result<uint64_t> removable_entry_bytes(const Sysroot& sysroot, const boot::BootLoader& loader,
@@ -337,8 +341,10 @@ Result<> tidy_up_entries(const Sysroot& sysroot, boot::BootLoader& loader,
   std::vector<std::string> needed;
   if (way_back) needed.push_back(way_back->entry);
   for (const boot::BootEntry& entry : CFS_TRY(unneeded_entries(loader, inventory, needed))) {
+    // While nothing else could start in the place of a trial, a bad one is better than none.
     const bool is_bad =
-        booted.state != DeploymentState::kBad &&
+        (booted.state == DeploymentState::kGood ||
+         (booted.state != DeploymentState::kBad && way_back)) &&
         std::any_of(
             inventory.deployments.begin(), inventory.deployments.end(), [&](const Deployment& one) {
               return one.state == DeploymentState::kBad && boot::same_entry(one.entry, entry.id);

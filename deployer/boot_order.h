@@ -48,8 +48,8 @@ struct SwitchOptions {
                                                                    const Inventory& inventory,
                                                                    const Deployment& next);
 
-/// The entry that is neither of a deployment nor of cfs and starts when nothing is chosen or asked
-/// for and entries have these counters. Empty: there is none. Errors: those of the boot loader.
+/// BootLoader::first_with() of these counters, if it is another system's entry: neither of a
+/// deployment of the inventory nor one that pins an image. Empty: it is not.
 [[nodiscard]] Result<std::string> foreign_fallback(const boot::BootLoader& loader,
                                                    const Inventory& inventory,
                                                    const boot::AssumedTries& tries);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deployer/boot_order.h"
 
+#include <sys/mount.h>
+
 #include "deployer/test_support.h"
 #include "lib/boot/test_programs.h"
 
@@ -61,24 +63,74 @@ TEST_F(BootOrderTest, AnotherSystemDoesNotTakeThePlaceOfTheWayBack) {
   EXPECT_THAT(status(), HasSubstr("if that fails, 1 boots."));
 }
 
-// It is the recovery; a mark-bad was cut off after it had written the record.
 TEST_F(BootOrderTest, AWayBackThatWaitsDoesSoNoMoreWhenItIsNeeded) {
-  ASSERT_DONE(command({"recovery", "set", good_.substr(good_.rfind('_') + 1)}));
   offer(second_release());
   ASSERT_DONE(update());
-  ASSERT_EQ(reboot_well(), "2");
+  ASSERT_EQ(reboot(), "2");
   std::filesystem::rename(path(file_of(good_)), path(file_of(good_ + "+0")));
-  {
-    Sysroot sysroot = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
-    Deployment bad = read_inventory(sysroot).value().references.booted.value();
-    bad.state = DeploymentState::kBad;
-    bad.held = Reason{.kind = ReasonKind::kMarkedBad, .what = {}, .detail = {}, .exit_status = {}};
-    ASSERT_TRUE(save_deployment(sysroot, bad));
-  }
   write_entry("other-os", "root=/dev/sdb1", "zzz");
   offer(third_release());
   ASSERT_DONE(update());
   EXPECT_THAT(status(), HasSubstr("if that fails, 1 boots."));
+}
+
+// A rollback was cut off before the choice; then somebody started the other one.
+TEST_F(BootOrderTest, WhatWasTurnedAwayFromIsNotChosenAnyMore) {
+  offer(second_release());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "2");
+  ASSERT_DONE(command({"note-boot"}));
+  {
+    Sysroot sysroot = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
+    Deployment left = read_inventory(sysroot).value().references.booted.value();
+    left.state = DeploymentState::kFetched;
+    left.held =
+        Reason{.kind = ReasonKind::kRolledBack, .what = {}, .detail = {}, .exit_status = {}};
+    ASSERT_TRUE(save_deployment(sysroot, left));
+  }
+  set_variable("LoaderEntryOneShot", good_ + ".efi");
+  ASSERT_EQ(reboot(), "1");
+  set_variable("LoaderEntryOneShot", "");
+  ASSERT_THAT(boots_next(), StartsWith("cfs_2_"));
+  ASSERT_DONE(command({"note-boot"}));
+  EXPECT_EQ(boots_next(), good_);
+}
+
+// Its entry was lost on FAT.
+TEST_F(BootOrderTest, ARecoveryThatIsTheOnlyWayBackDoesNotWait) {
+  offer(second_release());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "2");
+  std::filesystem::remove(path(file_of(good_)));
+  ASSERT_DONE(command({"recovery", "set", good_.substr(good_.rfind('_') + 1)}));
+  for (int tries = 0; tries < 2; ++tries) EXPECT_EQ(reboot(), "2");
+  EXPECT_EQ(reboot(), "1");
+}
+
+// Recorded as good, it would not start any more after a power cut and two boots that end early.
+TEST_F(BootOrderTest, WithNothingElseGoodTheTrialEndsBeforeTheRecordSaysSo) {
+  offer(second_release());
+  ASSERT_DONE(update());
+  ASSERT_EQ(reboot(), "2");
+  ASSERT_TRUE(make_directories(AT_FDCWD, path("run/cfs")));
+  write("run/cfs/health.json", "{\"passed\":true}");
+  auto bless_without_esp = [&] {
+    return in_own_mounts([&] {
+      const std::string esp = path("esp");
+      if (::mount(esp.c_str(), esp.c_str(), nullptr, MS_BIND, nullptr) != 0 ||
+          ::mount(nullptr, esp.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) != 0) {
+        return 101;
+      }
+      Result<int> result = command({"bless"});
+      return result ? 102 : exit_status(result.error().code);
+    });
+  };
+  std::filesystem::rename(path(file_of(good_)), path("aside"));
+  EXPECT_EQ(bless_without_esp(), 1);
+  EXPECT_THAT(status(), StartsWith("test 2 is running, on trial"));
+  std::filesystem::rename(path("aside"), path(file_of(good_)));
+  EXPECT_EQ(bless_without_esp(), 1);
+  EXPECT_THAT(status(), StartsWith("test 2 is running and boots next"));
 }
 
 TEST_F(BootOrderTest, AnotherSystemBehindTheWayBackIsNoHindrance) {

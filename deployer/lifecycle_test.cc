@@ -16,6 +16,7 @@
 #include "deployer/update.h"
 #include "deployer/upkeep/gc.h"
 #include "deployer/upkeep/pin.h"
+#include "lib/boot/boot_counter.h"
 #include "lib/boot/fake_boot_loader.h"
 
 namespace cfs::deployer {
@@ -135,7 +136,11 @@ class LifecycleTest : public DeviceTest, public ::testing::WithParamInterface<un
              (one.blessed > 0 && one.held && one.held->kind == ReasonKind::kMarkedBad);
     };
     const auto& all = inventory.deployments;
-    if (std::none_of(all.begin(), all.end(), is_good)) return;
+    // What is chosen when all that were good are marked bad is tried for ever.
+    const bool is_one_good = std::any_of(all.begin(), all.end(), [](const Deployment& one) {
+      return one.state == DeploymentState::kGood && !one.collected;
+    });
+    if (!is_one_good) return;
     std::string order;
     std::set<std::string> failed;
     for (unsigned boots = 0; boots < 20; ++boots) {
@@ -150,9 +155,23 @@ class LifecycleTest : public DeviceTest, public ::testing::WithParamInterface<un
       failed.insert(next->id);
       copy.start(next->id);
     }
-    FAIL() << "only these boot:" << order;
+    FAIL() << "only these boot:" << order << describe(inventory);
   }
 
+  /// What there is of deployments and entries.
+  std::string describe(const Inventory& inventory) {
+    std::string text;
+    for (const Deployment& one : inventory.deployments) {
+      text += "\n" + one.id + " " + std::string(state_name(one.state)) + " " +
+              std::to_string(one.blessed) + (one.collected ? " collected" : "") +
+              (one.held ? " held: " + deployer::describe(*one.held) : "");
+    }
+    const std::vector<boot::BootEntry> entries = fake_.list().value();
+    for (const boot::BootEntry& entry : entries) {
+      text += "\n" + boot::with_counter(entry.id, entry.tries);
+    }
+    return text + "\nchosen: " + fake_.chosen().value().value_or("none");
+  }
   /// What is pinned or the recovery is there; what is there, or has a boot entry, is whole.
   void expect_all_is_whole(Sysroot& sysroot, const Inventory& inventory) {
     std::set<std::string> ids;
@@ -189,6 +208,7 @@ void LifecycleTest::live(unsigned seed, unsigned steps) {
   quiet.print = [](std::string_view) {};
   Sysroot sysroot = flash(false, loader, quiet).value();
   bool wishes_are_open = false;
+  constexpr unsigned kMadeAnew = 100;
   std::string log;
 
   for (unsigned step = 0; step < steps; ++step) {
@@ -202,19 +222,19 @@ void LifecycleTest::live(unsigned seed, unsigned steps) {
     auto noted = [&]() -> Result<Inventory> { return note_what_booted(sysroot, quiet, loader); };
     std::string what;
     Result<> result;
-    if (below(60) == 0) {
-      loader.cut_at(0, false, false);
-      Result<Sysroot> made = flash(below(2) == 0, loader, quiet);
-      ASSERT_TRUE(made) << made.error().describe();
-      sysroot = std::move(*made);
-      log += "\n" + std::to_string(step) + " made anew";
-      continue;
-    }
     auto attempt = [&](const std::string& name, const std::function<Result<>()>& operation) {
       what = name;
       result = operation();
     };
-    switch (below(16)) {
+    // One step of 64 makes the disk anew.
+    switch (below(64) == 0 ? kMadeAnew : below(16)) {
+      case kMadeAnew:
+        loader.cut_at(0, false, false);
+        attempt("made anew", [&]() -> Result<> {
+          sysroot = CFS_TRY(flash(below(2) == 0, loader, quiet));
+          return {};
+        });
+        break;
       case 0:
       case 1:
         attempt("update", [&]() -> Result<> {

@@ -116,9 +116,9 @@ Result<> check_room_on_device(const Sysroot& sysroot, boot::BootLoader& loader,
                               const Plan& plan, uint64_t uki_bytes) {
   CFS_TRY(require_space(sysroot.directory().fd(), "the sysroot", plan.disk_bytes + kMarginBytes,
                         plan.inodes + kMarginInodes));
-  uint64_t esp_bytes = CFS_TRY(missing_way_back_bytes(sysroot, loader, inventory, deployment));
-  if (!CFS_TRY(has_whole_entry(loader, deployment))) esp_bytes += uki_bytes;
-  if (esp_bytes == 0) return {};
+  if (CFS_TRY(has_whole_entry(loader, deployment))) return {};
+  const uint64_t esp_bytes =
+      uki_bytes + CFS_TRY(missing_way_back_bytes(sysroot, loader, inventory, deployment));
   if (CFS_TRY(loader.free_bytes()) < esp_bytes) {
     std::vector<std::string> needed = {deployment.entry};
     for (const Deployment& one : ways_back(inventory, deployment)) needed.push_back(one.entry);

@@ -256,7 +256,8 @@ Result<> choose_instead_of(Note& note, const Deployment& bad) {
   return stays ? Result<>() : chosen;
 }
 
-/// A bad deployment is neither staged nor chosen while there is another.
+/// A bad deployment is neither staged nor chosen while there is another. Nor is one chosen that
+/// somebody has turned away from, in a switch that was cut off, and that does not run.
 Result<> turn_away_from_bad(Note& note) {
   References& references = note.inventory.references;
   auto is_bad = [](const std::optional<Deployment>& one) {
@@ -268,9 +269,10 @@ Result<> turn_away_from_bad(Note& note) {
       if (boot::same_entry(*entry, one.entry)) chosen = one;
     }
   }
+  const bool is_left = chosen && chosen->held && chosen->id != references.booted->id;
   // A wish in the firmware's variables may go before the choice.
-  if (!is_bad(chosen)) chosen = CFS_TRY(next_deployment(note.loader, note.inventory));
-  if (is_bad(chosen)) CFS_TRY(choose_instead_of(note, *chosen));
+  if (!is_bad(chosen) && !is_left) chosen = CFS_TRY(next_deployment(note.loader, note.inventory));
+  if (is_bad(chosen) || is_left) CFS_TRY(choose_instead_of(note, *chosen));
   if (is_bad(references.staged)) {
     CFS_TRY(remove_reference(note.sysroot, Role::kStaged));
     references.staged.reset();

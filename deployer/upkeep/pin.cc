@@ -64,12 +64,15 @@ Result<> set_recovery(Sysroot& sysroot, boot::BootLoader& loader, const Deployme
   CFS_TRY(check_image_is_complete(sysroot, deployment.digest));
   UniqueFd uki = CFS_TRY(open_uki(sysroot, deployment));
   CFS_TRY(set_reference(sysroot, Role::kRecovery, deployment));
-  // An entry that is damaged is written anew: behind all others, unless it is what boots now or
-  // next.
+  // An entry that is damaged or missing is written anew: behind all others, unless it is what boots
+  // now or next, or the only one that could boot after that.
   std::optional<unsigned> tries = boot::kParked;
   for (const auto& needed : {CFS_TRY(loader.chosen()), CFS_TRY(loader.selected())}) {
     if (needed && boot::same_entry(*needed, deployment.entry)) tries.reset();
   }
+  const Inventory inventory = CFS_TRY(read_inventory(sysroot));
+  const std::optional<Deployment> next = CFS_TRY(next_deployment(loader, inventory));
+  if (!CFS_TRY(startable_way_back(loader, inventory, next.value_or(Deployment())))) tries.reset();
   const std::optional<boot::NextBoot> before = CFS_TRY(loader.next());
   CFS_TRY(loader.install(deployment.entry, uki.get(), tries));
   // A wish in the firmware's variables that nothing has met before is met by the new entry.

@@ -134,10 +134,10 @@ class BootLoader {
   [[nodiscard]] virtual Result<std::optional<std::string>> selected() const = 0;
 
   /// Puts an entry on trial with so many tries and none done; nothing: ends the trial, it is good.
-  /// kParked: it starts only when it is asked for or nothing else is left. When a trial ends the
-  /// entry stays whole after a power cut at any instant, where there is room for two of it.
-  /// Otherwise it may be gone then: never for the one that must boot if all else fails. Errors:
-  /// kNotFound.
+  /// kParked: it starts only when it is asked for or nothing else is left. A power cut while a
+  /// trial begins, or while the entry is parked, may take the entry away: nobody does that to the
+  /// one that must boot if all else fails. When a trial ends the entry stays whole, unless there is
+  /// no room for a copy of it. Errors: kNotFound.
   [[nodiscard]] virtual Result<> set_tries(const std::string& id,
                                            std::optional<unsigned> tries_left) = 0;
 

@@ -234,7 +234,7 @@ Result<> SystemdBoot::install(const std::string& id, int uki_fd,
     }
   }
 
-  CFS_TRY(remove_leftovers());
+  CFS_TRY(remove_temporary_files());
   if (CFS_TRY(free_bytes()) < size_bytes) {
     return make_error(ErrorCode::kNoSpace, "no room on the ESP for '" + id + "', " +
                                                std::to_string(size_bytes) + " bytes")
@@ -257,6 +257,22 @@ Result<bool> SystemdBoot::holds(const std::string& id, int uki_fd) const {
 }
 
 Result<> SystemdBoot::remove_leftovers() {
+  CFS_TRY(remove_temporary_files());
+  for (const File& file : CFS_TRY(open_files())) {
+    std::vector<File> files = CFS_TRY(files_of(file.id));
+    if (files.size() < 2) continue;
+    const std::string best = files.front().path;
+    std::vector<File> doubles;
+    for (size_t i = 1; i < files.size(); ++i) {
+      if (!CFS_TRY(has_content(files[i].fd.get(), files.front().fd.get()))) continue;
+      doubles.push_back(std::move(files[i]));
+    }
+    if (!doubles.empty()) CFS_TRY(remove_others(std::move(doubles), best));
+  }
+  return {};
+}
+
+Result<> SystemdBoot::remove_temporary_files() {
   CFS_TRY(fat_remove_leftovers(root_.get(), kUkiDirectory));
   return fat_remove_leftovers(root_.get(), kLoaderDirectory);
 }
@@ -341,7 +357,7 @@ Result<> SystemdBoot::set_next(const std::string& id) {
   } else if (existing.error().code != ErrorCode::kNotFound) {
     return Error(std::move(existing).error());
   }
-  CFS_TRY(remove_leftovers());
+  CFS_TRY(remove_temporary_files());
   CFS_TRY(fat_publish(root_.get(), kLoaderConfPath,
                       [&](int file) { return write_full(file, as_bytes(text)); }));
   return withdraw_entry_wishes(efi_variables_);
@@ -360,8 +376,11 @@ Result<> SystemdBoot::set_tries(const std::string& id, std::optional<unsigned> t
   const std::string path = file_path(id, tries);
   const std::string doing = "while counting the boots of '" + id + "'";
   if (!same_entry(best.path, path)) {
-    CFS_TRY_WITH(doing,
-                 tries ? fat_rename(root_.get(), best.path, path) : copy_or_rename(best, path));
+    // What cannot be copied, for want of room or for a bad sector, is renamed.
+    Result<> copied;
+    if (!tries) copied = copy(best, path);
+    CFS_TRY(check_interrupted());
+    if (tries || !copied) CFS_TRY_WITH(doing, fat_rename(root_.get(), best.path, path));
   }
   return remove_others(std::move(files), path);
 }
@@ -376,11 +395,12 @@ Result<> SystemdBoot::count_boot(const std::string& id) {
   return remove_others(std::move(files), path);
 }
 
-/// Leaves the file `from` where it is until the new one is durable, if there is room for both.
-Result<> SystemdBoot::copy_or_rename(const File& from, const std::string& to) {
-  CFS_TRY(remove_leftovers());
+Result<> SystemdBoot::copy(const File& from, const std::string& to) {
+  CFS_TRY(remove_temporary_files());
   const auto size_bytes = static_cast<uint64_t>(CFS_TRY(fstat_fd(from.fd.get())).st_size);
-  if (CFS_TRY(free_bytes()) < size_bytes) return fat_rename(root_.get(), from.path, to);
+  if (CFS_TRY(free_bytes()) < size_bytes) {
+    return make_error(ErrorCode::kNoSpace, "no room on the ESP for a second '" + from.name + "'");
+  }
   return fat_publish(root_.get(), to,
                      [&](int copy) { return copy_content(from.fd.get(), copy, size_bytes); });
 }

@@ -51,7 +51,8 @@ class SystemdBoot : public BootLoader {
   [[nodiscard]] Result<> count_boot(const std::string& id) override;
   [[nodiscard]] Result<> remove(const std::string& id) override;
 
-  /// Removes the temporary files of an install() or a set_next() that was cut off.
+  /// Removes what an install(), set_next() or set_tries() that was cut off has left behind:
+  /// temporary files, and an entry's second file with the same content.
   [[nodiscard]] Result<> remove_leftovers();
 
  private:
@@ -69,7 +70,7 @@ class SystemdBoot : public BootLoader {
 
   /// All files, as they are at one moment: somebody else may rename one meanwhile.
   [[nodiscard]] Result<std::vector<File>> open_files() const;
-  /// The files of an entry. Usually one; more after a power cut in the middle of a renaming. The
+  /// The files of an entry. Usually one; more after a power cut while it was renamed or copied. The
   /// best is first: whole before cut short, then without a counter.
   [[nodiscard]] Result<std::vector<File>> files_of(std::string_view id) const;
   /// As files_of(), at least one. Errors: kNotFound.
@@ -81,7 +82,8 @@ class SystemdBoot : public BootLoader {
   /// The last `default` of loader.conf; empty when there is none, or the disk does not give it
   /// back.
   [[nodiscard]] Result<std::string> configured_pattern() const;
-  Result<> copy_or_rename(const File& from, const std::string& to);
+  Result<> remove_temporary_files();
+  Result<> copy(const File& from, const std::string& to);
 
   UniqueFd root_;
   std::string efi_variables_;

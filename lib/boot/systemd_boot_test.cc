@@ -274,6 +274,26 @@ TEST_F(SystemdBootTest, AnEntryIsNotRenamedToBeGood) {
   }
 }
 
+// Where it cannot be copied: the temporary file's name is taken by what cannot be removed.
+TEST_F(SystemdBootTest, AnEntryThatCannotBeCopiedIsRenamed) {
+  SystemdBoot loader = open();
+  ASSERT_TRUE(loader.install("a", uki('a').get(), 3));
+  ASSERT_TRUE(make_directories(AT_FDCWD, uki_path("a.efi.cfs-new/full")));
+  ASSERT_TRUE(loader.set_tries("a", std::nullopt));
+  EXPECT_THAT(names(), ElementsAre("a.efi", "a.efi.cfs-new"));
+}
+
+// A cut came after an entry was copied, and before the old file was removed.
+TEST_F(SystemdBootTest, TheSecondFileOfAnEntryIsRemoved) {
+  SystemdBoot loader = open();
+  ASSERT_TRUE(loader.install("a", uki('a').get(), {}));
+  ASSERT_TRUE(loader.install("b", uki('b').get(), {}));
+  std::filesystem::copy_file(uki_path("a.efi"), uki_path("a+2-1.efi"));
+  std::filesystem::copy_file(uki_path("a.efi"), uki_path("b+2-1.efi"));  // it may be of use
+  ASSERT_TRUE(loader.remove_leftovers());
+  EXPECT_THAT(names(), ElementsAre("a.efi", "b+2-1.efi", "b.efi"));
+}
+
 TEST_F(SystemdBootTest, RefusesWhatIsNotThereOrNotAUki) {
   SystemdBoot loader = open();
   EXPECT_EQ(loader.set_next("a").error().code, ErrorCode::kNotFound);
