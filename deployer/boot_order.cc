@@ -154,7 +154,12 @@ bool can_be_removed(const Sysroot& sysroot, const Inventory& inventory,
 /// Removes an entry that nobody needs, or has it wait behind all others.
 Result<> put_aside(const Sysroot& sysroot, boot::BootLoader& loader, const Inventory& inventory,
                    const boot::BootEntry& entry) {
-  if (can_be_removed(sysroot, inventory, entry)) return loader.remove(entry.id);
+  if (can_be_removed(sysroot, inventory, entry)) {
+    Result<> removed = loader.remove(entry.id);
+    // What is chosen stays: that could not be read a moment ago.
+    const bool is_chosen = !removed && removed.error().code == ErrorCode::kBusy;
+    return is_chosen ? Result<>() : removed;
+  }
   return entry.waits() ? Result<>() : loader.set_tries(entry.id, boot::kParked);
 }
 
