@@ -2,9 +2,9 @@
 //
 // The order of writes in bless(): the record first, then the entry. A power cut between them leaves
 // a good deployment with a boot counter, which note_what_booted() takes away; the other way round
-// it would leave one that nobody counts and of which nobody knows that it is good. But the good one
-// does not start any more once its tries are used up. Where no earlier good one would start in its
-// place the entry comes first.
+// it would leave one that nobody counts and of which nobody knows that it is good. But if its next
+// boots end early, the good one uses up its tries and does not start again. Where no earlier good
+// one would start in its place the entry comes first.
 //
 // In mark_bad() too the record comes first: a bad deployment that is still chosen is turned away
 // from by the next note_what_booted(); a good one that is no longer chosen would be taken again by

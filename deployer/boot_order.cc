@@ -156,7 +156,7 @@ Result<> put_aside(const Sysroot& sysroot, boot::BootLoader& loader, const Inven
                    const boot::BootEntry& entry) {
   if (can_be_removed(sysroot, inventory, entry)) {
     Result<> removed = loader.remove(entry.id);
-    // What is chosen stays: that could not be read a moment ago.
+    // It is the chosen one, which stays: loader.conf could not be read a moment ago.
     const bool is_chosen = !removed && removed.error().code == ErrorCode::kBusy;
     return is_chosen ? Result<>() : removed;
   }
@@ -296,17 +296,19 @@ Result<std::string> foreign_fallback(const boot::BootLoader& loader, const Inven
   return is_foreign ? *then : std::string();
 }
 
-Result<uint64_t> missing_way_back_bytes(const Sysroot& sysroot, const boot::BootLoader& loader,
-                                        const Inventory& inventory, const Deployment& next) {
+Result<uint64_t> esp_bytes_to_switch(const Sysroot& sysroot, const boot::BootLoader& loader,
+                                     const Inventory& inventory, const Deployment& next,
+                                     uint64_t uki_bytes) {
   const std::vector<Deployment> ways = ways_back(inventory, next);
-  if (ways.empty() || !ways.front().uki) return 0;
+  if (ways.empty() || !ways.front().uki) return uki_bytes;
   const Deployment& way = ways.front();
   const std::optional<boot::BootEntry> entry = find_entry(CFS_TRY(loader.list()), way);
-  if (entry && entry->digest == way.digest) return 0;
+  if (entry && entry->digest == way.digest) return uki_bytes;
   Result<struct stat> copy = sysroot.directory().stat(sysroot::uki_path(way.digest, *way.uki));
-  const uint64_t bytes = copy ? static_cast<uint64_t>(copy->st_size) : 0;
-  // A damaged one makes room for it.
-  return bytes - std::min(bytes, entry ? entry->size_bytes : 0);
+  if (!copy) return uki_bytes;
+  const auto way_bytes = static_cast<uint64_t>(copy->st_size);
+  const uint64_t freed_bytes = std::min(way_bytes, entry ? entry->size_bytes : 0);
+  return std::max(way_bytes, way_bytes - freed_bytes + uki_bytes);
 }
 
 Result<uint64_t> removable_entry_bytes(const Sysroot& sysroot, const boot::BootLoader& loader,
@@ -324,6 +326,7 @@ Result<uint64_t> removable_entry_bytes(const Sysroot& sysroot, const boot::BootL
 Result<> remove_unneeded_entries(const Sysroot& sysroot, boot::BootLoader& loader,
                                  const Inventory& inventory,
                                  const std::vector<std::string>& needed) {
+  CFS_TRY(loader.remove_doubles());
   for (const boot::BootEntry& entry : CFS_TRY(unneeded_entries(loader, inventory, needed))) {
     CFS_TRY(put_aside(sysroot, loader, inventory, entry));
   }

@@ -71,12 +71,13 @@ struct SwitchOptions {
                                            Inventory& inventory, Deployment deployment,
                                            const SwitchOptions& options);
 
-/// What a switch to `next` writes to the ESP besides the entry of `next`: that of the best of
-/// ways_back(), if it is not in place.
-[[nodiscard]] Result<uint64_t> missing_way_back_bytes(const Sysroot& sysroot,
-                                                      const boot::BootLoader& loader,
-                                                      const Inventory& inventory,
-                                                      const Deployment& next);
+/// What must be free on the ESP for a switch to `next`, whose entry takes `uki_bytes` (0: it is in
+/// place). If the entry of the best of ways_back() is not in place it is written first, and takes
+/// the room of a damaged one after that.
+[[nodiscard]] Result<uint64_t> esp_bytes_to_switch(const Sysroot& sysroot,
+                                                   const boot::BootLoader& loader,
+                                                   const Inventory& inventory,
+                                                   const Deployment& next, uint64_t uki_bytes);
 
 /// What remove_unneeded_entries() would remove from the boot loader before another release comes.
 [[nodiscard]] Result<uint64_t> removable_entry_bytes(const Sysroot& sysroot,
@@ -85,7 +86,7 @@ struct SwitchOptions {
 
 /// Removes from the boot loader what neither `needed` nor the choice, the running deployment or the
 /// recovery need and what can be put back, and entries of deployments that nothing is left of;
-/// parks the others. `needed`: entry ids.
+/// parks the others. Nor does it leave doubles. `needed`: entry ids.
 [[nodiscard]] Result<> remove_unneeded_entries(const Sysroot& sysroot, boot::BootLoader& loader,
                                                const Inventory& inventory,
                                                const std::vector<std::string>& needed);
@@ -97,8 +98,9 @@ struct SwitchOptions {
                                                                     const Inventory& inventory);
 
 /// Finishes a switch that was cut off. What neither the choice nor the running deployment nor a way
-/// back needs goes, as by remove_unneeded_entries(): a bad one's entry, and one with tries, which
-/// would boot before the way back. All others stay. `inventory`: something of it is running.
+/// back needs goes, as by remove_unneeded_entries(): a bad one's entry, unless nothing else would
+/// boot in the place of a trial, and one with tries, which would boot before the way back. All
+/// others stay. `inventory`: something of it is running.
 [[nodiscard]] Result<> tidy_up_entries(const Sysroot& sysroot, boot::BootLoader& loader,
                                        const Inventory& inventory);
 

@@ -116,15 +116,17 @@ Result<> check_room_on_device(const Sysroot& sysroot, boot::BootLoader& loader,
                               const Plan& plan, uint64_t uki_bytes) {
   CFS_TRY(require_space(sysroot.directory().fd(), "the sysroot", plan.disk_bytes + kMarginBytes,
                         plan.inodes + kMarginInodes));
-  if (CFS_TRY(has_whole_entry(loader, deployment))) return {};
-  const uint64_t esp_bytes =
-      uki_bytes + CFS_TRY(missing_way_back_bytes(sysroot, loader, inventory, deployment));
+  const bool has_entry = CFS_TRY(has_whole_entry(loader, deployment));
+  const uint64_t esp_bytes = CFS_TRY(
+      esp_bytes_to_switch(sysroot, loader, inventory, deployment, has_entry ? 0 : uki_bytes));
   if (CFS_TRY(loader.free_bytes()) < esp_bytes) {
     std::vector<std::string> needed = {deployment.entry};
     for (const Deployment& one : ways_back(inventory, deployment)) needed.push_back(one.entry);
     needed.resize(std::min(needed.size(), kEntriesKept));
     CFS_TRY(remove_unneeded_entries(sysroot, loader, inventory, needed));
   }
+  // What is missing of an installed release is fetched all the same.
+  if (has_entry) return {};
   FileSystemSpace esp;
   esp.free_bytes = CFS_TRY(loader.free_bytes());
   return require_space(esp, "the EFI system partition", esp_bytes);

@@ -256,8 +256,9 @@ Result<> choose_instead_of(Note& note, const Deployment& bad) {
   return stays ? Result<>() : chosen;
 }
 
-/// A bad deployment is neither staged nor chosen while there is another. Nor is one chosen that
-/// somebody has turned away from, in a switch that was cut off, and that does not run.
+/// A bad deployment is neither staged nor chosen while there is another. Nor is one chosen that was
+/// never proven good and that somebody has turned away from, in a switch that was cut off, unless
+/// it runs.
 Result<> turn_away_from_bad(Note& note) {
   References& references = note.inventory.references;
   auto is_bad = [](const std::optional<Deployment>& one) {
@@ -269,7 +270,8 @@ Result<> turn_away_from_bad(Note& note) {
       if (boot::same_entry(*entry, one.entry)) chosen = one;
     }
   }
-  const bool is_left = chosen && chosen->held && chosen->id != references.booted->id;
+  const bool is_left = chosen && chosen->held && chosen->state != DeploymentState::kGood &&
+                       chosen->id != references.booted->id;
   // A wish in the firmware's variables may go before the choice.
   if (!is_bad(chosen) && !is_left) chosen = CFS_TRY(next_deployment(note.loader, note.inventory));
   if (is_bad(chosen) || is_left) CFS_TRY(choose_instead_of(note, *chosen));

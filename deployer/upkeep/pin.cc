@@ -65,7 +65,7 @@ Result<> set_recovery(Sysroot& sysroot, boot::BootLoader& loader, const Deployme
   UniqueFd uki = CFS_TRY(open_uki(sysroot, deployment));
   CFS_TRY(set_reference(sysroot, Role::kRecovery, deployment));
   // An entry that is damaged or missing is written anew: behind all others, unless it is what boots
-  // now or next, or the only one that could boot after that.
+  // now or next, or nothing else could boot after that.
   std::optional<unsigned> tries = boot::kParked;
   for (const auto& needed : {CFS_TRY(loader.chosen()), CFS_TRY(loader.selected())}) {
     if (needed && boot::same_entry(*needed, deployment.entry)) tries.reset();

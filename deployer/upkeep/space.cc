@@ -123,7 +123,7 @@ Result<> check_room_for_another(const Sysroot& sysroot, const boot::BootLoader& 
                    std::max(CFS_TRY(removable_entry_bytes(sysroot, loader, inventory)),
                             garbage ? garbage->esp_bytes : 0);
   return require_space(esp, "the EFI system partition",
-                       uki_bytes + CFS_TRY(missing_way_back_bytes(sysroot, loader, inventory, {})));
+                       CFS_TRY(esp_bytes_to_switch(sysroot, loader, inventory, {}, uki_bytes)));
 }
 
 }  // namespace cfs::deployer

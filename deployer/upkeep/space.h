@@ -32,7 +32,7 @@ struct Space {
 
 /// Succeeds if another release as large as the running one would fit, were it all new: into the
 /// sysroot and onto the ESP, after what nobody needs there has gone, as it would before an update.
-/// The entry of the running one needs room too, where it has to be put back.
+/// The entry of the way back needs room too, where it has to be put back.
 /// `garbage`: of find_garbage(); nothing where that refuses.
 /// Errors: kNoSpace, with what is needed and what would be free; kNotFound (it is not known what
 /// runs); those of Sysroot::read_release() and of the boot loader.

@@ -137,7 +137,7 @@ class BootLoader {
   /// kParked: it starts only when it is asked for or nothing else is left. A power cut while a
   /// trial begins, or while the entry is parked, may take the entry away: nobody does that to the
   /// one that must boot if all else fails. When a trial ends the entry stays whole, unless there is
-  /// no room for a copy of it. Errors: kNotFound.
+  /// no room for a copy of it, or the disk fails to make one. Errors: kNotFound.
   [[nodiscard]] virtual Result<> set_tries(const std::string& id,
                                            std::optional<unsigned> tries_left) = 0;
 
@@ -145,6 +145,10 @@ class BootLoader {
   /// firmware lets it rename files. An entry without a counter, or with no tries left, stays as it
   /// is. Errors: kNotFound.
   [[nodiscard]] virtual Result<> count_boot(const std::string& id) = 0;
+
+  /// Removes what a power cut while a trial ended has left besides entries that are whole. It takes
+  /// room, and no more.
+  [[nodiscard]] virtual Result<> remove_doubles() = 0;
 
   /// Removes an entry. A missing one is fine. Errors: kInvalidInput (id); kBusy (it is chosen).
   [[nodiscard]] virtual Result<> remove(const std::string& id) = 0;

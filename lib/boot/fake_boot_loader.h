@@ -86,6 +86,7 @@ class FakeBootLoader : public BootLoader {
     if (tries && tries->left > 0) tries = after_a_boot(*tries);
     return {};
   }
+  Result<> remove_doubles() override { return {}; }
   Result<> remove(const std::string& id) override {
     CFS_TRY(check_entry_id(id));
     if (chosen_ && same_entry(*chosen_, id)) return make_error(ErrorCode::kBusy, "it is chosen");

@@ -234,7 +234,7 @@ Result<> SystemdBoot::install(const std::string& id, int uki_fd,
     }
   }
 
-  CFS_TRY(remove_temporary_files());
+  CFS_TRY(remove_leftovers());
   if (CFS_TRY(free_bytes()) < size_bytes) {
     return make_error(ErrorCode::kNoSpace, "no room on the ESP for '" + id + "', " +
                                                std::to_string(size_bytes) + " bytes")
@@ -256,11 +256,11 @@ Result<bool> SystemdBoot::holds(const std::string& id, int uki_fd) const {
   return false;
 }
 
-Result<> SystemdBoot::remove_leftovers() {
-  CFS_TRY(remove_temporary_files());
+// Files that pin no image are of other systems, which may count with them.
+Result<> SystemdBoot::remove_doubles() {
   for (const File& file : CFS_TRY(open_files())) {
     std::vector<File> files = CFS_TRY(files_of(file.id));
-    if (files.size() < 2) continue;
+    if (files.size() < 2 || !pinned_image(files.front().fd.get())) continue;
     const std::string best = files.front().path;
     std::vector<File> doubles;
     for (size_t i = 1; i < files.size(); ++i) {
@@ -272,7 +272,7 @@ Result<> SystemdBoot::remove_leftovers() {
   return {};
 }
 
-Result<> SystemdBoot::remove_temporary_files() {
+Result<> SystemdBoot::remove_leftovers() {
   CFS_TRY(fat_remove_leftovers(root_.get(), kUkiDirectory));
   return fat_remove_leftovers(root_.get(), kLoaderDirectory);
 }
@@ -357,7 +357,7 @@ Result<> SystemdBoot::set_next(const std::string& id) {
   } else if (existing.error().code != ErrorCode::kNotFound) {
     return Error(std::move(existing).error());
   }
-  CFS_TRY(remove_temporary_files());
+  CFS_TRY(remove_leftovers());
   CFS_TRY(fat_publish(root_.get(), kLoaderConfPath,
                       [&](int file) { return write_full(file, as_bytes(text)); }));
   return withdraw_entry_wishes(efi_variables_);
@@ -376,10 +376,15 @@ Result<> SystemdBoot::set_tries(const std::string& id, std::optional<unsigned> t
   const std::string path = file_path(id, tries);
   const std::string doing = "while counting the boots of '" + id + "'";
   if (!same_entry(best.path, path)) {
-    // What cannot be copied, for want of room or for a bad sector, is renamed.
     Result<> copied;
     if (!tries) copied = copy(best, path);
     CFS_TRY(check_interrupted());
+    // What cannot be copied, for want of room or for a bad sector, is renamed. But a copy that is
+    // whole, though not durable yet, is left alone.
+    Result<UniqueFd> there = open_beneath(root_.get(), path, O_RDONLY);
+    if (!copied && there && read_uki(there->get())) {
+      return Error(std::move(copied).error()).with(doing);
+    }
     if (tries || !copied) CFS_TRY_WITH(doing, fat_rename(root_.get(), best.path, path));
   }
   return remove_others(std::move(files), path);
@@ -396,7 +401,7 @@ Result<> SystemdBoot::count_boot(const std::string& id) {
 }
 
 Result<> SystemdBoot::copy(const File& from, const std::string& to) {
-  CFS_TRY(remove_temporary_files());
+  CFS_TRY(remove_leftovers());
   const auto size_bytes = static_cast<uint64_t>(CFS_TRY(fstat_fd(from.fd.get())).st_size);
   if (CFS_TRY(free_bytes()) < size_bytes) {
     return make_error(ErrorCode::kNoSpace, "no room on the ESP for a second '" + from.name + "'");

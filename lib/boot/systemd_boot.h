@@ -49,10 +49,10 @@ class SystemdBoot : public BootLoader {
   [[nodiscard]] Result<> set_tries(const std::string& id,
                                    std::optional<unsigned> tries_left) override;
   [[nodiscard]] Result<> count_boot(const std::string& id) override;
+  [[nodiscard]] Result<> remove_doubles() override;
   [[nodiscard]] Result<> remove(const std::string& id) override;
 
-  /// Removes what an install(), set_next() or set_tries() that was cut off has left behind:
-  /// temporary files, and an entry's second file with the same content.
+  /// Removes the temporary files of an install(), set_next() or set_tries() that was cut off.
   [[nodiscard]] Result<> remove_leftovers();
 
  private:
@@ -82,7 +82,6 @@ class SystemdBoot : public BootLoader {
   /// The last `default` of loader.conf; empty when there is none, or the disk does not give it
   /// back.
   [[nodiscard]] Result<std::string> configured_pattern() const;
-  Result<> remove_temporary_files();
   Result<> copy(const File& from, const std::string& to);
 
   UniqueFd root_;

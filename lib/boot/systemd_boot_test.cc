@@ -290,8 +290,11 @@ TEST_F(SystemdBootTest, TheSecondFileOfAnEntryIsRemoved) {
   ASSERT_TRUE(loader.install("b", uki('b').get(), {}));
   std::filesystem::copy_file(uki_path("a.efi"), uki_path("a+2-1.efi"));
   std::filesystem::copy_file(uki_path("a.efi"), uki_path("b+2-1.efi"));  // it may be of use
-  ASSERT_TRUE(loader.remove_leftovers());
-  EXPECT_THAT(names(), ElementsAre("a.efi", "b+2-1.efi", "b.efi"));
+  // Another system's, which may count with them.
+  ASSERT_TRUE(write_file_atomically(AT_FDCWD, uki_path("c.efi"), as_bytes("a program")));
+  std::filesystem::copy_file(uki_path("c.efi"), uki_path("c+3.efi"));
+  ASSERT_TRUE(loader.remove_doubles());
+  EXPECT_THAT(names(), ElementsAre("a.efi", "b+2-1.efi", "b.efi", "c+3.efi", "c.efi"));
 }
 
 TEST_F(SystemdBootTest, RefusesWhatIsNotThereOrNotAUki) {
