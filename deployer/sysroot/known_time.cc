@@ -55,16 +55,15 @@ Result<UnixTime> latest_record(const Sysroot& sysroot, const Inventory& inventor
   return latest;
 }
 
-/// The time at which the newest installed release was made, by its epoch; 0: there is none, or its
-/// description is damaged. A device may have a hundred, so the others are not read.
+/// The time at which the newest installed release was made.
 Result<UnixTime> latest_release(const Sysroot& sysroot, const Inventory& inventory) {
-  const auto newest =
-      std::max_element(inventory.deployments.begin(), inventory.deployments.end(),
-                       [](const Deployment& a, const Deployment& b) { return a.epoch < b.epoch; });
-  if (newest == inventory.deployments.end()) return 0;
-  Result<release::ReleaseDescription> description = sysroot.read_release(newest->digest);
-  CFS_TRY(check_interrupted());
-  return description ? static_cast<UnixTime>(description->created) : 0;
+  UnixTime latest = 0;
+  for (const Deployment& one : inventory.deployments) {
+    Result<release::ReleaseDescription> description = sysroot.read_release(one.digest);
+    CFS_TRY(check_interrupted());
+    if (description) latest = std::max(latest, static_cast<UnixTime>(description->created));
+  }
+  return latest;
 }
 
 Result<std::optional<UnixTime>> expiry_of_timestamp(const Sysroot& sysroot) {
