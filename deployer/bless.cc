@@ -46,15 +46,6 @@ Result<bool> is_blessed_in_this_boot(const Sysroot& sysroot, const Deployment& d
          deployment.blessed > history.back().started;
 }
 
-Result<> end_trial(boot::BootLoader& loader, const Deployment& deployment) {
-  for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
-    if (!boot::same_entry(entry.id, deployment.entry) || !entry.tries) continue;
-    CFS_TRY_WITH("while ending the trial of " + deployment.version,
-                 loader.set_tries(deployment.entry, std::nullopt));
-  }
-  return {};
-}
-
 /// Nothing good starts in the place of the deployment when its tries are used up.
 Result<bool> is_only_hope(const boot::BootLoader& loader, const Inventory& inventory,
                           const Deployment& deployment) {
@@ -144,7 +135,7 @@ Result<Deployment> mark_bad(Sysroot& sysroot, boot::BootLoader& loader,
                                                     format_time(static_cast<UnixTime>(bad.blessed)))
         .with_hint("'--late' marks it bad all the same; 'cfs-deploy rollback' only goes back");
   }
-  const Deployment target = CFS_TRY(whole_way_back(sysroot, loader, inventory, bad));
+  const Deployment target = CFS_TRY(whole_instead_of(sysroot, loader, inventory, bad));
   bad.state = DeploymentState::kBad;
   bad.held = Reason{.kind = ReasonKind::kMarkedBad,
                     .what = {},

@@ -81,10 +81,7 @@ Result<> prepare_way_back(Sysroot& sysroot, boot::BootLoader& loader, const Depl
     UniqueFd uki = CFS_TRY(open_uki(sysroot, way_back));
     CFS_TRY(loader.install(way_back.entry, uki.get(), std::nullopt));
   }
-  if (way_back.state != DeploymentState::kGood) return {};
-  std::optional<boot::BootEntry> entry = find_entry(CFS_TRY(loader.list()), way_back);
-  if (entry && entry->tries) CFS_TRY(loader.set_tries(way_back.entry, std::nullopt));
-  return {};
+  return is_undecided(way_back.state) ? Result<>() : end_trial(loader, way_back);
 }
 
 bool is_ours(const Inventory& inventory, const boot::BootEntry& entry) {
@@ -174,7 +171,7 @@ Result<> check_falls_back_to(const boot::BootLoader& loader, const Inventory& in
     const bool is_way_back = boot::same_entry(entry.id, way_back.entry);
     if (!is_way_back && is_ours(inventory, entry)) tries[entry.id] = boot::Tries{.done = 1};
     // As prepare_way_back() leaves it.
-    if (is_way_back && way_back.state == DeploymentState::kGood) tries[entry.id] = std::nullopt;
+    if (is_way_back && !is_undecided(way_back.state)) tries[entry.id] = std::nullopt;
   }
   const std::string then = CFS_TRY(foreign_fallback(loader, inventory, tries));
   if (then.empty()) return {};
@@ -254,13 +251,22 @@ std::vector<Deployment> ways_back(const Inventory& inventory, const Deployment& 
   if (references.recovery && references.recovery->state != DeploymentState::kBad) {
     add(references.recovery);
   }
+  for (const Deployment& one : others) {
+    const bool was_good = one.state == DeploymentState::kBad && one.blessed > 0 && one.held &&
+                          one.held->kind == ReasonKind::kMarkedBad;
+    if (was_good && next.state != DeploymentState::kGood) add(one);
+  }
   return ways;
 }
 
-Result<Deployment> whole_way_back(Sysroot& sysroot, const boot::BootLoader& loader,
-                                  const Inventory& inventory, const Deployment& next) {
+namespace {
+
+/// The first of `ways` from `next` that is whole.
+Result<Deployment> first_whole(Sysroot& sysroot, const boot::BootLoader& loader,
+                               const Inventory& inventory, const Deployment& next,
+                               std::vector<Deployment> ways) {
   std::string problems;
-  for (Deployment& candidate : ways_back(inventory, next)) {
+  for (Deployment& candidate : ways) {
     Result<> whole = check_can_boot(sysroot, loader, candidate);
     CFS_TRY(check_interrupted());
     if (whole) return std::move(candidate);
@@ -271,6 +277,20 @@ Result<Deployment> whole_way_back(Sysroot& sysroot, const boot::BootLoader& load
                                                   "nothing whole is left to fall back to from " +
                                                       next.version + problems))
       .with_hint("'cfs-deploy fsck --repair' mends what is damaged");
+}
+
+}  // namespace
+
+Result<Deployment> whole_way_back(Sysroot& sysroot, const boot::BootLoader& loader,
+                                  const Inventory& inventory, const Deployment& next) {
+  return first_whole(sysroot, loader, inventory, next, ways_back(inventory, next));
+}
+
+Result<Deployment> whole_instead_of(Sysroot& sysroot, const boot::BootLoader& loader,
+                                    const Inventory& inventory, const Deployment& bad) {
+  std::vector<Deployment> ways = ways_back(inventory, bad);
+  std::erase_if(ways, [](const Deployment& one) { return one.state == DeploymentState::kBad; });
+  return first_whole(sysroot, loader, inventory, bad, std::move(ways));
 }
 
 Result<std::optional<Deployment>> startable_way_back(const boot::BootLoader& loader,
@@ -435,6 +455,14 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
     if (running && !running->waits()) CFS_TRY(loader.set_tries(running->id, boot::kParked));
   }
   return deployment;
+}
+
+Result<> end_trial(boot::BootLoader& loader, const Deployment& deployment) {
+  const std::optional<boot::BootEntry> entry = find_entry(CFS_TRY(loader.list()), deployment);
+  if (!entry || !entry->tries) return {};
+  CFS_TRY_WITH("while ending the trial of " + deployment.version,
+               loader.set_tries(deployment.entry, std::nullopt));
+  return {};
 }
 
 Result<std::optional<Deployment>> next_deployment(const boot::BootLoader& loader,

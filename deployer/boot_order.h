@@ -34,13 +34,19 @@ struct SwitchOptions {
 
 /// The deployments that could boot in place of `next`, the best first: good ones (the running one,
 /// the previous one, the last one that was proven good), then the running one and the recovery if
-/// they are not bad.
+/// they are not bad. Then, unless `next` is good, those that were good until somebody marked them
+/// bad: they are in the state kBad.
 [[nodiscard]] std::vector<Deployment> ways_back(const Inventory& inventory, const Deployment& next);
 
 /// The first of ways_back() that is whole, as check_can_boot() finds. Errors: kNoWayBack (none is);
 /// kInterrupted; those that is_damage() does not take for damage.
 [[nodiscard]] Result<Deployment> whole_way_back(Sysroot& sysroot, const boot::BootLoader& loader,
                                                 const Inventory& inventory, const Deployment& next);
+
+/// whole_way_back() without those that are bad: where a switch away from `bad` goes.
+[[nodiscard]] Result<Deployment> whole_instead_of(Sysroot& sysroot, const boot::BootLoader& loader,
+                                                  const Inventory& inventory,
+                                                  const Deployment& bad);
 
 /// The first of ways_back() that the boot loader would start by itself, with `next` used up: its
 /// entry is whole and waits behind no other. Errors: those of the boot loader.
@@ -103,6 +109,10 @@ struct SwitchOptions {
 /// others stay. `inventory`: something of it is running.
 [[nodiscard]] Result<> tidy_up_entries(const Sysroot& sysroot, boot::BootLoader& loader,
                                        const Inventory& inventory);
+
+/// Takes the boot counter of the deployment's entry away, if it has one: it starts from then on
+/// whenever nothing else is asked for.
+[[nodiscard]] Result<> end_trial(boot::BootLoader& loader, const Deployment& deployment);
 
 /// The deployment that boots next, as the boot loader will decide; nothing when that is none of
 /// the inventory. It may be a damaged one.

@@ -217,6 +217,31 @@ TEST_F(BootOrderTest, WithoutTheBootLoadersWordTheImageTellsWhatRuns) {
   EXPECT_THAT(status(), StartsWith("test 2 is running and boots next.\n"));
 }
 
+// Nothing else has ever booted well.
+TEST_F(BootOrderTest, WhatWasMarkedBadIsTheLastWayBack) {
+  {
+    Sysroot sysroot = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
+    Deployment bad = read_inventory(sysroot).value().references.booted.value();
+    bad.state = DeploymentState::kBad;
+    bad.held = Reason{.kind = ReasonKind::kMarkedBad, .what = {}, .detail = {}, .exit_status = {}};
+    ASSERT_TRUE(save_deployment(sysroot, bad));
+  }
+  for (const FakeRelease& release : {second_release(), third_release()}) {
+    offer(release);
+    ASSERT_DONE(update());
+    EXPECT_THAT(status(), HasSubstr("if that fails, 1 boots."));
+    ASSERT_EQ(reboot(), release.version);
+    ASSERT_DONE(command({"note-boot"}));
+    ASSERT_DONE(command({"gc"}));
+    for (int tries = 0; tries < 2; ++tries) ASSERT_EQ(reboot(), release.version);
+    ASSERT_EQ(reboot(), "1");
+    ASSERT_DONE(command({"note-boot"}));
+    EXPECT_EQ(boots_next(), good_);
+    EXPECT_THAT(status(), HasSubstr("marked bad"));
+  }
+  expect_exit(command({"mark-bad"}), 1, "nothing whole is left to fall back to");
+}
+
 // The recovery waits behind all others, until it is what is left: cfs-mount-root has stopped both.
 TEST_F(BootOrderTest, TheRecoveryThatRunsDoesNotWaitBehindOtherSystems) {
   auto id = [](const std::string& entry) { return entry.substr(entry.rfind('_') + 1); };

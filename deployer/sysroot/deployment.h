@@ -22,6 +22,12 @@ enum class DeploymentState {
   kBad,      ///< failed, or was marked bad
 };
 
+/// Returns true if a deployment of this state was not proven good, and has not failed: its entry
+/// has tries.
+[[nodiscard]] constexpr bool is_undecided(DeploymentState state) {
+  return state != DeploymentState::kGood && state != DeploymentState::kBad;
+}
+
 /// An installed release: `deployments/<id>/deployment.json` (docs/FORMATS.md).
 struct Deployment {
   std::string id;  ///< first 12 hex digits of the image digest, '.', serial number

@@ -221,33 +221,26 @@ Result<> note_failures(Note& note, History& history) {
   return {};
 }
 
-/// What was chosen does not wait behind the entries of other systems.
-Result<> stop_waiting(boot::BootLoader& loader, const std::string& id) {
-  for (const boot::BootEntry& entry : CFS_TRY(loader.list())) {
-    if (entry.waits() && boot::same_entry(entry.id, id)) {
-      CFS_TRY(loader.set_tries(id, std::nullopt));
-    }
-  }
-  return {};
-}
-
-/// Chooses what runs in the place of `bad`, or, if that is bad too, what is whole. If nothing is,
-/// or the entry is missing or damaged, the bad one is better than none, until `fsck --repair` has
-/// mended something.
+/// Chooses what runs in the place of `bad`, or, if that is bad too, what is whole, or what runs all
+/// the same if it was proven good once. If nothing is, or the entry is missing or damaged, the bad
+/// one is better than none, until `fsck --repair` has mended something.
 Result<> choose_instead_of(Note& note, const Deployment& bad) {
-  const std::optional<Deployment>& booted = note.inventory.references.booted;
+  const Deployment booted = *note.inventory.references.booted;
   auto choose = [&]() -> Result<> {
-    if (booted && booted->state != DeploymentState::kBad) {
-      CFS_TRY(note.loader.set_next(booted->entry));
-      // A trial has the tries that it has.
-      return booted->state == DeploymentState::kGood ? stop_waiting(note.loader, booted->entry)
-                                                     : Result<>();
+    if (booted.state == DeploymentState::kBad) {
+      Result<Deployment> other = whole_instead_of(note.sysroot, note.loader, note.inventory, bad);
+      const bool stays = !other && other.error().code == ErrorCode::kNoWayBack &&
+                         booted.id != bad.id && booted.blessed > 0;
+      if (!stays) {
+        CFS_TRY(boot_next(note.sysroot, note.loader, note.inventory, CFS_TRY(std::move(other)),
+                          {.way_back = WayBack::kNotRequired}));
+        return {};
+      }
     }
-    const Deployment other =
-        CFS_TRY(whole_way_back(note.sysroot, note.loader, note.inventory, bad));
-    CFS_TRY(boot_next(note.sysroot, note.loader, note.inventory, other,
-                      {.way_back = WayBack::kNotRequired}));
-    return {};
+    CFS_TRY(note.loader.set_next(booted.entry));
+    // What was chosen does not wait behind the entries of other systems; a trial has the tries that
+    // it has.
+    return is_undecided(booted.state) ? Result<>() : end_trial(note.loader, booted);
   };
   Result<> chosen = choose();
   const bool stays =
@@ -334,13 +327,9 @@ Result<> end_trial_of_good(Note& note) {
   const std::optional<Deployment>& booted = note.inventory.references.booted;
   if (!booted || booted->state != DeploymentState::kGood) return {};
   const std::optional<std::string> chosen = CFS_TRY(note.loader.chosen());
-  for (const boot::BootEntry& entry : CFS_TRY(note.loader.list())) {
-    bool is_counted =
-        boot::same_entry(entry.id, booted->entry) && entry.tries && entry.digest == booted->digest;
-    if (is_counted && chosen && boot::same_entry(*chosen, booted->entry))
-      CFS_TRY(note.loader.set_tries(booted->entry, std::nullopt));
-  }
-  return {};
+  if (!chosen || !boot::same_entry(*chosen, booted->entry)) return {};
+  return CFS_TRY(has_whole_entry(note.loader, *booted)) ? end_trial(note.loader, *booted)
+                                                        : Result<>();
 }
 
 /// The running deployment's record is lost or cannot be read: it is made again, if it is clear

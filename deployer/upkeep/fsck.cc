@@ -487,7 +487,7 @@ Result<> Fsck::check_entries() {
     const bool is_recovery = recovery && recovery->id == one.id;
     if (!is_needed && !is_recovery && (!entry || one.state == DeploymentState::kBad)) continue;
     std::optional<unsigned> tries;
-    if (one.state != DeploymentState::kGood) tries = options_.tries;
+    if (is_undecided(one.state)) tries = options_.tries;
     if (is_recovery && !is_needed) tries = boot::kParked;
     if (entry && entry->tries) tries = entry->tries->left;
     CFS_TRY(check_entry(one, entry, tries));

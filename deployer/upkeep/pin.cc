@@ -72,7 +72,9 @@ Result<> set_recovery(Sysroot& sysroot, boot::BootLoader& loader, const Deployme
   }
   const Inventory inventory = CFS_TRY(read_inventory(sysroot));
   const std::optional<Deployment> next = CFS_TRY(next_deployment(loader, inventory));
-  if (!CFS_TRY(startable_way_back(loader, inventory, next.value_or(Deployment())))) tries.reset();
+  const std::optional<Deployment> way_back =
+      CFS_TRY(startable_way_back(loader, inventory, next.value_or(Deployment())));
+  if (!way_back || way_back->state == DeploymentState::kBad) tries.reset();
   const std::optional<boot::NextBoot> before = CFS_TRY(loader.next());
   CFS_TRY(loader.install(deployment.entry, uki.get(), tries));
   // A wish in the firmware's variables that nothing has met before is met by the new entry.

@@ -70,6 +70,13 @@ Result<Roots> find_roots(const Inventory& inventory, const boot::BootLoader& loa
   std::stable_sort(good.begin(), good.end(), [](const Deployment* a, const Deployment* b) {
     return a->blessed > b->blessed;
   });
+  if (good.empty()) {
+    for (const Deployment& way : ways_back(inventory, Deployment())) {
+      if (way.state != DeploymentState::kBad) continue;
+      kept.insert(way.id);
+      break;
+    }
+  }
   std::erase_if(good, [&](const Deployment* one) {
     return std::count(inventory.pinned.begin(), inventory.pinned.end(), one->id) > 0 ||
            (references.recovery && references.recovery->id == one->id);
