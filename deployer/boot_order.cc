@@ -151,12 +151,10 @@ bool can_be_removed(const Sysroot& sysroot, const Inventory& inventory,
 /// Removes an entry that nobody needs, or has it wait behind all others.
 Result<> put_aside(const Sysroot& sysroot, boot::BootLoader& loader, const Inventory& inventory,
                    const boot::BootEntry& entry) {
-  if (can_be_removed(sysroot, inventory, entry)) {
-    Result<> removed = loader.remove(entry.id);
-    // It is the chosen one, which stays: loader.conf could not be read a moment ago.
-    const bool is_chosen = !removed && removed.error().code == ErrorCode::kBusy;
-    return is_chosen ? Result<>() : removed;
-  }
+  // It is the chosen one, which stays, if loader.conf could not be read a moment ago.
+  const std::optional<std::string> chosen = CFS_TRY(loader.chosen());
+  if (chosen && boot::same_entry(*chosen, entry.id)) return {};
+  if (can_be_removed(sysroot, inventory, entry)) return loader.remove(entry.id);
   return entry.waits() ? Result<>() : loader.set_tries(entry.id, boot::kParked);
 }
 

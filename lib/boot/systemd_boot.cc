@@ -258,14 +258,19 @@ Result<bool> SystemdBoot::holds(const std::string& id, int uki_fd) const {
 
 // Files that pin no image are of other systems, which may count with them.
 Result<> SystemdBoot::remove_doubles() {
-  for (const File& file : CFS_TRY(open_files())) {
-    std::vector<File> files = CFS_TRY(files_of(file.id));
+  const std::vector<File> all = CFS_TRY(open_files());
+  for (auto file = all.begin(); file != all.end(); ++file) {
+    const bool has_double = std::any_of(
+        file + 1, all.end(), [&](const File& other) { return same_entry(other.id, file->id); });
+    if (!has_double) continue;
+    std::vector<File> files = CFS_TRY(files_of(file->id));
     if (files.size() < 2 || !pinned_image(files.front().fd.get())) continue;
     const std::string best = files.front().path;
     std::vector<File> doubles;
     for (size_t i = 1; i < files.size(); ++i) {
-      if (!CFS_TRY(has_content(files[i].fd.get(), files.front().fd.get()))) continue;
-      doubles.push_back(std::move(files[i]));
+      Result<bool> is_same = has_content(files[i].fd.get(), files.front().fd.get());
+      if (!is_same && is_lost_by_disk(is_same.error())) continue;  // then it is of use
+      if (CFS_TRY(std::move(is_same))) doubles.push_back(std::move(files[i]));
     }
     if (!doubles.empty()) CFS_TRY(remove_others(std::move(doubles), best));
   }
