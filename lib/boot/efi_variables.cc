@@ -16,6 +16,7 @@ constexpr const char* kBootedPartition =
     "LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 constexpr const char* kOneShotEntry = "LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 constexpr const char* kDefaultEntry = "LoaderEntryDefault-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+constexpr const char* kPreferredEntry = "LoaderEntryPreferred-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 constexpr const char* kEntries = "LoaderEntries-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 constexpr const char* kBootCountPath = "LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 constexpr size_t kAttributesBytes = 4;
@@ -129,7 +130,7 @@ Result<> start_once(const std::string& efi_variables, const std::string& name) {
 }
 
 Result<> withdraw_entry_wishes(const std::string& efi_variables) {
-  for (const char* name : {kOneShotEntry, kDefaultEntry}) {
+  for (const char* name : {kOneShotEntry, kDefaultEntry, kPreferredEntry}) {
     CFS_TRY_WITH("while withdrawing another choice of what boots",
                  remove_variable(efi_variables, name));
   }

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "lib/base/io.h"
 
 namespace cfs::boot {
@@ -56,8 +58,11 @@ TEST_F(EfiVariablesTest, AllEntriesAndTheOneForTheNextBoot) {
   }
   EXPECT_EQ(start_once(directory_, "\xe4.efi").error().code, ErrorCode::kInvalidInput);
   EXPECT_EQ(entry_wishes(directory_)->one_shot, "b+2.efi");
+  set("LoaderEntryPreferred", "\6\0\0\0a\0\0\0"sv);
   ASSERT_TRUE(withdraw_entry_wishes(directory_));
   EXPECT_EQ(entry_wishes(directory_)->one_shot, "");
+  EXPECT_FALSE(std::filesystem::exists(
+      directory_ + "/LoaderEntryPreferred-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"));
   EXPECT_FALSE(start_once(directory_ + "/none", "a.efi"));
 }
 
