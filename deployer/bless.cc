@@ -67,15 +67,6 @@ std::shared_ptr<Arguments> declare(CLI::App& command) {
   return arguments;
 }
 
-void tidy_up(Sysroot& sysroot, boot::BootLoader& loader, Inventory& inventory,
-             const Environment& environment) {
-  auto collect = [&]() -> Result<Garbage> {
-    const GarbageOptions options{.keep = CFS_TRY(read_config(environment)).keep, .also = {}};
-    return collect_garbage(sysroot, loader, environment, inventory, options);
-  };
-  tell(collect(), environment);
-}
-
 }  // namespace
 
 Result<std::string_view> start_without_proof(const Environment& environment,
@@ -121,6 +112,15 @@ Result<bool> bless(Sysroot& sysroot, boot::BootLoader& loader, const Environment
   return !was_good;
 }
 
+void collect_after_bless(Sysroot& sysroot, boot::BootLoader& loader, const Environment& environment,
+                         Inventory& inventory) {
+  auto collect = [&]() -> Result<Garbage> {
+    const GarbageOptions options{.keep = CFS_TRY(read_config(environment)).keep, .also = {}};
+    return collect_garbage(sysroot, loader, environment, inventory, options);
+  };
+  tell(collect(), environment);
+}
+
 Result<Deployment> mark_bad(Sysroot& sysroot, boot::BootLoader& loader,
                             const Environment& environment, Inventory& inventory,
                             const std::string& reason, std::optional<std::chrono::seconds> limit) {
@@ -159,8 +159,7 @@ RunCommand declare_bless(CLI::App& command) {
           .with_hint("'cfs-deploy health' runs them");
     }
     bool is_new = CFS_TRY(bless(sysroot, esp.loader(), environment, inventory));
-    // The release has proven good, whatever becomes of what it makes unneeded.
-    tidy_up(sysroot, esp.loader(), inventory, environment);
+    collect_after_bless(sysroot, esp.loader(), environment, inventory);
     environment.print(inventory.references.booted->version +
                       (is_new ? " is good\n" : " was good already\n"));
     return Answer{.json = json::Value::Object{{"schema", 1},

@@ -24,10 +24,15 @@ namespace cfs::deployer {
 [[nodiscard]] Result<bool> bless(Sysroot& sysroot, boot::BootLoader& loader,
                                  const Environment& environment, Inventory& inventory);
 
+/// Collects the garbage that a blessing leaves, and tells. What fails is told, too: the release has
+/// proven good all the same.
+void collect_after_bless(Sysroot& sysroot, boot::BootLoader& loader, const Environment& environment,
+                         Inventory& inventory);
+
 /// Writes down that the running deployment is bad and makes the best other one boot next. Words of
 /// `reason` are kept. Returns what boots next.
-/// Errors: kNotFound (nothing of this sysroot runs); kNoWayBack (there is no other whole one);
-/// kInvalidInput (it was proven good longer ago than `limit`); those of boot_next().
+/// Errors: kNotFound (nothing of this sysroot runs); kNoWayBack (there is no other whole one that
+/// is not bad); kInvalidInput (it was proven good longer ago than `limit`); those of boot_next().
 [[nodiscard]] Result<Deployment> mark_bad(Sysroot& sysroot, boot::BootLoader& loader,
                                           const Environment& environment, Inventory& inventory,
                                           const std::string& reason,

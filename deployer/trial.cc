@@ -149,7 +149,10 @@ Result<bool> end_overdue_trial(Sysroot& sysroot, boot::BootLoader& loader,
     }
     Result<bool> blessed = bless(sysroot, loader, environment, inventory);
     CFS_TRY(check_interrupted());
-    if (blessed) return false;
+    if (blessed) {
+      collect_after_bless(sysroot, loader, environment, inventory);
+      return false;
+    }
     environment.print("cannot be blessed: " + blessed.error().describe() + "\n");
   }
   return record_ill_health(sysroot, loader, environment, overdue(limit));

@@ -329,6 +329,9 @@ TEST_F(TrialTest, AMarkBadThatWasCutOffGoesOnToWhatIsWhole) {
 }
 
 TEST_F(TrialTest, WhenTheLimitIsOverWhatIsHealthyIsBlessed) {
+  const std::string unneeded(64, 'a');
+  std::filesystem::create_symlink("../objects/aa/" + std::string(62, 'a'),
+                                  path("sysroot/cfs/images/" + unneeded));
   for (const bool has_passed : {false, true}) {
     std::filesystem::remove(path("run/cfs/health.json"));
     if (has_passed) write("run/cfs/health.json", R"({"passed":true})");
@@ -338,6 +341,7 @@ TEST_F(TrialTest, WhenTheLimitIsOverWhatIsHealthyIsBlessed) {
               !has_passed);
     const DeploymentState state = read_inventory(sysroot)->references.booted->state;
     EXPECT_EQ(state, has_passed ? DeploymentState::kGood : DeploymentState::kTrial);
+    EXPECT_EQ(sysroot.directory().exists("images/" + unneeded).value(), !has_passed);
   }
 }
 

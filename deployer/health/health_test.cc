@@ -182,7 +182,9 @@ TEST_F(HealthTest, NoRoomForAnotherRelease) {
   start_device();
   const std::string file = "sysroot/cfs/releases/" + offered_.image.digest.hex() + "/release.json";
   release::ReleaseDescription large = release::parse_description(read(file)).value();
-  large.objects.size_bytes = uint64_t{1} << 50;
+  for (release::ReleaseFile& one : large.files) {
+    if (one.role == "uki") one.size_bytes = uint64_t{1} << 50;
+  }
   write(file, release::serialise_description(large).value());
   CheckResult space = check("space");
   EXPECT_EQ(space.outcome, Outcome::kFailed);

@@ -113,11 +113,21 @@ Result<> check_room_for_another(const Sysroot& sysroot, const boot::BootLoader& 
   const release::ReleaseDescription release = CFS_TRY(sysroot.read_release(booted->digest));
   const release::ReleaseFile* uki = release.file_with_role("uki");
   const uint64_t uki_bytes = uki == nullptr ? 0 : uki->size_bytes;
+  uint64_t disk_bytes = kMarginBytes + align_up(uki_bytes, verity::kBlockSize);
+  Result<std::vector<tree::ObjectReference>> objects = read_objects(sysroot, booted->digest);
+  CFS_TRY(check_interrupted());
+  if (objects) {
+    for (const tree::ObjectReference& object : *objects) {
+      disk_bytes += disk_usage_bytes(object.size_bytes);
+    }
+  } else if (is_damage(objects.error())) {  // which is told elsewhere
+    disk_bytes += release.objects.size_bytes + release.image.size_bytes;
+  } else {
+    return Error(std::move(objects).error());
+  }
   FileSystemSpace disk = CFS_TRY(file_system_space(sysroot.directory().fd()));
   if (garbage) disk.free_bytes += garbage->disk_bytes;
-  CFS_TRY(require_space(disk, "the sysroot",
-                        release.objects.size_bytes + release.image.size_bytes + uki_bytes,
-                        release.objects.count));
+  CFS_TRY(require_space(disk, "the sysroot", disk_bytes, release.objects.count + kMarginInodes));
   FileSystemSpace esp;
   esp.free_bytes = CFS_TRY(loader.free_bytes()) +
                    std::max(CFS_TRY(removable_entry_bytes(sysroot, loader, inventory)),

@@ -35,7 +35,7 @@ struct Space {
 /// The entry of the way back needs room too, where it has to be put back.
 /// `garbage`: of find_garbage(); nothing where that refuses.
 /// Errors: kNoSpace, with what is needed and what would be free; kNotFound (it is not known what
-/// runs); those of Sysroot::read_release() and of the boot loader.
+/// runs); those of Sysroot::read_release(), of reading its image, and of the boot loader.
 [[nodiscard]] Result<> check_room_for_another(const Sysroot& sysroot,
                                               const boot::BootLoader& loader,
                                               const Inventory& inventory,

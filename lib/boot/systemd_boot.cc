@@ -258,12 +258,17 @@ Result<bool> SystemdBoot::holds(const std::string& id, int uki_fd) const {
 
 // Files that pin no image are of other systems, which may count with them.
 Result<> SystemdBoot::remove_doubles() {
-  const std::vector<File> all = CFS_TRY(open_files());
-  for (auto file = all.begin(); file != all.end(); ++file) {
-    const bool has_double = std::any_of(
-        file + 1, all.end(), [&](const File& other) { return same_entry(other.id, file->id); });
-    if (!has_double) continue;
-    std::vector<File> files = CFS_TRY(files_of(file->id));
+  std::vector<std::string> doubled;
+  {  // what is removed must not be open: remove_others()
+    const std::vector<File> all = CFS_TRY(open_files());
+    for (auto file = all.begin(); file != all.end(); ++file) {
+      const bool has_double = std::any_of(
+          file + 1, all.end(), [&](const File& other) { return same_entry(other.id, file->id); });
+      if (has_double) doubled.push_back(file->id);
+    }
+  }
+  for (const std::string& id : doubled) {
+    std::vector<File> files = CFS_TRY(files_of(id));
     if (files.size() < 2 || !pinned_image(files.front().fd.get())) continue;
     const std::string best = files.front().path;
     std::vector<File> doubles;
