@@ -81,7 +81,7 @@ Result<> prepare_way_back(Sysroot& sysroot, boot::BootLoader& loader, const Depl
     UniqueFd uki = CFS_TRY(open_uki(sysroot, way_back));
     CFS_TRY(loader.install(way_back.entry, uki.get(), std::nullopt));
   }
-  return is_undecided(way_back.state) ? Result<>() : end_trial(loader, way_back);
+  return has_proven_good(way_back) ? end_trial(loader, way_back) : Result<>();
 }
 
 bool is_ours(const Inventory& inventory, const boot::BootEntry& entry) {
@@ -154,7 +154,10 @@ Result<> put_aside(const Sysroot& sysroot, boot::BootLoader& loader, const Inven
   // It is the chosen one, which stays, if loader.conf could not be read a moment ago.
   const std::optional<std::string> chosen = CFS_TRY(loader.chosen());
   if (chosen && boot::same_entry(*chosen, entry.id)) return {};
-  if (can_be_removed(sysroot, inventory, entry)) return loader.remove(entry.id);
+  if (can_be_removed(sysroot, inventory, entry)) {
+    Result<> removed = loader.remove(entry.id);
+    return !removed && removed.error().code == ErrorCode::kBusy ? Result<>() : removed;
+  }
   return entry.waits() ? Result<>() : loader.set_tries(entry.id, boot::kParked);
 }
 
@@ -169,7 +172,7 @@ Result<> check_falls_back_to(const boot::BootLoader& loader, const Inventory& in
     const bool is_way_back = boot::same_entry(entry.id, way_back.entry);
     if (!is_way_back && is_ours(inventory, entry)) tries[entry.id] = boot::Tries{.done = 1};
     // As prepare_way_back() leaves it.
-    if (is_way_back && !is_undecided(way_back.state)) tries[entry.id] = std::nullopt;
+    if (is_way_back && has_proven_good(way_back)) tries[entry.id] = std::nullopt;
   }
   const std::string then = CFS_TRY(foreign_fallback(loader, inventory, tries));
   if (then.empty()) return {};
@@ -234,25 +237,24 @@ std::vector<Deployment> ways_back(const Inventory& inventory, const Deployment& 
                                 [&](const Deployment& way) { return way.id == one->id; });
     if (!is_known) ways.push_back(*one);
   };
-  auto add_if_good = [&](const std::optional<Deployment>& one) {
-    if (one && one->state == DeploymentState::kGood) add(one);
-  };
-  add_if_good(references.booted);
-  add_if_good(references.previous);
   std::vector<Deployment> others = inventory.deployments;
   std::stable_sort(others.begin(), others.end(),
                    [](const Deployment& a, const Deployment& b) { return a.blessed > b.blessed; });
-  for (const Deployment& one : others) add_if_good(one);
+  auto add_proven = [&](DeploymentState state) {
+    auto add_if = [&](const std::optional<Deployment>& one) {
+      if (one && one->state == state && has_proven_good(*one)) add(one);
+    };
+    add_if(references.booted);
+    add_if(references.previous);
+    for (const Deployment& one : others) add_if(one);
+  };
+  add_proven(DeploymentState::kGood);
+  if (next.state != DeploymentState::kGood) add_proven(DeploymentState::kBad);
   if (references.booted && references.booted->state != DeploymentState::kBad) {
     add(references.booted);
   }
   if (references.recovery && references.recovery->state != DeploymentState::kBad) {
     add(references.recovery);
-  }
-  for (const Deployment& one : others) {
-    const bool was_good = one.state == DeploymentState::kBad && one.blessed > 0 && one.held &&
-                          one.held->kind == ReasonKind::kMarkedBad;
-    if (was_good && next.state != DeploymentState::kGood) add(one);
   }
   return ways;
 }
@@ -397,9 +399,12 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
   const bool begins_anew = !is_running && !is_good &&
                            (deployment.held || deployment.state == DeploymentState::kBad ||
                             deployment.state == DeploymentState::kFetched);
-  deployment.held.reset();
-  if (deployment.state == DeploymentState::kBad || deployment.state == DeploymentState::kFetched) {
-    deployment.state = is_running ? DeploymentState::kTrial : DeploymentState::kStaged;
+  const bool is_bad = deployment.state == DeploymentState::kBad;
+  if (!is_bad || options.verdict == Verdict::kForgotten) {
+    deployment.held.reset();
+    if (is_bad || deployment.state == DeploymentState::kFetched) {
+      deployment.state = is_running ? DeploymentState::kTrial : DeploymentState::kStaged;
+    }
   }
   CFS_TRY(save_deployment(sysroot, deployment));
   update_inventory(inventory, deployment);
@@ -434,7 +439,8 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
   bool is_counted = entry && entry->tries.has_value();
   // The running one keeps the counter that it has, while that lets it start: see above. One that
   // was good has none, and gets one when it is tried again after it was marked bad.
-  bool was_given_up = !is_counted && way_back && way_back->state == DeploymentState::kGood;
+  bool was_given_up = !is_counted && deployment.state != DeploymentState::kBad && way_back &&
+                      has_proven_good(*way_back);
   bool may_change = !is_running || was_given_up;
   bool is_used = begins_anew && is_counted && entry->tries->done > 0;
   bool keeps_counter = has_tries && (!may_change || is_counted == tries.has_value()) && !is_used;

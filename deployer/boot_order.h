@@ -10,12 +10,19 @@ namespace cfs::deployer {
 /// What a switch may do when nothing verified is left to fall back to.
 enum class WayBack { kRequired, kNotRequired };
 
+/// What becomes of the word that a deployment is bad, when a switch goes to it.
+enum class Verdict {
+  kForgotten,  ///< it is tried again
+  kStands,     ///< it is bad, and only better than what the switch turns away from
+};
+
 struct SwitchOptions {
   WayBack way_back = WayBack::kRequired;
   unsigned tries = 3;  ///< boots that a deployment has that was not proven good yet
   /// Deployments from which the switch turns away, as their records are to be. They are saved
   /// before the choice: else a switch that was cut off would be undone by the next update.
   std::vector<Deployment> left = {};
+  Verdict verdict = Verdict::kForgotten;
 };
 
 /// Succeeds if the image of that digest and every object it refers to are in the store, each proven
@@ -33,9 +40,9 @@ struct SwitchOptions {
                                       const Deployment& deployment);
 
 /// The deployments that could boot in place of `next`, the best first: good ones (the running one,
-/// the previous one, the last one that was proven good), then the running one and the recovery if
-/// they are not bad. Then, unless `next` is good, those that were good until somebody marked them
-/// bad: they are in the state kBad.
+/// the previous one, the last one that was proven good); unless `next` is good, those that were
+/// until somebody marked them bad, in the same order; then the running one and the recovery if they
+/// are not bad.
 [[nodiscard]] std::vector<Deployment> ways_back(const Inventory& inventory, const Deployment& next);
 
 /// The first of ways_back() that is whole, as check_can_boot() finds. Errors: kNoWayBack (none is);

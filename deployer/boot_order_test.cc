@@ -24,6 +24,14 @@ class BootOrderTest : public DeviceTest {
     const std::vector<std::byte> uki = boot::make_test_uki(cmdline, "ID=" + os + "\n");
     write(file_of(id), std::string(reinterpret_cast<const char*>(uki.data()), uki.size()));
   }
+  /// Nothing that has ever been good is good any more.
+  void mark_good_one_bad() {
+    Sysroot sysroot = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
+    Deployment bad = read_inventory(sysroot).value().references.booted.value();
+    bad.state = DeploymentState::kBad;
+    bad.held = Reason{.kind = ReasonKind::kMarkedBad, .what = {}, .detail = {}, .exit_status = {}};
+    ASSERT_TRUE(save_deployment(sysroot, bad));
+  }
   Result<std::string> next_update() {
     offer(second_release());
     CFS_TRY(update());
@@ -219,13 +227,7 @@ TEST_F(BootOrderTest, WithoutTheBootLoadersWordTheImageTellsWhatRuns) {
 
 // Nothing else has ever booted well.
 TEST_F(BootOrderTest, WhatWasMarkedBadIsTheLastWayBack) {
-  {
-    Sysroot sysroot = Sysroot::open(environment_, path("sysroot"), Access::kWrite).value();
-    Deployment bad = read_inventory(sysroot).value().references.booted.value();
-    bad.state = DeploymentState::kBad;
-    bad.held = Reason{.kind = ReasonKind::kMarkedBad, .what = {}, .detail = {}, .exit_status = {}};
-    ASSERT_TRUE(save_deployment(sysroot, bad));
-  }
+  mark_good_one_bad();
   for (const FakeRelease& release : {second_release(), third_release()}) {
     offer(release);
     ASSERT_DONE(update());
@@ -240,6 +242,32 @@ TEST_F(BootOrderTest, WhatWasMarkedBadIsTheLastWayBack) {
     EXPECT_THAT(status(), HasSubstr("marked bad"));
   }
   expect_exit(command({"mark-bad"}), 1, "nothing whole is left to fall back to");
+}
+
+TEST_F(BootOrderTest, WhatWasMarkedBadStaysTheWayBackWhenATrialIsLeft) {
+  mark_good_one_bad();
+  for (const FakeRelease& release : {second_release(), third_release()}) {
+    offer(release);
+    ASSERT_DONE(update());
+    EXPECT_THAT(status(), HasSubstr("if that fails, 1 boots."));
+    ASSERT_EQ(reboot(), release.version);
+  }
+  for (int tries = 0; tries < 2; ++tries) ASSERT_EQ(reboot(), "3");
+  EXPECT_EQ(reboot(), "1");
+}
+
+TEST_F(BootOrderTest, WhatWasMarkedBadStaysBadUnlessItIsAskedFor) {
+  mark_good_one_bad();
+  for (const char* verb : {"cancel", "rollback"}) {
+    offer(verb == std::string("cancel") ? second_release() : third_release());
+    ASSERT_DONE(update());
+    ASSERT_DONE(command({verb}));
+    EXPECT_EQ(boots_next(), good_);
+    EXPECT_THAT(status(), HasSubstr("marked bad"));
+    ASSERT_EQ(reboot(), "1");
+  }
+  ASSERT_DONE(command({"boot", good_.substr(good_.rfind('_') + 1)}));
+  EXPECT_THAT(status(), StartsWith("test 1 is running, on trial"));
 }
 
 // The recovery waits behind all others, until it is what is left: cfs-mount-root has stopped both.

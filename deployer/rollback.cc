@@ -52,6 +52,7 @@ Result<Answer> run_switch(const Arguments& arguments, const Environment& environ
   Deployment target = CFS_TRY(choose(inventory, esp.loader()));
   if (!arguments.force) CFS_TRY(check_state_version(sysroot, inventory, target));
   SwitchOptions options = switch_options(arguments.no_way_back);
+  if (arguments.id.empty()) options.verdict = Verdict::kStands;  // nobody has asked for it
   // `health` says what is wrong with a configuration; going back must not wait for that.
   options.tries = static_cast<unsigned>(read_config(environment).value_or(Config{}).tries);
   CFS_TRY(switch_to(sysroot, esp.loader(), environment, inventory, target, why, options));

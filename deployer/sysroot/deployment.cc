@@ -30,6 +30,12 @@ Result<std::string> checked_text(const json::Reader& reader, std::string_view ke
 
 }  // namespace
 
+bool has_proven_good(const Deployment& deployment) {
+  if (deployment.state == DeploymentState::kGood) return true;
+  return deployment.state == DeploymentState::kBad && deployment.blessed > 0 && deployment.held &&
+         deployment.held->kind == ReasonKind::kMarkedBad;
+}
+
 bool is_deployment_id(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789abcdef.") == std::string_view::npos;
 }

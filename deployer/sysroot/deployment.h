@@ -22,12 +22,6 @@ enum class DeploymentState {
   kBad,      ///< failed, or was marked bad
 };
 
-/// Returns true if a deployment of this state was not proven good, and has not failed: its entry
-/// has tries.
-[[nodiscard]] constexpr bool is_undecided(DeploymentState state) {
-  return state != DeploymentState::kGood && state != DeploymentState::kBad;
-}
-
 /// An installed release: `deployments/<id>/deployment.json` (docs/FORMATS.md).
 struct Deployment {
   std::string id;  ///< first 12 hex digits of the image digest, '.', serial number
@@ -55,6 +49,10 @@ struct Deployment {
 
 /// "fetched", "staged", "trial", "good", "bad"
 [[nodiscard]] std::string_view state_name(DeploymentState state);
+
+/// Returns true if the deployment has proven good here, though somebody may have marked it bad
+/// since. It starts without a boot counter.
+[[nodiscard]] bool has_proven_good(const Deployment& deployment);
 
 /// `[0-9a-f.]+`
 [[nodiscard]] bool is_deployment_id(std::string_view text);

@@ -230,7 +230,7 @@ Result<> choose_instead_of(Note& note, const Deployment& bad) {
     if (booted.state == DeploymentState::kBad) {
       Result<Deployment> other = whole_instead_of(note.sysroot, note.loader, note.inventory, bad);
       const bool stays = !other && other.error().code == ErrorCode::kNoWayBack &&
-                         booted.id != bad.id && booted.blessed > 0;
+                         booted.id != bad.id && has_proven_good(booted);
       if (!stays) {
         CFS_TRY(boot_next(note.sysroot, note.loader, note.inventory, CFS_TRY(std::move(other)),
                           {.way_back = WayBack::kNotRequired}));
@@ -240,7 +240,7 @@ Result<> choose_instead_of(Note& note, const Deployment& bad) {
     CFS_TRY(note.loader.set_next(booted.entry));
     // What was chosen does not wait behind the entries of other systems; a trial has the tries that
     // it has.
-    return is_undecided(booted.state) ? Result<>() : end_trial(note.loader, booted);
+    return has_proven_good(booted) ? end_trial(note.loader, booted) : Result<>();
   };
   Result<> chosen = choose();
   const bool stays =

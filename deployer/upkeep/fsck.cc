@@ -487,7 +487,7 @@ Result<> Fsck::check_entries() {
     const bool is_recovery = recovery && recovery->id == one.id;
     if (!is_needed && !is_recovery && (!entry || one.state == DeploymentState::kBad)) continue;
     std::optional<unsigned> tries;
-    if (is_undecided(one.state)) tries = options_.tries;
+    if (!has_proven_good(one)) tries = options_.tries;
     if (is_recovery && !is_needed) tries = boot::kParked;
     if (entry && entry->tries) tries = entry->tries->left;
     CFS_TRY(check_entry(one, entry, tries));
@@ -524,8 +524,15 @@ Result<> Fsck::check_choice() {
   }
   const References& references = inventory_.references;
   std::optional<Deployment> next = references.booted;
-  if (!next || next->state == DeploymentState::kBad)
+  if (!next || next->state == DeploymentState::kBad) {
     next = CFS_TRY(next_deployment(loader_, inventory_));
+    const bool is_bad = next && next->state == DeploymentState::kBad;
+    const std::vector<Deployment> ways =
+        is_bad ? ways_back(inventory_, *next) : std::vector<Deployment>();
+    const bool is_better =
+        !ways.empty() && (ways.front().state == DeploymentState::kGood || !has_proven_good(*next));
+    if (is_better) next = ways.front();
+  }
   if (!next || (chosen && boot::same_entry(*chosen, next->entry))) return {};
   const std::string& wanted = next->entry;
   return add({.kind = ProblemKind::kBootChoice,

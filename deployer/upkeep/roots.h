@@ -21,7 +21,8 @@ struct Roots {
 
 /// Chooses. Kept are those that are running, staged, the way back, the recovery, pinned, or fetched
 /// and waiting; those that boot next or that the boot loader could start by itself; and of the good
-/// ones the last, until there are `keep` besides the recovery and the pinned ones.
+/// ones the last, until there are `keep` besides the recovery and the pinned ones. If there is no
+/// good one, the last of those that were until somebody marked them bad.
 /// Errors: kCorrupt (a reference, or a record that something refers to, cannot be read);
 /// kNotFound (nothing would be kept); those of the boot loader. Then nothing may be collected.
 [[nodiscard]] Result<Roots> find_roots(const Inventory& inventory, const boot::BootLoader& loader,
