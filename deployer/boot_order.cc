@@ -428,7 +428,7 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
 
   // With nothing to fall back to it is better tried for ever than given up.
   std::optional<unsigned> tries;
-  if (!is_good && way_back) tries = options.tries;
+  if (!is_good && way_back && deployment.state != DeploymentState::kBad) tries = options.tries;
   if (deployment.uki) {
     UniqueFd uki = CFS_TRY(open_uki(sysroot, deployment));
     CFS_TRY_WITH("while writing the boot entry",

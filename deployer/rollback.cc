@@ -52,7 +52,13 @@ Result<Answer> run_switch(const Arguments& arguments, const Environment& environ
   Deployment target = CFS_TRY(choose(inventory, esp.loader()));
   if (!arguments.force) CFS_TRY(check_state_version(sysroot, inventory, target));
   SwitchOptions options = switch_options(arguments.no_way_back);
-  if (arguments.id.empty()) options.verdict = Verdict::kStands;  // nobody has asked for it
+  if (arguments.id.empty() && target.state == DeploymentState::kBad) {
+    // Nobody has asked for it by name, and there is nothing better.
+    Result<Deployment> better = whole_instead_of(sysroot, esp.loader(), inventory, target);
+    CFS_TRY(check_interrupted());
+    const bool is_best = !better && better.error().code == ErrorCode::kNoWayBack;
+    if (is_best) options.verdict = Verdict::kStands;
+  }
   // `health` says what is wrong with a configuration; going back must not wait for that.
   options.tries = static_cast<unsigned>(read_config(environment).value_or(Config{}).tries);
   CFS_TRY(switch_to(sysroot, esp.loader(), environment, inventory, target, why, options));

@@ -230,7 +230,7 @@ Result<> choose_instead_of(Note& note, const Deployment& bad) {
     if (booted.state == DeploymentState::kBad) {
       Result<Deployment> other = whole_instead_of(note.sysroot, note.loader, note.inventory, bad);
       const bool stays = !other && other.error().code == ErrorCode::kNoWayBack &&
-                         booted.id != bad.id && has_proven_good(booted);
+                         booted.id != bad.id && booted.blessed > 0;
       if (!stays) {
         CFS_TRY(boot_next(note.sysroot, note.loader, note.inventory, CFS_TRY(std::move(other)),
                           {.way_back = WayBack::kNotRequired}));

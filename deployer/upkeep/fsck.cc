@@ -524,15 +524,8 @@ Result<> Fsck::check_choice() {
   }
   const References& references = inventory_.references;
   std::optional<Deployment> next = references.booted;
-  if (!next || next->state == DeploymentState::kBad) {
+  if (!next || next->state == DeploymentState::kBad)
     next = CFS_TRY(next_deployment(loader_, inventory_));
-    const bool is_bad = next && next->state == DeploymentState::kBad;
-    const std::vector<Deployment> ways =
-        is_bad ? ways_back(inventory_, *next) : std::vector<Deployment>();
-    const bool is_better =
-        !ways.empty() && (ways.front().state == DeploymentState::kGood || !has_proven_good(*next));
-    if (is_better) next = ways.front();
-  }
   if (!next || (chosen && boot::same_entry(*chosen, next->entry))) return {};
   const std::string& wanted = next->entry;
   return add({.kind = ProblemKind::kBootChoice,
