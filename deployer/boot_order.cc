@@ -400,7 +400,8 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
                            (deployment.held || deployment.state == DeploymentState::kBad ||
                             deployment.state == DeploymentState::kFetched);
   const bool is_bad = deployment.state == DeploymentState::kBad;
-  if (!is_bad || options.verdict == Verdict::kForgotten) {
+  const bool stays_bad = is_bad && options.verdict == Verdict::kStands;
+  if (!stays_bad) {
     deployment.held.reset();
     if (is_bad || deployment.state == DeploymentState::kFetched) {
       deployment.state = is_running ? DeploymentState::kTrial : DeploymentState::kStaged;
@@ -428,7 +429,7 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
 
   // With nothing to fall back to it is better tried for ever than given up.
   std::optional<unsigned> tries;
-  if (!is_good && way_back && deployment.state != DeploymentState::kBad) tries = options.tries;
+  if (!is_good && !stays_bad && way_back) tries = options.tries;
   if (deployment.uki) {
     UniqueFd uki = CFS_TRY(open_uki(sysroot, deployment));
     CFS_TRY_WITH("while writing the boot entry",
@@ -439,8 +440,7 @@ Result<Deployment> boot_next(Sysroot& sysroot, boot::BootLoader& loader, Invento
   bool is_counted = entry && entry->tries.has_value();
   // The running one keeps the counter that it has, while that lets it start: see above. One that
   // was good has none, and gets one when it is tried again after it was marked bad.
-  bool was_given_up = !is_counted && deployment.state != DeploymentState::kBad && way_back &&
-                      has_proven_good(*way_back);
+  bool was_given_up = !is_counted && !stays_bad && way_back && has_proven_good(*way_back);
   bool may_change = !is_running || was_given_up;
   bool is_used = begins_anew && is_counted && entry->tries->done > 0;
   bool keeps_counter = has_tries && (!may_change || is_counted == tries.has_value()) && !is_used;

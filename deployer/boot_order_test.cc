@@ -32,6 +32,12 @@ class BootOrderTest : public DeviceTest {
     bad.held = Reason{.kind = ReasonKind::kMarkedBad, .what = {}, .detail = {}, .exit_status = {}};
     ASSERT_TRUE(save_deployment(sysroot, bad));
   }
+  void start_with_1_to_fall_back_to(const FakeRelease& release) {
+    offer(release);
+    ASSERT_DONE(update());
+    EXPECT_THAT(status(), HasSubstr("if that fails, 1 boots."));
+    ASSERT_EQ(reboot(), release.version);
+  }
   Result<std::string> next_update() {
     offer(second_release());
     CFS_TRY(update());
@@ -229,10 +235,7 @@ TEST_F(BootOrderTest, WithoutTheBootLoadersWordTheImageTellsWhatRuns) {
 TEST_F(BootOrderTest, WhatWasMarkedBadIsTheLastWayBack) {
   mark_good_one_bad();
   for (const FakeRelease& release : {second_release(), third_release()}) {
-    offer(release);
-    ASSERT_DONE(update());
-    EXPECT_THAT(status(), HasSubstr("if that fails, 1 boots."));
-    ASSERT_EQ(reboot(), release.version);
+    start_with_1_to_fall_back_to(release);
     ASSERT_DONE(command({"note-boot"}));
     ASSERT_DONE(command({"gc"}));
     for (int tries = 0; tries < 2; ++tries) ASSERT_EQ(reboot(), release.version);
@@ -247,10 +250,7 @@ TEST_F(BootOrderTest, WhatWasMarkedBadIsTheLastWayBack) {
 TEST_F(BootOrderTest, WhatWasMarkedBadStaysTheWayBackWhenATrialIsLeft) {
   mark_good_one_bad();
   for (const FakeRelease& release : {second_release(), third_release()}) {
-    offer(release);
-    ASSERT_DONE(update());
-    EXPECT_THAT(status(), HasSubstr("if that fails, 1 boots."));
-    ASSERT_EQ(reboot(), release.version);
+    start_with_1_to_fall_back_to(release);
   }
   for (int tries = 0; tries < 2; ++tries) ASSERT_EQ(reboot(), "3");
   EXPECT_EQ(reboot(), "1");
